@@ -1,0 +1,111 @@
+"""The runtime protocol: numpy in, numpy out. B samples, L tokens, S = P + L positions, D hidden size, V vocabulary."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trm_deploy.errors import InputError
+from trm_deploy.spec import ModelSpec
+
+Int32 = NDArray[np.int32]
+Float32 = NDArray[np.float32]
+Device = Literal["cpu", "cuda"]
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Each sample as it stood at the supervision step at which it halted, or at the last one."""
+
+    answer: Int32  # [B, L]
+    steps: Int32  # [B], from 1
+    halt_logit: Float32  # [B]; above the threshold where the sample halted
+    logits: Float32  # [B, L, V]
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one supervision step gives. `y` and `z` are handles to be passed on, on the runtime's device."""
+
+    y: Any  # [B, S, D]
+    z: Any  # [B, S, D]
+    answer: Int32  # [B, L]
+    halt_logit: Float32  # [B]
+    logits: Float32  # [B, L, V]
+
+
+class Runtime(Protocol):
+    """Runs an artefact from questions to answers."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model is."""
+
+    @property
+    def description(self) -> str:
+        """Runtime, graph form and precision, for tables."""
+
+    @property
+    def fixed_steps(self) -> int | None:
+        """The step limit built into the artefact (the unrolled form); None where `max_steps` is free."""
+
+    def solve(
+        self, tokens: Int32, puzzle_ids: Int32 | None = None, *, max_steps: int, halt_threshold: float
+    ) -> Solution:
+        """Supervision steps until every sample has halted or `max_steps` are done.
+
+        Args:
+            tokens: int32 [B, L], B at least 1.
+            puzzle_ids: int32 [B]; None stands for puzzle 0.
+            max_steps: at least 1.
+            halt_threshold: a sample halts when its halting logit exceeds it; +inf never halts.
+
+        Raises:
+            InputError: a wrong dtype or shape, or a step limit that the artefact cannot keep.
+        """
+
+
+@runtime_checkable
+class StepRuntime(Runtime, Protocol):
+    """A runtime that can also do single supervision steps, with the state kept on its device."""
+
+    def step(self, tokens: Int32, reset: NDArray[np.bool_], y: Any, z: Any, puzzle_ids: Int32 | None = None) -> StepResult:
+        """One supervision step.
+
+        Args:
+            tokens: int32 [B, L].
+            reset: bool [B]; such a row starts from the initial state, whatever y and z hold.
+            y, z: float32 [B, S, D], from numpy or from the last `StepResult`.
+            puzzle_ids: int32 [B]; None stands for puzzle 0.
+        """
+
+
+def check_inputs(spec: ModelSpec, tokens: Int32, puzzle_ids: Int32 | None, max_steps: int) -> None:
+    """Refuse what a runtime would choke on or, worse, compute with."""
+    length, vocabulary = spec.task.sequence_length, len(spec.task.vocabulary)
+    if tokens.dtype != np.int32 or tokens.ndim != 2 or tokens.shape[1] != length or not len(tokens):
+        raise InputError(f"tokens are {tokens.dtype} {list(tokens.shape)}, expected int32 [B, {length}] with B >= 1")
+    if tokens.min() < 0 or tokens.max() >= vocabulary:
+        raise InputError(f"tokens range from {tokens.min()} to {tokens.max()}, expected 0 to {vocabulary - 1}")
+    if max_steps < 1:
+        raise InputError(f"max_steps is {max_steps}, expected at least 1")
+    if puzzle_ids is not None:
+        identifiers = spec.task.puzzle_identifiers
+        if puzzle_ids.dtype != np.int32 or puzzle_ids.shape != tokens.shape[:1]:
+            raise InputError(
+                f"puzzle_ids are {puzzle_ids.dtype} {list(puzzle_ids.shape)}, expected int32 [{len(tokens)}]"
+            )
+        if puzzle_ids.min() < 0 or puzzle_ids.max() >= identifiers:
+            raise InputError(
+                f"puzzle_ids range from {puzzle_ids.min()} to {puzzle_ids.max()}, expected 0 to {identifiers - 1}"
+            )
+
+
+def initial_numpy_state(spec: ModelSpec, batch: int) -> tuple[Float32, Float32]:
+    """Placeholders for y and z, float32 [B, S, D], of rows that are all `reset`."""
+    architecture = spec.architecture
+    shape = (batch, architecture.prefix_length + spec.task.sequence_length, architecture.hidden_size)
+    return np.zeros(shape, np.float32), np.zeros(shape, np.float32)

@@ -1,0 +1,153 @@
+"""Runs an exported ONNX file with ONNX Runtime, in each of its three graph forms. Needs neither torch nor onnx."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trm_deploy.errors import ArtefactError, CannotRunHere, InputError, SpecError, require
+from trm_deploy.runtimes.base import Device, Int32, Solution, StepResult, check_inputs
+from trm_deploy.runtimes.batching import solve_by_steps
+from trm_deploy.spec import GRAPH_KEY, METADATA_KEY, STEPS_KEY, ModelSpec
+
+# The only one that `export` makes so far.
+PRECISION = "fp32"
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+class OrtRuntime:
+    """An exported graph in ONNX Runtime; `from_file` gives an `OrtStepRuntime` where the file holds the step form."""
+
+    def __init__(self, session: Any, spec: ModelSpec, graph: str, fixed_steps: int | None) -> None:
+        self._session = session
+        self._inputs = {node.name for node in session.get_inputs()}
+        self._spec = spec
+        self._graph = graph
+        self._fixed_steps = fixed_steps
+
+    @staticmethod
+    def from_file(path: Path, *, device: Device = "cpu") -> OrtRuntime:
+        """Load an ONNX file.
+
+        Raises:
+            ArtefactError: truncated, no ONNX file, or not one that `trm-deploy export` made.
+            CannotRunHere: ONNX Runtime or its CUDA provider is missing.
+        """
+        session = open_session(path, device)
+        metadata = session.get_modelmeta().custom_metadata_map
+        if METADATA_KEY not in metadata:
+            raise ArtefactError(
+                f"{path}: is an ONNX file without the metadata entry {METADATA_KEY!r}, so not one that trm-deploy made",
+                hint="type: trm-deploy export CHECKPOINT --format onnx",
+            )
+        try:
+            spec = ModelSpec.from_json(metadata[METADATA_KEY], source=str(path))
+        except SpecError as error:
+            raise ArtefactError(str(error)) from error
+        graph = metadata.get(GRAPH_KEY, "")
+        if graph not in ("loop", "step", "unrolled"):
+            raise ArtefactError(f"{path}: the metadata entry {GRAPH_KEY!r} is {graph!r}, expected loop, step or unrolled")
+        steps = metadata.get(STEPS_KEY)
+        if graph == "unrolled" and not (steps or "").isdigit():
+            raise ArtefactError(f"{path}: the metadata entry {STEPS_KEY!r} is {steps!r}, expected a number of steps")
+        kind = OrtStepRuntime if graph == "step" else OrtRuntime
+        return kind(session, spec, graph, int(steps) if graph == "unrolled" and steps else None)
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model is."""
+        return self._spec
+
+    @property
+    def description(self) -> str:
+        """For tables."""
+        return f"ONNX Runtime {self._graph} {PRECISION}"
+
+    @property
+    def fixed_steps(self) -> int | None:
+        """Steps of the unrolled form, else None."""
+        return self._fixed_steps
+
+    def details(self) -> dict[str, Any]:
+        """What the file says of its graph, as plain values."""
+
+        def signature(nodes: list[Any]) -> list[str]:
+            return [f"{node.name} {node.type} {list(node.shape)}" for node in nodes]
+
+        return {
+            "graph": self._graph if self.fixed_steps is None else f"{self._graph}, {self.fixed_steps} steps",
+            "precision": PRECISION,
+            "inputs": signature(self._session.get_inputs()),
+            "outputs": signature(self._session.get_outputs()),
+        }
+
+    def solve(
+        self, tokens: Int32, puzzle_ids: Int32 | None = None, *, max_steps: int, halt_threshold: float
+    ) -> Solution:
+        """See `Runtime.solve`."""
+        check_inputs(self.spec, tokens, puzzle_ids, max_steps)
+        if self.fixed_steps not in (None, max_steps):
+            raise InputError(
+                f"max_steps is {max_steps}, but this engine is unrolled to {self.fixed_steps} steps",
+                hint=f"use --max-steps {self.fixed_steps}, or export with --graph loop",
+            )
+        feeds = {"tokens": tokens, "halt_threshold": np.array(halt_threshold, np.float32)}
+        if "max_steps" in self._inputs:
+            feeds["max_steps"] = np.array(max_steps, np.int32)
+        feeds |= self._puzzle_feed(tokens, puzzle_ids)
+        return Solution(*self._session.run(["answer", "steps", "halt_logit", "logits"], feeds))
+
+    def _puzzle_feed(self, tokens: Int32, puzzle_ids: Int32 | None) -> dict[str, Int32]:
+        if "puzzle_ids" not in self._inputs:
+            return {}
+        return {"puzzle_ids": np.zeros(len(tokens), np.int32) if puzzle_ids is None else puzzle_ids}
+
+
+class OrtStepRuntime(OrtRuntime):
+    """The step form: also single steps, and `solve` by a loop on the host."""
+
+    def solve(
+        self, tokens: Int32, puzzle_ids: Int32 | None = None, *, max_steps: int, halt_threshold: float
+    ) -> Solution:
+        """See `Runtime.solve`."""
+        check_inputs(self.spec, tokens, puzzle_ids, max_steps)
+        return solve_by_steps(self, tokens, puzzle_ids, max_steps=max_steps, halt_threshold=halt_threshold)
+
+    def step(self, tokens: Int32, reset: NDArray[np.bool_], y: Any, z: Any, puzzle_ids: Int32 | None = None) -> StepResult:
+        """See `StepRuntime.step`."""
+        check_inputs(self.spec, tokens, puzzle_ids, 1)
+        feeds = {"tokens": tokens, "reset": reset, "y": y, "z": z, **self._puzzle_feed(tokens, puzzle_ids)}
+        return StepResult(*self._session.run(["y_next", "z_next", "answer", "halt_logit", "logits"], feeds))
+
+
+def open_session(path: Path, device: Device) -> Any:
+    """An ONNX Runtime session for a file.
+
+    Raises:
+        ArtefactError: the file is no ONNX model that ONNX Runtime can load.
+        CannotRunHere: ONNX Runtime or its CUDA provider is missing.
+    """
+    ort = require("onnxruntime", extra="onnx", purpose=f"to run {path}")
+    provider = PROVIDERS[device]
+    if provider not in ort.get_available_providers():
+        raise CannotRunHere(
+            f"ONNX Runtime has no {provider} here (it has {', '.join(ort.get_available_providers())})",
+            hint="type: pip install 'trm-deploy[gpu]'",
+        )
+    options = ort.SessionOptions()
+    options.log_severity_level = 4  # what goes wrong comes back as an exception
+    try:
+        session = ort.InferenceSession(str(path), options, providers=[provider])
+    except Exception as error:  # ONNX Runtime's exceptions share no base class below Exception
+        reason = " ".join(str(error).split())
+        raise ArtefactError(
+            f"{path}: is no ONNX model that ONNX Runtime can load, or a truncated one ({reason[:160]})",
+            hint="type: trm-deploy export CHECKPOINT --format onnx",
+        ) from error
+    if provider not in session.get_providers():
+        # ONNX Runtime falls back to the CPU by itself; whoever asked for CUDA must not get that.
+        raise CannotRunHere(f"ONNX Runtime could not start {provider} for {path}", hint="type: trm-deploy doctor")
+    return session

@@ -1,0 +1,250 @@
+"""Makes Sudoku puzzles with exactly one solution, compiled by numba.
+
+A puzzle is made by filling a grid at random and taking givens away in random order, each only if the solution
+stays the only one, until a number of givens drawn beforehand is left. The solver is a depth-first search over bit
+masks of candidates that branches on the cell with the fewest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from trm_deploy.errors import RecipeError
+
+Grids = NDArray[np.int8]
+
+# Puzzles a process makes before it reports back: about a second of work for 9 x 9.
+CHUNK = 2000
+GENERATOR_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratorSettings:
+    """What to generate.
+
+    Attributes:
+        box_rows, box_columns: shape of a box; the side of the grid is their product.
+        puzzles: how many.
+        min_clues, max_clues: range of the number of givens aimed at; where no given can be taken away any more,
+            a puzzle keeps more than it aimed at.
+        hardness: 1 draws the aim evenly from the range; above 1 puts it nearer to `min_clues`
+            (aim = min + (max - min) * u ** hardness, u even in [0, 1]).
+        seed: of the random generator; the same settings give the same puzzles on any number of processes.
+    """
+
+    box_rows: int = 3
+    box_columns: int = 3
+    puzzles: int
+    min_clues: int = 22
+    max_clues: int = 41
+    hardness: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        side = self.box_rows * self.box_columns
+        if not 2 <= side <= 9:
+            raise RecipeError(f"data.box_rows * data.box_columns is {side}, expected 2 to 9")
+        if self.puzzles < 1:
+            raise RecipeError(f"data.puzzles is {self.puzzles}, expected at least 1")
+        if not 0 < self.min_clues <= self.max_clues <= side * side:
+            raise RecipeError(
+                f"data.min_clues to data.max_clues is {self.min_clues} to {self.max_clues},"
+                f" expected 1 <= min <= max <= {side * side}"
+            )
+        if self.hardness <= 0:
+            raise RecipeError(f"data.hardness is {self.hardness}, expected above 0")
+
+    @property
+    def digest(self) -> str:
+        """Names the cache file: changes with every setting and with the generator."""
+        text = repr((GENERATOR_VERSION, sorted(asdict(self).items())))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@njit(cache=True)
+def _solve(
+    grid: Grids, box_rows: int, box_columns: int, limit: int, shuffle: bool, cell_fixed: int, digit_not: int
+) -> int:
+    """Count solutions up to `limit`; the last one found is left in `grid`.
+
+    `shuffle` tries digits in random order. Where `cell_fixed` >= 0 that cell may not take `digit_not`.
+    """
+    side = box_rows * box_columns
+    cells = side * side
+    everything = (1 << side) - 1
+    rows = np.zeros(side, np.int32)
+    columns = np.zeros(side, np.int32)
+    boxes = np.zeros(side, np.int32)
+    box_of = np.empty(cells, np.int32)
+    empty = np.empty(cells, np.int32)
+    empties = 0
+    for cell in range(cells):
+        row, column = cell // side, cell % side
+        box_of[cell] = (row // box_rows) * box_rows + column // box_columns
+        if grid[cell]:
+            bit = 1 << (grid[cell] - 1)
+            if rows[row] & bit or columns[column] & bit or boxes[box_of[cell]] & bit:
+                return 0
+            rows[row] |= bit
+            columns[column] |= bit
+            boxes[box_of[cell]] |= bit
+        else:
+            empty[empties] = cell
+            empties += 1
+
+    untried = np.zeros(empties + 1, np.int32)  # digits still to try at each depth
+    solution = grid.copy()
+    found = 0
+    depth = 0
+    entering = True
+    while depth >= 0:
+        if depth == empties:
+            found += 1
+            solution[:] = grid
+            if found >= limit:
+                break
+            depth -= 1
+            entering = False
+            continue
+        if entering:
+            # Bring the empty cell with the fewest candidates to this depth.
+            best, best_count, best_mask = depth, side + 1, 0
+            for index in range(depth, empties):
+                cell = empty[index]
+                mask = everything & ~(rows[cell // side] | columns[cell % side] | boxes[box_of[cell]])
+                if cell == cell_fixed:
+                    mask &= ~(1 << (digit_not - 1))
+                count = 0
+                rest = mask
+                while rest:
+                    rest &= rest - 1
+                    count += 1
+                if count < best_count:
+                    best, best_count, best_mask = index, count, mask
+                    if count <= 1:
+                        break
+            empty[depth], empty[best] = empty[best], empty[depth]
+            untried[depth] = best_mask
+        cell = empty[depth]
+        row, column, box = cell // side, cell % side, box_of[cell]
+        if grid[cell]:
+            bit = 1 << (grid[cell] - 1)
+            rows[row] &= ~bit
+            columns[column] &= ~bit
+            boxes[box] &= ~bit
+            grid[cell] = 0
+        mask = untried[depth]
+        if mask == 0:
+            depth -= 1
+            entering = False
+            continue
+        if shuffle:
+            count = 0
+            rest = mask
+            while rest:
+                rest &= rest - 1
+                count += 1
+            for _ in range(np.random.randint(count)):
+                mask &= mask - 1
+        bit = mask & -mask
+        untried[depth] &= ~bit
+        digit = 1
+        while (1 << (digit - 1)) != bit:
+            digit += 1
+        grid[cell] = digit
+        rows[row] |= bit
+        columns[column] |= bit
+        boxes[box] |= bit
+        depth += 1
+        entering = True
+    grid[:] = solution
+    return found
+
+
+@njit(cache=True)
+def _make(
+    seed: int, puzzles: int, box_rows: int, box_columns: int, min_clues: int, max_clues: int, hardness: float
+) -> Grids:
+    np.random.seed(seed)
+    side = box_rows * box_columns
+    cells = side * side
+    made = np.zeros((puzzles, 2, cells), np.int8)
+    for index in range(puzzles):
+        answer = np.zeros(cells, np.int8)
+        # A random first row spreads the search; the solver's random digit order does the rest.
+        answer[:side] = np.random.permutation(side).astype(np.int8) + np.int8(1)
+        _solve(answer, box_rows, box_columns, 1, True, -1, 0)
+        question = answer.copy()
+        aim = min_clues + int((max_clues - min_clues + 1) * np.random.random() ** hardness)
+        aim = min(aim, max_clues)
+        clues = cells
+        for cell in np.random.permutation(cells):
+            if clues <= aim:
+                break
+            # Still unique if no solution has another digit in this cell.
+            trial = question.copy()
+            trial[cell] = 0
+            if _solve(trial, box_rows, box_columns, 1, False, cell, answer[cell]) == 0:
+                question[cell] = 0
+                clues -= 1
+        made[index, 0] = question
+        made[index, 1] = answer
+    return made
+
+
+def count_solutions(grid: Grids, *, box_rows: int = 3, box_columns: int = 3, limit: int = 2) -> int:
+    """Solutions of a grid int8 [side * side] (0 = blank), counted up to `limit`."""
+    return int(_solve(np.array(grid, np.int8), box_rows, box_columns, limit, False, -1, 0))
+
+
+def _chunk(arguments: tuple[GeneratorSettings, int]) -> Grids:
+    settings, number = arguments
+    # One stream a chunk, so that the result does not depend on how chunks are spread over processes.
+    seed = int(np.random.SeedSequence((settings.seed, number)).generate_state(1)[0])
+    count = min(CHUNK, settings.puzzles - number * CHUNK)
+    return _make(  # type: ignore[no-any-return]
+        seed,
+        count,
+        settings.box_rows,
+        settings.box_columns,
+        settings.min_clues,
+        settings.max_clues,
+        settings.hardness,
+    )
+
+
+def generate(settings: GeneratorSettings, *, processes: int | None = None) -> Iterator[Grids]:
+    """Make puzzles on several processes.
+
+    Args:
+        settings: what to make.
+        processes: worker processes; every core where None.
+
+    Yields:
+        int8 [n, 2, side * side] in order: question (0 = blank) and answer, `settings.puzzles` in all.
+    """
+    work = [(settings, number) for number in range(-(-settings.puzzles // CHUNK))]
+    processes = min(processes or os.cpu_count() or 1, len(work))
+    if processes == 1:
+        yield from map(_chunk, work)
+        return
+    # Started afresh rather than forked: a forked child inherits torch's thread pools in whatever state they are.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+        yield from pool.map(_chunk, work)
+
+
+def cache_path(settings: GeneratorSettings, folder: Path) -> Path:
+    """The file in `folder` that holds, or will hold, these puzzles."""
+    side = settings.box_rows * settings.box_columns
+    return folder / f"sudoku-{side}x{side}-{settings.digest}.npy"

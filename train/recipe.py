@@ -1,0 +1,209 @@
+"""A training recipe: one TOML file that says everything a run depends on."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from trm_deploy.errors import RecipeError, SpecError
+from trm_deploy.models.presets import preset
+from trm_deploy.puzzles.sudoku import Sudoku
+from trm_deploy.spec import ModelSpec, TaskSpec, from_plain
+from trm_deploy.train.generate import GeneratorSettings
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+def _check(condition: bool, message: str) -> None:
+    if not condition:
+        raise RecipeError(message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings:
+    """The model: a preset and what differs from it, by the keys of `Architecture`, `Recursion` and `Halting`."""
+
+    preset: str
+    architecture: dict[str, Any] = field(default_factory=dict)
+    recursion: dict[str, Any] = field(default_factory=dict)
+    halting: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerSettings:
+    """The optimiser and its schedule.
+
+    Attributes:
+        name: ``adamw``, or ``muon`` (Muon for matrices inside the network, AdamW for all else).
+        learning_rate: peak; dimensionless, as for AdamW (Muon's updates are scaled to match).
+        weight_decay: decoupled, of matrices only.
+        betas: of AdamW's two moving averages.
+        warmup_steps: optimiser steps of linear warm-up.
+        decay_share: share of the run, at its end, over which the learning rate falls linearly to zero.
+        clip_norm: largest gradient norm; 0 does not clip.
+    """
+
+    name: Literal["adamw", "muon"] = "adamw"
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.1
+    betas: tuple[float, ...] = (0.9, 0.95)
+    warmup_steps: int = 100
+    decay_share: float = 0.5
+    clip_norm: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check(self.learning_rate > 0, f"optimizer.learning_rate is {self.learning_rate}, expected above 0")
+        _check(self.weight_decay >= 0, f"optimizer.weight_decay is {self.weight_decay}, expected 0 or more")
+        valid = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
+        _check(valid, f"optimizer.betas is {list(self.betas)}, expected two numbers from 0 up to 1")
+        _check(self.warmup_steps >= 0, f"optimizer.warmup_steps is {self.warmup_steps}, expected 0 or more")
+        _check(0 <= self.decay_share <= 1, f"optimizer.decay_share is {self.decay_share}, expected 0 to 1")
+        _check(self.clip_norm >= 0, f"optimizer.clip_norm is {self.clip_norm}, expected 0 or more")
+
+    def learning_rate_factor(self, step: int, steps: int) -> float:
+        """Share of the peak learning rate at optimiser step `step` (from 0) of `steps`."""
+        warm = (step + 1) / (self.warmup_steps + 1)
+        cool = (steps - step) / max(self.decay_share * steps, 1)
+        return min(1.0, warm, cool)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """The run.
+
+    Attributes:
+        steps: optimiser steps; each is one supervision step of the whole batch.
+        batch_size: samples in the persistent batch.
+        rotation: persistent batches that take turns. With one, a sample's supervision steps are successive updates of
+            the weights, and a small batch is learned by heart on its way; with more, other samples come between.
+        seed: of weights, puzzle order, symmetries and exploration.
+        ema: decay of the moving average of the weights, per optimiser step.
+        exploration: probability that a step may not halt before a random step (HRM, section 2).
+        halting_weight: weight of the halting loss beside the answer's.
+        precision: of the network's matrix products: ``fp32``, or ``bf16`` by autocast.
+        compile: compile the supervision step with torch.compile (minutes of a long run are won, one is lost).
+        log_every: optimiser steps between lines of metrics.
+        checkpoint_every: optimiser steps between checkpoints.
+    """
+
+    steps: int
+    batch_size: int = 128
+    rotation: int = 1
+    seed: int = 0
+    ema: float = 0.999
+    exploration: float = 0.1
+    halting_weight: float = 0.5
+    precision: Literal["fp32", "bf16"] = "bf16"
+    compile: bool = False
+    log_every: int = 50
+    checkpoint_every: int = 250
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "rotation", "log_every", "checkpoint_every"):
+            _check(getattr(self, name) > 0, f"training.{name} is {getattr(self, name)}, expected at least 1")
+        _check(self.seed >= 0, f"training.seed is {self.seed}, expected 0 or more")
+        _check(0 <= self.ema < 1, f"training.ema is {self.ema}, expected 0 up to 1")
+        _check(0 <= self.exploration <= 1, f"training.exploration is {self.exploration}, expected 0 to 1")
+        _check(self.halting_weight >= 0, f"training.halting_weight is {self.halting_weight}, expected 0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSettings:
+    """Evaluation of the averaged weights on puzzles kept out of training.
+
+    Attributes:
+        puzzles: how many, generated like the training puzzles under another seed.
+        every: optimiser steps between evaluations; the last step always evaluates.
+    """
+
+    puzzles: int = 256
+    every: int = 500
+
+    def __post_init__(self) -> None:
+        _check(self.puzzles > 0, f"evaluation.puzzles is {self.puzzles}, expected at least 1")
+        _check(self.every > 0, f"evaluation.every is {self.every}, expected at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything a run depends on; `text` is the TOML it came from."""
+
+    data: GeneratorSettings
+    model: ModelSettings
+    optimizer: OptimizerSettings
+    training: TrainingSettings
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    text: str = ""
+
+    @property
+    def puzzle(self) -> Sudoku:
+        """The task that the data are of."""
+        return Sudoku(self.data.box_rows, self.data.box_columns)
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model's specification."""
+        puzzle = self.puzzle
+        task = TaskSpec(name=puzzle.name, sequence_length=puzzle.cells, vocabulary=puzzle.vocabulary)
+        return preset(
+            self.model.preset,
+            task,
+            architecture=self.model.architecture,
+            recursion=self.model.recursion,
+            halting=self.model.halting,
+        )
+
+
+def shipped() -> dict[str, str]:
+    """Name -> TOML text of the recipes that come with the package."""
+    folder = resources.files("trm_deploy.train") / "recipes"
+    return {
+        entry.name.removesuffix(".toml"): entry.read_text("utf-8")
+        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name)
+        if entry.name.endswith(".toml")
+    }
+
+
+def parse(text: str, *, source: str) -> Recipe:
+    """Read a recipe's TOML text.
+
+    Raises:
+        RecipeError: malformed TOML, an unknown or missing key, a value out of range.
+    """
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{source}: is no valid TOML ({error})") from error
+    if "text" in document:
+        raise RecipeError(f"{source}: has the unknown key 'text'")
+    try:
+        recipe = from_plain(Recipe, {**document, "text": text}, "recipe")
+        _ = recipe.spec
+    except (SpecError, RecipeError) as error:
+        raise RecipeError(f"{source}: {error}") from error
+    return recipe
+
+
+def load(name: str) -> Recipe:
+    """A shipped recipe by name, or one from a TOML file by path.
+
+    Raises:
+        RecipeError: no such recipe or file, or one that cannot be read.
+    """
+    recipes = shipped()
+    if name in recipes:
+        return parse(recipes[name], source=f"recipe {name}")
+    path = Path(name)
+    if not path.is_file():
+        raise RecipeError(f"{name}: no recipe or file has that name, expected one of {', '.join(recipes)} or a TOML file")
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: cannot be read ({error})") from error
+    return parse(text, source=str(path))

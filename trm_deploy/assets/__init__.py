@@ -1,0 +1,1 @@
+"""The shipped model, its ONNX file and a few puzzles."""

@@ -1,0 +1,260 @@
+"""The commands: parse, call, print. What they do stands elsewhere; heavy imports wait until a command needs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, Optional
+
+import typer
+
+import trm_deploy
+from trm_deploy.errors import InputError, TrmDeployError
+
+app = typer.Typer(
+    name="trm-deploy",
+    help="Takes recursive reasoning models (TRM, HRM) from a checkpoint to ONNX, runs them, and proves parity with PyTorch.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+# One puzzle at a time is fastest on a CPU: a batch of the loop graph runs until its slowest puzzle has halted.
+DEFAULT_BATCH = 1
+INTERRUPTED = 130
+
+# typer shows only the leaves of its usage errors, and where their base comes from differs with its version.
+UsageError: Any = typer.BadParameter.__mro__[2]
+
+
+class Format(str, Enum):
+    """--format."""
+
+    onnx = "onnx"
+
+
+class GraphForm(str, Enum):
+    """--graph."""
+
+    loop = "loop"
+    step = "step"
+    unrolled = "unrolled"
+
+
+class Precision(str, Enum):
+    """--precision."""
+
+    fp32 = "fp32"
+
+
+class DeviceName(str, Enum):
+    """--device."""
+
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+MaxSteps = Annotated[Optional[int], typer.Option("--max-steps", min=1, help="Supervision steps at the most.")]
+HaltThreshold = Annotated[
+    Optional[float],
+    typer.Option("--halt-threshold", help="Halt when the halting logit exceeds this; 'inf' never halts."),
+]
+Device = Annotated[DeviceName, typer.Option("--device", help="Where to run.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"trm-deploy {trm_deploy.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with an error.")] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def train(
+    recipe: Annotated[Optional[str], typer.Argument(help="A shipped recipe's name, or a TOML file.")] = None,
+    output: Annotated[Optional[Path], typer.Option("-o", "--output", help="The run's folder.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's last checkpoint.")] = False,
+) -> None:
+    """Train a model; the folder's ema.pt is the checkpoint to export."""
+    from trm_deploy.errors import require
+
+    require("torch", extra="train", purpose="to train")
+    require("numba", extra="train", purpose="to make training puzzles")
+    from trm_deploy.train import recipe as recipes
+    from trm_deploy.train.trainer import Trainer
+
+    if recipe is None:
+        raise InputError(f"no recipe is named, expected one of {', '.join(recipes.shipped())} or a TOML file")
+    loaded = recipes.load(recipe)
+    folder = output or Path("runs") / Path(recipe).stem
+    trainer = Trainer(loaded, folder, resume=resume)
+    trainer.run()
+    print(f"wrote {folder / 'ema.pt'}; type: trm-deploy export {folder / 'ema.pt'}", file=sys.stderr)
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="The checkpoint.")],
+    format: Annotated[Format, typer.Option("--format", help="What to make.")] = Format.onnx,
+    graph: Annotated[GraphForm, typer.Option("--graph", help="The form of the graph.")] = GraphForm.loop,
+    steps: Annotated[Optional[int], typer.Option("--steps", help="Supervision steps of the unrolled form.")] = None,
+    precision: Annotated[Precision, typer.Option("--precision", help="Of weights and activations.")] = Precision.fp32,
+    opset: Annotated[int, typer.Option("--opset", help="ONNX opset, 18 to 20.")] = 20,
+    unroll_inner: Annotated[bool, typer.Option("--unroll-inner", help="Write the inner recursions out.")] = False,
+    output: Annotated[Optional[Path], typer.Option("-o", "--output", help="The file to write.")] = None,
+) -> None:
+    """Export a checkpoint to ONNX, with halting inside the graph, and check parity with PyTorch."""
+    from trm_deploy.errors import require
+
+    for module in ("torch", "onnx", "onnxscript", "onnxruntime"):
+        require(module, extra="export", purpose="to export")
+    from trm_deploy import parity as parities
+    from trm_deploy.export.build import ExportSettings, export_checkpoint
+
+    settings = ExportSettings(
+        graph=graph.value, steps=steps, precision=precision.value, opset=opset, unroll_inner=unroll_inner
+    )
+    target = output or Path(f"{checkpoint.stem}.{format.value}")
+    print(f"exporting {checkpoint} as a {graph.value} graph ...", file=sys.stderr)
+    report = export_checkpoint(checkpoint, target, settings, verify=parities.verify_export)
+    print(parities.table(report), file=sys.stderr)
+    print(f"wrote {target} and {target.name}.json", file=sys.stderr)
+
+
+@app.command()
+def run(
+    puzzles: Annotated[list[str], typer.Argument(help="Files with puzzles, or - for standard input.")],
+    engine: Annotated[
+        Optional[Path], typer.Option("-e", "--engine", help="ONNX file or checkpoint; the shipped model if left out.")
+    ] = None,
+    attempts: Annotated[int, typer.Option("--attempts", min=1, help="Tries a puzzle, under its symmetries.")] = 1,
+    max_steps: MaxSteps = None,
+    halt_threshold: HaltThreshold = None,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Puzzles at a time.")] = DEFAULT_BATCH,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the symmetries.")] = 0,
+    device: Device = DeviceName.cpu,
+    as_json: Json = False,
+) -> None:
+    """Solve puzzles and verify the answers."""
+    from trm_deploy.runtimes import running
+
+    settings = running.RunSettings(
+        attempts=attempts, max_steps=max_steps, halt_threshold=halt_threshold, batch_size=batch, seed=seed
+    )
+    unreadable = 0
+    for outcome in running.run(engine, puzzles, settings, device=device.value):
+        unreadable += outcome.answer is None
+        if as_json:
+            print(json.dumps(outcome.to_plain()), flush=True)
+        elif outcome.answer is None:
+            print(f"error: {outcome.question.error}", file=sys.stderr)
+        else:
+            print(outcome.to_text(colour=sys.stdout.isatty()), flush=True)
+    if unreadable:
+        raise typer.Exit(InputError.exit_code)
+
+
+@app.command()
+def parity(
+    checkpoint: Annotated[Path, typer.Argument(help="The reference.")],
+    engines: Annotated[list[Path], typer.Argument(help="ONNX files made from it.")],
+    puzzles: Annotated[
+        Optional[str], typer.Option("--puzzles", help="File with puzzles; those that come with the package if left out.")
+    ] = None,
+    limit: Annotated[Optional[int], typer.Option("--limit", min=1, help="Use the first so many puzzles.")] = None,
+    max_steps: MaxSteps = None,
+    halt_threshold: HaltThreshold = None,
+    device: Device = DeviceName.cpu,
+    as_json: Json = False,
+) -> None:
+    """Compare engines with PyTorch, from the same state and running free; exit code 3 where one fails."""
+    from trm_deploy.errors import require
+
+    require("torch", extra="export", purpose="to compare with PyTorch")
+    from trm_deploy import parity as parities
+
+    report = parities.compare_files(
+        checkpoint,
+        engines,
+        puzzles=puzzles,
+        limit=limit,
+        max_steps=max_steps,
+        halt_threshold=halt_threshold,
+        device=device.value,
+    )
+    print(json.dumps(report.to_plain(), indent=2) if as_json else parities.table(report))
+    report.raise_if_failed()
+
+
+@app.command()
+def inspect(
+    artefact: Annotated[Path, typer.Argument(help="A checkpoint or an ONNX file.")],
+    as_json: Json = False,
+) -> None:
+    """Say what an artefact is."""
+    from trm_deploy.runtimes.inspection import inspect
+
+    _print_document(inspect(artefact), as_json)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Say what this machine can do, and how to get what is missing."""
+    from trm_deploy.runtimes.inspection import doctor
+
+    _print_document(doctor(), as_json)
+
+
+def _print_document(document: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(document, indent=2))
+        return
+    width = max(len(key) for key in document)
+    for key, value in document.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{name} {entry}" for name, entry in value.items())
+        elif isinstance(value, list):
+            value = ("\n" + " " * (width + 2)).join(map(str, value))
+        print(f"{key.replace('_', ' '):{width}}  {value}")
+
+
+def main() -> None:
+    """Entry point: the one place that turns errors into a message and an exit code."""
+    debug = "--debug" in sys.argv[1:]
+    try:
+        # Without standalone mode, errors reach this place and an exit code comes back as a value.
+        sys.exit(app(standalone_mode=False))
+    except TrmDeployError as error:
+        _fail(str(error), error.exit_code, debug)
+    except UsageError as error:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "trm-deploy"
+        _fail(f"{error.format_message()}; type: {command} --help", error.exit_code, debug)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("interrupted", INTERRUPTED, debug)
+    except BrokenPipeError:
+        # The reader of our output has gone, as in `... | head`: no error, and nothing more to say.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _fail(message: str, exit_code: int, debug: bool) -> NoReturn:
+    if debug:
+        traceback.print_exc()
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(exit_code)

@@ -1,0 +1,95 @@
+"""The errors a user can meet, each with the exit code that the command line returns for it.
+
+    TrmDeployError            1   something went wrong
+    |-- InputError            2   an input cannot be read or makes no sense
+    |   |-- PuzzleError       2   a puzzle: malformed, or its givens break the rules
+    |   |-- SpecError         2   a model specification
+    |   |-- CheckpointError   2   a checkpoint: truncated, foreign, of another shape
+    |   |-- ArtefactError     2   an ONNX file or an engine: truncated, foreign
+    |   `-- RecipeError       2   a training recipe
+    |-- ParityFailure         3   an engine does not give PyTorch's answers
+    `-- CannotRunHere         4   this machine or installation lacks what is needed
+        `-- MissingPackage    4   a Python package of one of the extras
+
+A message is one line: the file, the place, what came, what was expected. `hint` is the next command to type or
+the change to make; the command line prints it behind the message.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import ClassVar
+
+
+class TrmDeployError(Exception):
+    """Base of every error that a user can cause or meet."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+    def __str__(self) -> str:
+        message = super().__str__()
+        return f"{message}; {self.hint}" if self.hint else message
+
+
+class InputError(TrmDeployError):
+    """An input cannot be read or makes no sense."""
+
+    exit_code = 2
+
+
+class PuzzleError(InputError):
+    """A puzzle is malformed or its givens already break the rules."""
+
+
+class SpecError(InputError):
+    """A model specification is malformed, contradictory or too new."""
+
+
+class CheckpointError(InputError):
+    """A checkpoint cannot be read or does not fit its specification."""
+
+
+class ArtefactError(InputError):
+    """An ONNX file or an engine cannot be read or is not ours."""
+
+
+class RecipeError(InputError):
+    """A training recipe is malformed or contradictory."""
+
+
+class ParityFailure(TrmDeployError):
+    """An engine does not give the answers that PyTorch gives."""
+
+    exit_code = 3
+
+
+class CannotRunHere(TrmDeployError):
+    """This engine or format cannot run on this machine."""
+
+    exit_code = 4
+
+
+class MissingPackage(CannotRunHere):
+    """A Python package that belongs to one of the extras is not installed."""
+
+
+def require(module: str, *, extra: str, purpose: str) -> ModuleType:
+    """Import `module`, or raise `MissingPackage` that names the extra which brings it.
+
+    Args:
+        module: import name, for example ``"onnxruntime"``.
+        extra: the extra of this package that depends on it, for example ``"onnx"``.
+        purpose: what it is needed for, as in "to run an ONNX file".
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingPackage(
+            f"{module} is needed {purpose} and cannot be imported ({error})",
+            hint=f"type: pip install 'trm-deploy[{extra}]'",
+        ) from error

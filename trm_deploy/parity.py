@@ -1,0 +1,503 @@
+"""Does an engine compute what PyTorch computes? Compares runtimes step by step and in solved puzzles.
+
+A recursive network feeds its own rounding back hundreds of times. On puzzles that the model cannot solve, two sound
+float32 runtimes drift apart to whole logits within 16 steps, so raw logits after a free run say nothing. Parity has
+two parts instead:
+
+same state in   every step of the engine starts from PyTorch's y and z, so that rounding cannot add up: bounds on the
+                logits. Needs the step form. Of a loop or unrolled engine only the first step starts from a known
+                state; its later steps are measured against the control's drift.
+free running    solved share, steps and agreement with PyTorch, against a control: PyTorch float32 with every weight
+                moved by one unit in the last place. What that much noise does to the model is not the engine's fault.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trm_deploy import checkpoint as checkpoints
+from trm_deploy import puzzles as tasks
+from trm_deploy.checkpoint import Checkpoint
+from trm_deploy.errors import ArtefactError, InputError, ParityFailure
+from trm_deploy.models.recursive import RecursiveReasoner
+from trm_deploy.progress import progress
+from trm_deploy.puzzles import reading
+from trm_deploy.runtimes import load
+from trm_deploy.runtimes.base import Device, Float32, Int32, Runtime, Solution, StepRuntime, initial_numpy_state
+from trm_deploy.runtimes.batching import solve_in_batches
+from trm_deploy.runtimes.torch_runtime import TorchRuntime
+
+SCHEMA = 1
+BATCH = 32
+# Puzzles for the comparison of single steps; every one of them costs N_sup steps in each runtime.
+STEP_PUZZLES = 32
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What an engine may differ by.
+
+    Attributes:
+        logits: largest absolute difference of a logit (answer or halting) in one step from the same state.
+        drift: of a loop engine's later steps: times the control's drift, in the median over puzzles.
+        solved: points of the solved share that the engine may lie below the worst control.
+        agreement: points of the share of puzzles with PyTorch's answer and steps that it may lie below the control.
+    """
+
+    logits: float
+    drift: float
+    solved: float
+    agreement: float
+
+
+BOUNDS: dict[str, Bounds] = {
+    # One float32 step differs by 3e-5 between PyTorch and ONNX Runtime (measured); 1e-4 leaves room for other
+    # processors' sums. A control moves weights, an engine every intermediate result, hence ten times its drift.
+    "fp32": Bounds(logits=1e-4, drift=10.0, solved=0.5, agreement=1.0),
+}
+
+
+@dataclass(frozen=True)
+class StepDifference:
+    """One supervision step of an engine against PyTorch's.
+
+    Attributes:
+        step: from 1.
+        same_state: whether both started from the same state.
+        largest: largest absolute difference of a logit, over all puzzles.
+        median: median over puzzles of each one's largest difference.
+        control_median: the same of the control; 0 where both start from the same state.
+        where: the place of the largest difference.
+        bound: what `largest` (same state in) or `median` (free running) may be.
+        passed: whether it is.
+    """
+
+    step: int
+    same_state: bool
+    largest: float
+    median: float
+    control_median: float
+    where: str
+    bound: float
+    passed: bool
+
+
+@dataclass(frozen=True)
+class FreeRun:
+    """Shares are of all puzzles, 0 to 1; solved is None where the right answers are unknown.
+
+    Attributes:
+        solved: answers that are right.
+        halted: samples whose halting logit exceeded the threshold.
+        mean_steps: supervision steps a puzzle.
+        same_answer, same_steps: puzzles with PyTorch's answer, and with its number of steps.
+        steps: how many puzzles took 1, 2, ... steps.
+    """
+
+    solved: float | None
+    halted: float
+    mean_steps: float
+    same_answer: float
+    same_steps: float
+    steps: list[int]
+
+
+@dataclass(frozen=True)
+class EngineParity:
+    """One engine against PyTorch."""
+
+    name: str
+    description: str
+    step_differences: list[StepDifference]
+    free: FreeRun
+    failures: list[str]
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing failed."""
+        return not self.failures
+
+
+@dataclass(frozen=True)
+class Report:
+    """The whole comparison."""
+
+    puzzles: int
+    max_steps: int
+    halt_threshold: float
+    reference: FreeRun
+    controls: list[FreeRun]
+    engines: list[EngineParity] = field(default_factory=list)
+
+    @property
+    def passed(self) -> bool:
+        """Whether every engine passed."""
+        return all(engine.passed for engine in self.engines)
+
+    def raise_if_failed(self) -> None:
+        """Raises `ParityFailure` with the first failure of the first engine that failed."""
+        for engine in self.engines:
+            if not engine.passed:
+                raise ParityFailure(f"{engine.name}: parity with PyTorch fails: {engine.failures[0]}")
+
+    def summary(self) -> dict[str, Any]:
+        """For a build record: whether it passed, and the largest difference from the same state."""
+        same_state = [d.largest for engine in self.engines for d in engine.step_differences if d.same_state]
+        return {"passed": self.passed, "puzzles": self.puzzles, "largest_logit_difference": max(same_state, default=None)}
+
+    def to_plain(self) -> dict[str, Any]:
+        """For JSON."""
+        document = {"schema": SCHEMA, "passed": self.passed, **asdict(self)}
+        for plain, engine in zip(document["engines"], self.engines):
+            plain["passed"] = engine.passed
+        return document
+
+
+Solved = Callable[[Int32], NDArray[np.bool_]]
+Progress = Callable[[int], None]
+
+
+def compare(
+    model: RecursiveReasoner,
+    engines: Sequence[tuple[str, Runtime]],
+    tokens: Int32,
+    *,
+    solved: Solved | None,
+    max_steps: int,
+    halt_threshold: float,
+    precision: str = "fp32",
+    controls: int = 3,
+    report_work: Progress = lambda count: None,
+) -> Report:
+    """Compare engines with PyTorch.
+
+    Args:
+        model: the reference, float32 on the CPU.
+        engines: names and runtimes of the same model.
+        tokens: int32 [N, L] questions.
+        solved: tells from the answers int32 [N, L] which are right; None where nobody knows.
+        max_steps: supervision steps at the most; an unrolled engine is compared at its own number.
+        halt_threshold: as for `Runtime.solve`.
+        precision: whose bounds hold, a key of `BOUNDS`.
+        controls: how many times the weights are moved.
+        report_work: is told how many units of `work` were done.
+
+    Returns:
+        The report; what failed is in it, nothing is raised for that.
+    """
+    bounds = BOUNDS[precision]
+    reference = TorchRuntime(model)
+    moved = [TorchRuntime(moved_by_one_ulp(model, seed)) for seed in range(controls)]
+    runs: dict[int, tuple[Solution, list[Solution]]] = {}
+
+    def free_run(limit: int) -> tuple[Solution, list[Solution]]:
+        if limit not in runs:
+            solutions = []
+            for runtime in (reference, *moved):
+                solutions.append(_solve(runtime, tokens, limit, halt_threshold))
+                report_work(1)
+            runs[limit] = (solutions[0], solutions[1:])
+        return runs[limit]
+
+    base, control_solutions = free_run(max_steps)
+    report = Report(
+        puzzles=len(tokens),
+        max_steps=max_steps,
+        halt_threshold=halt_threshold,
+        reference=_summary(base, base, solved, halt_threshold),
+        controls=[_summary(solution, base, solved, halt_threshold) for solution in control_solutions],
+    )
+    sample = tokens[:STEP_PUZZLES]
+    for name, engine in engines:
+        limit = engine.fixed_steps or max_steps
+        if isinstance(engine, StepRuntime):
+            differences = _same_state(reference, engine, sample, limit, bounds)
+        else:
+            differences = _free_steps(reference, moved[0], engine, sample, limit, bounds)
+        report_work(1)
+        base, control_solutions = free_run(limit)
+        solution = _solve(engine, tokens, limit, halt_threshold)
+        report_work(1)
+        free = _summary(solution, base, solved, halt_threshold)
+        expected = [_summary(control, base, solved, halt_threshold) for control in control_solutions]
+        failures = _step_failures(differences) + _free_failures(free, expected, bounds)
+        report.engines.append(EngineParity(name, engine.description, differences, free, failures))
+    return report
+
+
+def work(engines: int, controls: int) -> int:
+    """Units of work that `compare` reports, where no engine is unrolled to another number of steps."""
+    return 1 + controls + 2 * engines
+
+
+def compare_files(
+    checkpoint: Path,
+    engines: Sequence[Path],
+    *,
+    puzzles: str | None = None,
+    limit: int | None = None,
+    max_steps: int | None = None,
+    halt_threshold: float | None = None,
+    device: Device = "cpu",
+) -> Report:
+    """`compare` for files.
+
+    Args:
+        checkpoint: the reference.
+        engines: artefacts of the same model.
+        puzzles: a file with puzzles; those that come with the package where None.
+        limit: use the first so many.
+        max_steps, halt_threshold: those of the checkpoint's spec where None.
+        device: where the engines run; the reference runs on the CPU.
+
+    Raises:
+        InputError: a file cannot be read, or an engine is of another model.
+    """
+    loaded = checkpoints.load(checkpoint)
+    runtimes = [(str(path), _load_engine(path, loaded, device)) for path in engines]
+    tokens = questions(loaded, puzzles, limit)
+    controls = 3
+    with progress("comparing", work(len(engines), controls), unit="runs") as advance:
+        return compare(
+            loaded.model(),
+            runtimes,
+            tokens,
+            solved=_rules(loaded, tokens),
+            max_steps=max_steps or loaded.spec.halting.max_steps,
+            halt_threshold=loaded.spec.halting.threshold if halt_threshold is None else halt_threshold,
+            controls=controls,
+            report_work=advance,
+        )
+
+
+def verify_export(loaded: Checkpoint, engine: Path) -> Report:
+    """The check after every export: a few puzzles that come with the package, one control."""
+    tokens = questions(loaded, None, None)
+    return compare(
+        loaded.model(),
+        [(engine.name, _load_engine(engine, loaded, "cpu"))],
+        tokens,
+        solved=_rules(loaded, tokens),
+        max_steps=loaded.spec.halting.max_steps,
+        halt_threshold=loaded.spec.halting.threshold,
+        controls=1,
+    )
+
+
+def _load_engine(path: Path, loaded: Checkpoint, device: Device) -> Runtime:
+    runtime = load(path, device=device)
+    ours, theirs = loaded.spec.to_json(), runtime.spec.to_json()
+    if ours != theirs:
+        raise ArtefactError(f"{path}: is of another model than the checkpoint (their specs differ)")
+    return runtime
+
+
+# Random tokens stand in for puzzles where nothing names the task.
+RANDOM_PUZZLES = 16
+
+
+def questions(loaded: Checkpoint, file: str | None, limit: int | None) -> Int32:
+    """int32 [N, L]: the puzzles of a file, else those that come with the package, else random tokens.
+
+    Raises:
+        InputError: a puzzle that cannot be read, or a file for a model whose task nothing names.
+    """
+    task = loaded.spec.task
+    if not task.name:
+        if file is not None:
+            raise InputError(f"{file}: the checkpoint names no task, so puzzles cannot be read", hint="leave out --puzzles")
+        shape = (min(limit or RANDOM_PUZZLES, RANDOM_PUZZLES), task.sequence_length)
+        return np.random.default_rng(0).integers(len(task.vocabulary), size=shape).astype(np.int32)
+    puzzle = tasks.get(task.name)
+    with resources.as_file(resources.files("trm_deploy") / "assets" / "puzzles" / f"{task.name}.txt") as shipped:
+        found = list(itertools.islice(reading.read(file or str(shipped), puzzle), limit))
+    for question in found:
+        if question.tokens is None:
+            raise InputError(question.error)
+    return np.stack([question.tokens for question in found if question.tokens is not None])
+
+
+def _rules(loaded: Checkpoint, tokens: Int32) -> Solved | None:
+    """Tells which answers obey the task's rules; None where nothing names the task."""
+    if not loaded.spec.task.name:
+        return None
+    puzzle = tasks.get(loaded.spec.task.name)
+
+    def solved(answers: Int32) -> NDArray[np.bool_]:
+        return np.array([not puzzle.answer_faults(*pair) for pair in zip(tokens, answers)])
+
+    return solved
+
+
+def table(report: Report) -> str:
+    """The report as text for people."""
+    lines = [
+        f"{report.puzzles} puzzles, at most {report.max_steps} steps, halting threshold {report.halt_threshold:g}",
+        "",
+        f"{'free running':32} {'solved':>7} {'halted':>7} {'mean steps':>11} {'same answer':>12} {'same steps':>11}",
+    ]
+    rows = [("PyTorch fp32", report.reference)]
+    rows += [(f"control {number} (weights 1 ulp off)", run) for number, run in enumerate(report.controls, start=1)]
+    rows += [(engine.description, engine.free) for engine in report.engines]
+    for name, run in rows:
+        solved = "-" if run.solved is None else f"{run.solved:.1%}"
+        lines.append(
+            f"{name:32} {solved:>7} {run.halted:>7.1%} {run.mean_steps:>11.2f}"
+            f" {run.same_answer:>12.1%} {run.same_steps:>11.1%}"
+        )
+    for engine in report.engines:
+        same = [d for d in engine.step_differences if d.same_state]
+        free = [d for d in engine.step_differences if not d.same_state]
+        lines += ["", f"{engine.name} ({engine.description})"]
+        if same:
+            worst = max(same, key=lambda d: d.largest)
+            what = f"{len(same)} steps" if len(same) > 1 else f"step {same[0].step}"
+            lines.append(f"  from the same state, {what}: logits within {worst.largest:.1e} (bound {worst.bound:.0e})")
+        if free:
+            last = free[-1]
+            lines.append(
+                f"  free running to step {last.step}, halting off: median drift {last.median:.1e},"
+                f" the control's {last.control_median:.1e}"
+            )
+        lines += [f"  FAILED {failure}" for failure in engine.failures] or ["  parity holds"]
+    return "\n".join(lines)
+
+
+def moved_by_one_ulp(model: RecursiveReasoner, seed: int) -> RecursiveReasoner:
+    """A copy whose every float32 weight is the next representable number above or below, by chance."""
+    import torch
+
+    moved = copy.deepcopy(model)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for tensor in (*moved.parameters(), *moved.buffers()):
+            up = torch.rand(tensor.shape, generator=generator) < 0.5
+            target = torch.where(up, torch.full_like(tensor, torch.inf), torch.full_like(tensor, -torch.inf))
+            tensor.copy_(torch.nextafter(tensor, target))
+    return moved
+
+
+def _solve(runtime: Runtime, tokens: Int32, max_steps: int, halt_threshold: float) -> Solution:
+    return solve_in_batches(runtime, tokens, batch_size=BATCH, max_steps=max_steps, halt_threshold=halt_threshold)
+
+
+def _summary(
+    solution: Solution,
+    base: Solution,
+    solved: Solved | None,
+    halt_threshold: float,
+) -> FreeRun:
+    return FreeRun(
+        solved=None if solved is None else float(solved(solution.answer).mean()),
+        halted=float((solution.halt_logit > halt_threshold).mean()),
+        mean_steps=float(solution.steps.mean()),
+        same_answer=float((solution.answer == base.answer).all(1).mean()),
+        same_steps=float((solution.steps == base.steps).mean()),
+        steps=np.bincount(solution.steps)[1:].tolist(),
+    )
+
+
+def _same_state(
+    reference: TorchRuntime, engine: StepRuntime, tokens: Int32, max_steps: int, bounds: Bounds
+) -> list[StepDifference]:
+    """Every step of the engine from PyTorch's state."""
+    differences = []
+    y, z = initial_numpy_state(reference.spec, len(tokens))
+    for step in range(1, max_steps + 1):
+        reset = np.full(len(tokens), step == 1)
+        expected = reference.step(tokens, reset, y, z)
+        actual = engine.step(tokens, reset, y, z)
+        y, z = np.array(expected.y), np.array(expected.z)
+        largest, where = _largest(expected, actual)
+        # A state that is off would only show one step later, and after the last step never.
+        for name, ours, theirs in (("y", y, np.array(actual.y)), ("z", z, np.array(actual.z))):
+            worst = _largest_of(np.abs(ours - theirs))
+            if not worst <= largest.max():
+                largest, where = np.maximum(largest, worst), f"state {name}"
+        top = _largest_of(largest)
+        differences.append(
+            StepDifference(
+                step, True, top, float(np.median(largest)), 0.0, where, bounds.logits, bool(top <= bounds.logits)
+            )
+        )
+    return differences
+
+
+def _free_steps(
+    reference: TorchRuntime, control: TorchRuntime, engine: Runtime, tokens: Int32, max_steps: int, bounds: Bounds
+) -> list[StepDifference]:
+    """The first k steps of a loop engine with halting off, for each k; of an unrolled one for its own k."""
+    differences = []
+    for step in [max_steps] if engine.fixed_steps else range(1, max_steps + 1):
+        expected, actual, moved = (
+            _solve(runtime, tokens, step, math.inf) for runtime in (reference, engine, control)
+        )
+        largest, where = _largest(expected, actual)
+        drift, _ = _largest(expected, moved)
+        median, control_median = float(np.median(largest)), float(np.median(drift))
+        bound = bounds.logits if step == 1 else max(bounds.logits, bounds.drift * control_median)
+        checked = _largest_of(largest) if step == 1 else median
+        differences.append(
+            StepDifference(
+                step, step == 1, _largest_of(largest), median, control_median, where, bound, bool(checked <= bound)
+            )
+        )
+    return differences
+
+
+def _largest(expected: Any, actual: Any) -> tuple[Float32, str]:
+    """Each puzzle's largest difference of a logit, float32 [B], and the place of the largest of all."""
+    logits = np.abs(expected.logits - actual.logits)  # [B, L, V]
+    halting = np.abs(expected.halt_logit - actual.halt_logit)  # [B]
+    per_puzzle = np.maximum(logits.max((1, 2)), halting)
+    puzzle = int(np.argmax(np.nan_to_num(per_puzzle, nan=np.inf)))
+    if halting[puzzle] >= logits[puzzle].max():
+        return per_puzzle, f"puzzle {puzzle + 1}, halting logit"
+    cell, token = np.unravel_index(int(np.argmax(logits[puzzle])), logits[puzzle].shape)
+    return per_puzzle, f"puzzle {puzzle + 1}, cell {cell + 1}, token {token}"
+
+
+def _largest_of(values: NDArray[np.floating[Any]]) -> float:
+    """The largest value; infinite where any is no number, so that no comparison lets it pass."""
+    return float(np.nan_to_num(values, nan=np.inf).max())
+
+
+def _step_failures(differences: list[StepDifference]) -> list[str]:
+    failures = []
+    for difference in differences:
+        if not difference.passed:
+            measured = difference.largest if difference.same_state else difference.median
+            kind = "from the same state" if difference.same_state else "free running, median over puzzles"
+            failures.append(
+                f"step {difference.step}: logits differ by {measured:.2g} ({kind}) at {difference.where},"
+                f" expected at most {difference.bound:.2g}"
+            )
+    return failures[:1]  # the first step that fails explains the rest
+
+
+def _free_failures(free: FreeRun, controls: list[FreeRun], bounds: Bounds) -> list[str]:
+    failures = []
+
+    def below(what: str, share: float, others: list[float], points: float) -> None:
+        # Half a puzzle's tolerance against float error in the shares.
+        if share < min(others) - points / 100 - 1e-9:
+            failures.append(
+                f"free running: {what} {share:.1%}, the control {min(others):.1%},"
+                f" expected at most {points} points below it"
+            )
+
+    if free.solved is not None:
+        below("solved", free.solved, [run.solved for run in controls if run.solved is not None], bounds.solved)
+    below("PyTorch's answer in", free.same_answer, [run.same_answer for run in controls], bounds.agreement)
+    below("PyTorch's number of steps in", free.same_steps, [run.same_steps for run in controls], bounds.agreement)
+    return failures

@@ -1,0 +1,73 @@
+"""One progress bar for all long work, on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+# Without a terminal a bar would be invisible until its end: a plain line now and then instead.
+PLAIN_INTERVAL_S = 30.0
+
+Advance = Callable[..., None]
+
+
+@contextlib.contextmanager
+def progress(title: str, total: int, *, done: int = 0, unit: str = "") -> Iterator[Advance]:
+    """A bar with the share done, the time left and a note.
+
+    Args:
+        title: what is being done.
+        total: how many there are.
+        done: how many are done already.
+        unit: of the total, such as "steps".
+
+    Yields:
+        ``advance(count, note="")``: count more are done.
+    """
+    if sys.stderr.isatty():
+        with _bar(title, total, done, unit) as advance:
+            yield advance
+    else:
+        yield _lines(title, total, done, unit)
+
+
+@contextlib.contextmanager
+def _bar(title: str, total: int, done: int, unit: str) -> Iterator[Advance]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), speed_estimate_period=120) as bar:
+        task = bar.add_task(title, total=total, completed=done, note="")
+
+        def advance(count: int, note: str = "") -> None:
+            bar.update(task, advance=count, **({"note": note} if note else {}))
+
+        yield advance
+
+
+def _lines(title: str, total: int, done: int, unit: str) -> Advance:
+    start = last = time.monotonic()
+    first = done
+
+    def advance(count: int, note: str = "") -> None:
+        nonlocal done, last
+        done += count
+        now = time.monotonic()
+        if now - last >= PLAIN_INTERVAL_S:
+            last = now
+            left = (total - done) * (now - start) / max(done - first, 1)
+            print(f"{title}: {done}/{total} {unit}, {left / 60:.0f} min left  {note}", file=sys.stderr, flush=True)
+
+    return advance

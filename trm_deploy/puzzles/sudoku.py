@@ -1,0 +1,158 @@
+"""Sudoku, 9 x 9 and the smaller 6 x 6 (boxes of 2 x 3) and 4 x 4.
+
+Token ids, as in the published data sets: 0 pad (never used), 1 blank, 1 + d the digit d. One line of text holds a
+puzzle: its cells row by row, `0`, `.` or `_` for a blank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trm_deploy.errors import PuzzleError
+from trm_deploy.puzzles.base import Symmetries, Tokens
+
+BLANK = 1
+BLANKS = "0._"
+
+
+@dataclass(frozen=True)
+class Sudoku:
+    """Sudoku with boxes of `box_rows` x `box_columns` cells; the side of the grid is their product."""
+
+    box_rows: int = 3
+    box_columns: int = 3
+
+    @property
+    def side(self) -> int:
+        """Cells in a row; also the largest digit."""
+        return self.box_rows * self.box_columns
+
+    @property
+    def name(self) -> str:
+        """As in `TaskSpec.name`."""
+        return f"sudoku-{self.side}x{self.side}"
+
+    @property
+    def cells(self) -> int:
+        """L = side * side."""
+        return self.side * self.side
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """pad, blank, then the digits."""
+        return ("pad", ".", *(str(digit) for digit in range(1, self.side + 1)))
+
+    def from_digits(self, digits: NDArray[np.integer]) -> Tokens:
+        """Digits with 0 for a blank, any shape -> tokens of that shape."""
+        return (digits + BLANK).astype(np.int32)
+
+    def parse_line(self, line: str) -> Tokens:
+        """The question on one line.
+
+        Returns:
+            int32 [L].
+
+        Raises:
+            PuzzleError: a wrong length or character, with its column, or givens that break the rules.
+        """
+        allowed = "".join(map(str, range(1, self.side + 1)))
+        for column, character in enumerate(line, start=1):
+            if character not in BLANKS and character not in allowed:
+                raise PuzzleError(
+                    f"column {column} is {character!r}, expected a digit 1-{self.side} or one of 0 . _ for a blank"
+                )
+        if len(line) != self.cells:
+            raise PuzzleError(f"{len(line)} characters, expected {self.cells} ({self.side} rows of {self.side})")
+        return np.array([BLANK if c in BLANKS else BLANK + int(c) for c in line], np.int32)
+
+    def text(self, tokens: Tokens) -> str:
+        """One line: digits, 0 for a blank and for anything that is no digit."""
+        return "".join(str(max(int(token) - BLANK, 0)) for token in tokens)
+
+    def question_faults(self, question: Tokens) -> list[str]:
+        """Rows, columns and boxes in which the givens repeat a digit."""
+        return [f"{place} has {self._twice(cells, question)}" for place, cells in self._broken(question)]
+
+    def answer_faults(self, question: Tokens, answer: Tokens) -> list[str]:
+        """Cells without a digit, changed givens, and rows, columns and boxes that repeat a digit."""
+        faults = []
+        empty = int(np.count_nonzero(answer <= BLANK))
+        if empty:
+            faults.append(f"{empty} cells have no digit")
+        given = question > BLANK
+        for cell in np.flatnonzero(given & (question != answer)):
+            row, column = divmod(int(cell), self.side)
+            was, now = (int(tokens[cell]) - BLANK for tokens in (question, answer))
+            faults.append(f"row {row + 1} column {column + 1} was given as {was} and became {now}")
+        return faults + self.question_faults(answer)
+
+    def _broken(self, tokens: Tokens) -> Iterator[tuple[str, NDArray[np.intp]]]:
+        grid = np.arange(self.cells).reshape(self.side, self.side)
+        boxes = grid.reshape(self.box_columns, self.box_rows, self.box_rows, self.box_columns)
+        boxes = boxes.transpose(0, 2, 1, 3).reshape(self.side, self.side)
+        for kind, units in (("row", grid), ("column", grid.T), ("box", boxes)):
+            for number, cells in enumerate(units, start=1):
+                if self._twice(cells, tokens):
+                    yield f"{kind} {number}", cells
+
+    def _twice(self, cells: NDArray[np.intp], tokens: Tokens) -> str:
+        digits, counts = np.unique(tokens[cells], return_counts=True)
+        repeated = [
+            f"{digit - BLANK} {_times(count)}" for digit, count in zip(digits, counts) if digit > BLANK and count > 1
+        ]
+        return " and ".join(repeated)
+
+    def draw(self, question: Tokens, answer: Tokens, *, colour: bool) -> str:
+        """A grid with box lines. Givens are bold in colour; without colour, what was filled in stands in (brackets)."""
+        width = 1 if colour else 3
+        rule = "+".join(["-" * (self.box_columns * (width + 1) + 1)] * self.box_rows)
+        lines = [f"+{rule}+"]
+        for row in range(self.side):
+            line = "|"
+            for column in range(self.side):
+                cell = row * self.side + column
+                line += " " + self._cell(int(question[cell]), int(answer[cell]), colour)
+                if (column + 1) % self.box_columns == 0:
+                    line += " |"
+            lines.append(line)
+            if (row + 1) % self.box_rows == 0:
+                lines.append(f"+{rule}+")
+        return "\n".join(lines)
+
+    def _cell(self, question: int, answer: int, colour: bool) -> str:
+        digit = str(answer - BLANK) if answer > BLANK else "."
+        given = question > BLANK and question == answer
+        if colour:
+            return f"\x1b[1m{digit}\x1b[0m" if given else f"\x1b[36m{digit}\x1b[0m"
+        return f" {digit} " if given else f"({digit})"
+
+    def symmetries(self, count: int, rng: np.random.Generator) -> Symmetries:
+        """Random digits, rows within bands, bands, columns within stacks, stacks and, with square boxes, transposition.
+
+        With boxes of 2 x 3 transposition would turn the boxes on their side, so it is no symmetry there.
+        """
+        symbols = np.tile(np.arange(len(self.vocabulary), dtype=np.int32), (count, 1))
+        symbols[:, BLANK + 1 :] = rng.permuted(symbols[:, BLANK + 1 :], axis=1)
+        rows = self._shuffled_lines(count, bands=self.box_columns, lines=self.box_rows, rng=rng)
+        columns = self._shuffled_lines(count, bands=self.box_rows, lines=self.box_columns, rng=rng)
+        cells = rows[:, :, None] * self.side + columns[:, None, :]  # [count, side, side]
+        if self.box_rows == self.box_columns:
+            transposed = rng.random(count) < 0.5
+            cells[transposed] = cells[transposed].transpose(0, 2, 1)
+        return Symmetries(cells.reshape(count, self.cells), symbols)
+
+    @staticmethod
+    def _shuffled_lines(count: int, *, bands: int, lines: int, rng: np.random.Generator) -> NDArray[np.intp]:
+        """[count, bands * lines]: lines shuffled within bands, and the bands among themselves."""
+        order = np.tile(np.arange(bands * lines).reshape(bands, lines), (count, 1, 1))
+        order = rng.permuted(order, axis=2)
+        shuffled_bands = rng.permuted(np.tile(np.arange(bands), (count, 1)), axis=1)
+        return np.take_along_axis(order, shuffled_bands[:, :, None], axis=1).reshape(count, bands * lines)
+
+
+def _times(count: int) -> str:
+    return "twice" if count == 2 else f"{count} times"

@@ -1,0 +1,90 @@
+"""The build record: `<file>.json` beside every artefact. What it was made from, with what, and how parity came out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trm_deploy.errors import ArtefactError, SpecError
+from trm_deploy.files import write_atomic
+from trm_deploy.spec import ModelSpec, from_plain
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildRecord:
+    """What is known of an artefact beyond its own bytes.
+
+    Attributes:
+        graph: ``loop``, ``step`` or ``unrolled``.
+        precision: as the flag names it.
+        precision_source: ``engine`` as inspected on a GPU, else ``network``: as the graph says.
+        checkpoint_sha256, artefact_sha256: digests in hexadecimal.
+        opset, ir_version: of the ONNX file.
+        versions: package -> version at the export.
+        halting_threshold: a sample halts when its halting logit exceeds it.
+        parity: the result of the check after the export; empty where it was left out.
+    """
+
+    graph: str
+    precision: str
+    precision_source: str
+    checkpoint_sha256: str
+    artefact_sha256: str
+    opset: int
+    ir_version: int
+    versions: dict[str, Any]
+    halting_threshold: float
+    parity: dict[str, Any] = field(default_factory=dict)
+
+
+def path_of(artefact: Path) -> Path:
+    """The record's place: the artefact's name with ``.json`` behind it."""
+    return artefact.with_name(artefact.name + ".json")
+
+
+def write(artefact: Path, record: BuildRecord) -> None:
+    """Write the record beside its artefact."""
+    write_atomic(path_of(artefact), json.dumps({"schema": SCHEMA, **asdict(record)}, indent=2) + "\n")
+
+
+def read(artefact: Path) -> BuildRecord | None:
+    """The record beside an artefact; None where there is none.
+
+    Raises:
+        ArtefactError: it is there and cannot be read.
+    """
+    path = path_of(artefact)
+    if not path.is_file():
+        return None
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ArtefactError(f"{path}: is no build record ({error})", hint="remove it, or export again") from error
+    if not isinstance(document, dict) or document.pop("schema", None) != SCHEMA:
+        raise ArtefactError(f"{path}: is no build record of schema {SCHEMA}", hint="remove it, or export again")
+    try:
+        return from_plain(BuildRecord, document, "record")
+    except SpecError as error:
+        raise ArtefactError(f"{path}: {error}", hint="remove it, or export again") from error
+
+
+def halting_threshold(flag: float | None, artefact: Path, spec: ModelSpec) -> float:
+    """The threshold in force: the flag's, else the record's, else the artefact's own."""
+    if flag is not None:
+        return flag
+    record = read(artefact)
+    return spec.halting.threshold if record is None else record.halting_threshold
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

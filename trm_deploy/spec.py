@@ -1,0 +1,265 @@
+"""What a model is: frozen dataclasses with a JSON round trip. The same JSON travels inside every artefact.
+
+    ModelSpec
+    |-- task: TaskSpec              what the tokens mean
+    |-- architecture: Architecture  the network
+    |-- recursion: Recursion        how often it is applied
+    `-- halting: Halting            when it stops
+
+Unknown keys are refused: a key that a reader drops is a setting that silently does nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+from trm_deploy.errors import SpecError
+
+SCHEMA = 1
+
+# Entries of an ONNX file's metadata.
+METADATA_KEY = "trm_deploy.spec"
+GRAPH_KEY = "trm_deploy.graph"
+STEPS_KEY = "trm_deploy.steps"
+
+Networks = Literal["shared", "separate"]
+Mixer = Literal["mlp", "attention"]
+Positions = Literal["none", "rotary", "learned"]
+HaltingRule = Literal["halt", "halt-continue"]
+
+
+def _check(condition: bool, message: str) -> None:
+    if not condition:
+        raise SpecError(message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSpec:
+    """The puzzle and its encoding.
+
+    Attributes:
+        name: key of `trm_deploy.puzzles`, such as ``sudoku-9x9``; empty where nothing names the task.
+        sequence_length: L, tokens in a question (and in its answer).
+        vocabulary: what each token id stands for, in order of id; its length is V.
+        puzzle_identifiers: rows of the puzzle-embedding table; 1 where puzzles are not told apart.
+    """
+
+    name: str
+    sequence_length: int
+    vocabulary: tuple[str, ...]
+    puzzle_identifiers: int = 1
+
+    def __post_init__(self) -> None:
+        _check(self.sequence_length > 0, f"task.sequence_length is {self.sequence_length}, expected at least 1 token")
+        _check(len(self.vocabulary) > 1, f"task.vocabulary has {len(self.vocabulary)} entries, expected at least 2")
+        _check(
+            self.puzzle_identifiers > 0,
+            f"task.puzzle_identifiers is {self.puzzle_identifiers}, expected at least 1",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """The network that is applied to its own output.
+
+    Attributes:
+        hidden_size: D, width of a token's vector.
+        layers: layers in each network.
+        networks: one network for z and y (TRM), or one each (HRM).
+        mixer: how positions exchange information: an MLP over the sequence, or attention.
+        heads: attention heads; unused with the MLP mixer.
+        expansion: hidden width of SwiGLU over its input width, before its two-thirds and rounding.
+        positions: position encoding.
+        prefix_length: P, tokens before the question that carry the puzzle embedding.
+        puzzle_embedding_size: E, width of a row of the puzzle-embedding table; 0 where there is none.
+            Rows are padded with zeros to P * D.
+        rms_norm_eps: constant inside the root of RMSNorm.
+        rope_theta: base of the rotary frequencies.
+    """
+
+    hidden_size: int
+    layers: int = 2
+    networks: Networks = "shared"
+    mixer: Mixer = "mlp"
+    heads: int = 4
+    expansion: float = 4.0
+    positions: Positions = "none"
+    prefix_length: int = 1
+    puzzle_embedding_size: int = 0
+    rms_norm_eps: float = 1e-5
+    rope_theta: float = 10000.0
+
+    def __post_init__(self) -> None:
+        for name in ("hidden_size", "layers", "heads"):
+            _check(getattr(self, name) > 0, f"architecture.{name} is {getattr(self, name)}, expected at least 1")
+        for name in ("prefix_length", "puzzle_embedding_size"):
+            _check(getattr(self, name) >= 0, f"architecture.{name} is {getattr(self, name)}, expected 0 or more")
+        for name in ("expansion", "rms_norm_eps", "rope_theta"):
+            _check(getattr(self, name) > 0, f"architecture.{name} is {getattr(self, name)}, expected above 0")
+        if self.mixer == "attention":
+            _check(
+                self.hidden_size % (2 * self.heads) == 0,
+                f"architecture.hidden_size is {self.hidden_size} with {self.heads} heads,"
+                f" expected a multiple of {2 * self.heads}",
+            )
+        else:
+            _check(
+                self.positions != "rotary",
+                "architecture.positions is 'rotary' with the MLP mixer, expected 'none' or 'learned'"
+                " (rotary positions act inside attention)",
+            )
+        room = self.prefix_length * self.hidden_size
+        _check(
+            self.puzzle_embedding_size <= room,
+            f"architecture.puzzle_embedding_size is {self.puzzle_embedding_size},"
+            f" expected at most prefix_length * hidden_size = {room}",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recursion:
+    """How often the network is applied in one supervision step.
+
+    Attributes:
+        latent: n, updates of z before y is updated once (published name: L_cycles).
+        deep: T, latent recursions in a supervision step (published name: H_cycles).
+    """
+
+    latent: int
+    deep: int
+
+    def __post_init__(self) -> None:
+        _check(self.latent > 0, f"recursion.latent is {self.latent}, expected at least 1")
+        _check(self.deep > 0, f"recursion.deep is {self.deep}, expected at least 1")
+
+    @property
+    def network_calls(self) -> int:
+        """Applications of a network in one supervision step: T * (n + 1)."""
+        return self.deep * (self.latent + 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Halting:
+    """When a sample stops.
+
+    Attributes:
+        rule: ``halt``: the halting logit is q_halt (TRM); ``halt-continue``: it is q_halt - q_continue (HRM).
+        threshold: a sample halts at the first supervision step whose halting logit exceeds it.
+        max_steps: supervision steps at the most (N_sup).
+    """
+
+    rule: HaltingRule = "halt"
+    threshold: float = 0.0
+    max_steps: int = 16
+
+    def __post_init__(self) -> None:
+        _check(self.max_steps > 0, f"halting.max_steps is {self.max_steps}, expected at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """All that must be known to run a model: the task, the network, its recursion and its halting."""
+
+    task: TaskSpec
+    architecture: Architecture
+    recursion: Recursion
+    halting: Halting = field(default_factory=Halting)
+
+    def to_json(self, *, indent: int | None = None) -> str:
+        """JSON text; compact unless `indent` is given."""
+        document = {"schema": SCHEMA, **dataclasses.asdict(self)}
+        return json.dumps(document, indent=indent, separators=None if indent else (",", ":"), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str, *, source: str = "model spec") -> ModelSpec:
+        """Read what `to_json` wrote.
+
+        Args:
+            text: the JSON text.
+            source: what to call the place in messages, usually a file's name.
+
+        Raises:
+            SpecError: malformed JSON, a missing or unknown key, a wrong type, a contradiction, or a newer schema.
+        """
+        try:
+            document = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise SpecError(f"{source}: the model spec is no valid JSON ({error})") from error
+        if not isinstance(document, dict):
+            raise SpecError(f"{source}: the model spec is a JSON {type(document).__name__}, expected an object")
+        schema = document.pop("schema", None)
+        if not isinstance(schema, int) or schema < 1:
+            raise SpecError(f"{source}: the model spec has schema {schema!r}, expected {SCHEMA}")
+        if schema > SCHEMA:
+            raise SpecError(
+                f"{source}: the model spec has schema {schema}, this trm-deploy reads up to {SCHEMA}",
+                hint="type: pip install --upgrade trm-deploy",
+            )
+        try:
+            return from_plain(cls, document, "spec")
+        except SpecError as error:
+            raise SpecError(f"{source}: {error}") from error
+
+
+Dataclass = TypeVar("Dataclass")
+
+
+def from_plain(cls: type[Dataclass], value: object, place: str) -> Dataclass:
+    """Build a dataclass from plain JSON or TOML values, refusing unknown keys and wrong types.
+
+    Args:
+        cls: the dataclass; its fields may be dataclasses, tuples, literals, optionals, numbers and strings.
+        value: the mapping that came.
+        place: where it stands, for messages: "spec", "recipe [optimizer]".
+
+    Raises:
+        SpecError: naming the key, what came and what was expected.
+    """
+    if not isinstance(value, dict):
+        raise SpecError(f"{place} is {value!r}, expected an object with keys")
+    hints = typing.get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    unknown = sorted(set(value) - set(fields))
+    if unknown:
+        raise SpecError(f"{place} has the unknown key {unknown[0]!r}, expected one of {', '.join(sorted(fields))}")
+    values: dict[str, Any] = {}
+    for name, spec_field in fields.items():
+        if name in value:
+            values[name] = _convert(hints[name], value[name], f"{place}.{name}")
+        elif spec_field.default is dataclasses.MISSING and spec_field.default_factory is dataclasses.MISSING:
+            raise SpecError(f"{place} lacks the key {name!r}")
+    return cls(**values)
+
+
+def _convert(hint: Any, value: Any, place: str) -> Any:
+    origin = typing.get_origin(hint)
+    if dataclasses.is_dataclass(hint):
+        return from_plain(typing.cast("type[Any]", hint), value, place)
+    if origin is Literal:
+        choices = typing.get_args(hint)
+        if value not in choices:
+            raise SpecError(f"{place} is {value!r}, expected one of {', '.join(map(repr, choices))}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise SpecError(f"{place} is {value!r}, expected a list")
+        element = typing.get_args(hint)[0]
+        return tuple(_convert(element, item, f"{place}[{index}]") for index, item in enumerate(value))
+    if origin in (typing.Union, types.UnionType):
+        inner = [choice for choice in typing.get_args(hint) if choice is not type(None)]
+        return None if value is None else _convert(inner[0], value, place)
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise SpecError(f"{place} is {value!r}, expected an object with keys")
+        return value
+    # bool is an int in Python; a count given as `true` is a slip.
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise SpecError(f"{place} is {value!r}, expected {hint.__name__}")
+    return value
