@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := build/demo
 
-.PHONY: demo test lint format evaluate clean
+.PHONY: demo test lint format assets evaluate clean
 
 # Made again whenever what is to be installed changes.
 $(VENV)/installed: pyproject.toml
@@ -31,6 +31,10 @@ test: lint
 format: $(VENV)/installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# The shipped ONNX file, from the shipped checkpoint.
+assets: $(VENV)/installed
+	$(BIN)/trm-deploy export trm_deploy/assets/sudoku.pt -o trm_deploy/assets/sudoku.onnx
 
 # Solved and verified shares of the shipped model on published puzzle sets; needs TRM_DEPLOY_TEST_DATA.
 evaluate: $(VENV)/installed

@@ -12,7 +12,7 @@ import onnx
 
 from trm_deploy import checkpoint, record
 from trm_deploy.checkpoint import Checkpoint
-from trm_deploy.errors import TrmDeployError
+from trm_deploy.errors import InputError
 from trm_deploy.export.onnx_export import IR_VERSION, OPSET, Graph, export_onnx
 from trm_deploy.files import atomic_path
 
@@ -44,7 +44,7 @@ Result = TypeVar("Result", bound=ParityResult)
 
 
 def export_checkpoint(
-    source: Path, target: Path, settings: ExportSettings, *, verify: Callable[[Checkpoint, Path], Result]
+    source: Path, target: Path, settings: ExportSettings, *, verify: Callable[[Checkpoint, Path, str], Result]
 ) -> Result:
     """Export a checkpoint, compare it with PyTorch, and only then put it in its place with its record beside it.
 
@@ -52,7 +52,7 @@ def export_checkpoint(
         source: the checkpoint.
         target: the ONNX file to write.
         settings: what to export.
-        verify: compares an ONNX file with its checkpoint.
+        verify: compares with a checkpoint an ONNX file, which is to be called by a name.
 
     Returns:
         What `verify` returned.
@@ -64,7 +64,7 @@ def export_checkpoint(
     """
     loaded = checkpoint.load(source)
     if target.is_dir():
-        raise TrmDeployError(f"{target}: is a folder, expected a file to write", hint="name a file with -o")
+        raise InputError(f"{target}: is a folder, expected a file to write", hint="name a file with -o")
     model = export_onnx(
         loaded.model(),
         graph=settings.graph,
@@ -74,7 +74,7 @@ def export_checkpoint(
     )
     with atomic_path(target) as temporary:
         onnx.save(model, temporary)
-        result = verify(loaded, temporary)
+        result = verify(loaded, temporary, target.name)
         result.raise_if_failed()
     record.write(
         target,

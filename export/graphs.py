@@ -37,10 +37,10 @@ def deep_recursion_as_loops(model: RecursiveReasoner, x: Tensor, y: Tensor, z: T
         def latent_body(index: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
             return index + 1, model.update_z(x, y, z)
 
-        _, z = while_loop(lambda index, z: index < recursion.latent, latent_body, (_zero(), z))
+        _, z = while_loop(lambda index, z: index < recursion.latent, latent_body, (_zero(), z))  # type: ignore[no-untyped-call]
         return index + 1, model.update_y(y, z), z
 
-    _, y, z = while_loop(lambda index, y, z: index < recursion.deep, deep_body, (_zero(), y, z))
+    _, y, z = while_loop(lambda index, y, z: index < recursion.deep, deep_body, (_zero(), y, z))  # type: ignore[no-untyped-call]
     return y, z
 
 
@@ -108,6 +108,6 @@ class LoopGraph(StepGraph):
             y,
             z,
         )
-        _, _, steps, halt_logit, logits, _, _ = while_loop(unfinished, body, carried)
+        _, _, steps, halt_logit, logits, _, _ = while_loop(unfinished, body, carried)  # type: ignore[no-untyped-call]
         # The answer follows from the frozen logits, so it need not be carried.
         return answer_of(logits), steps, halt_logit, logits

@@ -68,6 +68,7 @@ def export_onnx(
         exported = unroll(_trace_step(model, opset, unroll_inner=True), model.spec, steps)
         metadata[STEPS_KEY] = str(steps)
     _strip(exported)
+    _name_batch(exported)
     helper.set_model_props(exported, metadata)
     written = {entry.domain: entry.version for entry in exported.opset_import}.get("")
     if (written, exported.ir_version) != (opset, IR_VERSION):
@@ -246,20 +247,30 @@ def unroll(step: onnx.ModelProto, spec: ModelSpec, steps: int) -> onnx.ModelProt
     return inlined
 
 
+def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """A graph and those inside its loops."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from _graphs(attribute.g)
+
+
 def _strip(model: onnx.ModelProto) -> None:
     """Take out what the tracer noted of its source: stack traces with paths, half the file's size."""
-
-    def strip_graph(graph: onnx.GraphProto) -> None:
-        for value in (*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
-            del value.metadata_props[:]
-            value.doc_string = ""
-        del graph.metadata_props[:]
-        graph.doc_string = ""
-        for node in graph.node:
-            for attribute in node.attribute:
-                if attribute.HasField("g"):
-                    strip_graph(attribute.g)
-
-    strip_graph(model.graph)
+    for graph in _graphs(model.graph):
+        for noted in (*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer, graph):
+            del noted.metadata_props[:]
+            noted.doc_string = ""
     del model.metadata_props[:]
     model.doc_string = ""
+
+
+def _name_batch(model: onnx.ModelProto) -> None:
+    """Call the free size "batch" wherever the tracer's own symbol for it stands."""
+    symbol = model.graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    for graph in _graphs(model.graph):
+        for value in (*graph.value_info, *graph.input, *graph.output):
+            for size in value.type.tensor_type.shape.dim:
+                if size.dim_param == symbol:
+                    size.dim_param = "batch"

@@ -72,7 +72,9 @@ class Runtime(Protocol):
 class StepRuntime(Runtime, Protocol):
     """A runtime that can also do single supervision steps, with the state kept on its device."""
 
-    def step(self, tokens: Int32, reset: NDArray[np.bool_], y: Any, z: Any, puzzle_ids: Int32 | None = None) -> StepResult:
+    def step(
+        self, tokens: Int32, reset: NDArray[np.bool_], y: Any, z: Any, puzzle_ids: Int32 | None = None
+    ) -> StepResult:
         """One supervision step.
 
         Args:

@@ -49,7 +49,9 @@ class OrtRuntime:
             raise ArtefactError(str(error)) from error
         graph = metadata.get(GRAPH_KEY, "")
         if graph not in ("loop", "step", "unrolled"):
-            raise ArtefactError(f"{path}: the metadata entry {GRAPH_KEY!r} is {graph!r}, expected loop, step or unrolled")
+            raise ArtefactError(
+                f"{path}: the metadata entry {GRAPH_KEY!r} is {graph!r}, expected loop, step or unrolled"
+            )
         steps = metadata.get(STEPS_KEY)
         if graph == "unrolled" and not (steps or "").isdigit():
             raise ArtefactError(f"{path}: the metadata entry {STEPS_KEY!r} is {steps!r}, expected a number of steps")
@@ -116,7 +118,9 @@ class OrtStepRuntime(OrtRuntime):
         check_inputs(self.spec, tokens, puzzle_ids, max_steps)
         return solve_by_steps(self, tokens, puzzle_ids, max_steps=max_steps, halt_threshold=halt_threshold)
 
-    def step(self, tokens: Int32, reset: NDArray[np.bool_], y: Any, z: Any, puzzle_ids: Int32 | None = None) -> StepResult:
+    def step(
+        self, tokens: Int32, reset: NDArray[np.bool_], y: Any, z: Any, puzzle_ids: Int32 | None = None
+    ) -> StepResult:
         """See `StepRuntime.step`."""
         check_inputs(self.spec, tokens, puzzle_ids, 1)
         feeds = {"tokens": tokens, "reset": reset, "y": y, "z": z, **self._puzzle_feed(tokens, puzzle_ids)}

@@ -20,6 +20,8 @@ from trm_deploy.runtimes import load
 from trm_deploy.runtimes.base import Device
 from trm_deploy.runtimes.verified import Answer, SolveSettings, solve_verified
 
+# A bad answer breaks dozens of rules; the first few tell enough.
+SHOWN_FAULTS = 6
 SHIPPED_ENGINE = "sudoku.onnx"
 
 
@@ -71,7 +73,8 @@ class Outcome:
             cost += f"{answer.milliseconds:.0f} ms"
         lines = [f"{self.question.place}", grid, f"{verdict}: {cost}"]
         if answer.faults:
-            lines.append("broken rules: " + "; ".join(answer.faults))
+            more = f"; and {len(answer.faults) - SHOWN_FAULTS} more" if len(answer.faults) > SHOWN_FAULTS else ""
+            lines.append("broken rules: " + "; ".join(answer.faults[:SHOWN_FAULTS]) + more)
         return "\n".join(lines) + "\n"
 
 

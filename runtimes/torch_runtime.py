@@ -60,7 +60,9 @@ class TorchRuntime:
         )
         return Solution(*(part.cpu().numpy() for part in (out.answer, out.steps, out.halt_logit, out.logits)))
 
-    def step(self, tokens: Int32, reset: NDArray[np.bool_], y: Any, z: Any, puzzle_ids: Int32 | None = None) -> StepResult:
+    def step(
+        self, tokens: Int32, reset: NDArray[np.bool_], y: Any, z: Any, puzzle_ids: Int32 | None = None
+    ) -> StepResult:
         """See `StepRuntime.step`; the state stays a tensor on the device."""
         torch = self._torch
         check_inputs(self.spec, tokens, puzzle_ids, 1)

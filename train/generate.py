@@ -212,7 +212,7 @@ def _chunk(arguments: tuple[GeneratorSettings, int]) -> Grids:
     # One stream a chunk, so that the result does not depend on how chunks are spread over processes.
     seed = int(np.random.SeedSequence((settings.seed, number)).generate_state(1)[0])
     count = min(CHUNK, settings.puzzles - number * CHUNK)
-    return _make(  # type: ignore[no-any-return]
+    return _make(
         seed,
         count,
         settings.box_rows,

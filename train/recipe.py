@@ -201,7 +201,9 @@ def load(name: str) -> Recipe:
         return parse(recipes[name], source=f"recipe {name}")
     path = Path(name)
     if not path.is_file():
-        raise RecipeError(f"{name}: no recipe or file has that name, expected one of {', '.join(recipes)} or a TOML file")
+        raise RecipeError(
+            f"{name}: no recipe or file has that name, expected one of {', '.join(recipes)} or a TOML file"
+        )
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -141,7 +141,9 @@ class Trainer:
             raise CheckpointError(f"{output}: holds no run to resume (no resume.pt)", hint="leave out --resume")
         state = checkpoint.read_pickle(state_path) if resume else None
         if state is not None and state["recipe"] != recipe.text:
-            raise CheckpointError(f"{output}: is a run of another recipe", hint=f"type: trm-deploy train {output}/recipe.toml")
+            raise CheckpointError(
+                f"{output}: is a run of another recipe", hint=f"type: trm-deploy train {output}/recipe.toml"
+            )
 
         training = recipe.training
         torch.manual_seed(training.seed)
@@ -177,7 +179,9 @@ class Trainer:
 
     def _empty_batch(self) -> Batch:
         size, length = self.recipe.training.batch_size, self.recipe.puzzle.cells
-        state = torch.zeros(size, self.model.positions, self.recipe.spec.architecture.hidden_size, dtype=self._state_dtype)
+        state = torch.zeros(
+            size, self.model.positions, self.recipe.spec.architecture.hidden_size, dtype=self._state_dtype
+        )
         tokens = torch.zeros(size, length, dtype=torch.int64)
         return Batch(
             tokens,
@@ -293,7 +297,11 @@ class Trainer:
             solved += float(right.all(-1).sum())
             cells += float(right.float().mean(-1).sum())
             steps += float(out.steps.sum())
-        return {"held_out_solved": solved / count, "held_out_cells": cells / count, "held_out_mean_steps": steps / count}
+        return {
+            "held_out_solved": solved / count,
+            "held_out_cells": cells / count,
+            "held_out_mean_steps": steps / count,
+        }
 
     def save(self) -> None:
         """Write both files. Each is atomic; resuming reads only resume.pt, which alone is complete."""

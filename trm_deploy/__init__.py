@@ -1,3 +1,3 @@
-"""trm-deploy: recursive reasoning models (TRM, HRM) from a checkpoint to ONNX and TensorRT engines, with proof of parity."""
+"""trm-deploy: recursive reasoning models (TRM, HRM) from a checkpoint to engines, with proof of parity."""
 
 __version__ = "0.1.0"

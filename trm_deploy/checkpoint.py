@@ -39,12 +39,14 @@ class Checkpoint:
         ema: state dict of the averaged weights, float32 on the CPU.
         training: plain values: steps, recipe, seed.
         sha256: of the file it was read from; empty for one that was not.
+        source: what to call it in messages.
     """
 
     spec: ModelSpec
     ema: dict[str, Tensor]
     training: dict[str, Any] = field(default_factory=dict)
     sha256: str = ""
+    source: str = "checkpoint"
 
     def model(self) -> RecursiveReasoner:
         """The model with these weights, in evaluation mode on the CPU.
@@ -56,12 +58,16 @@ class Checkpoint:
             expected = RecursiveReasoner(self.spec).state_dict()
         for name in sorted(expected.keys() | self.ema.keys()):
             if name not in self.ema:
-                raise CheckpointError(f"the weight {name} is missing, its spec expects {list(expected[name].shape)}")
+                raise CheckpointError(
+                    f"{self.source}: the weight {name} is missing, its spec expects {list(expected[name].shape)}"
+                )
             if name not in expected:
-                raise CheckpointError(f"the weight {name} {list(self.ema[name].shape)} has no place in its spec")
+                raise CheckpointError(
+                    f"{self.source}: the weight {name} {list(self.ema[name].shape)} has no place in its spec"
+                )
             if self.ema[name].shape != expected[name].shape:
                 raise CheckpointError(
-                    f"the weight {name} has the shape {list(self.ema[name].shape)},"
+                    f"{self.source}: the weight {name} has the shape {list(self.ema[name].shape)},"
                     f" its spec expects {list(expected[name].shape)}"
                 )
         model = RecursiveReasoner(self.spec)
@@ -138,4 +144,4 @@ def load(path: Path) -> Checkpoint:
         parsed = ModelSpec.from_json(spec, source=str(path))
     except SpecError as error:
         raise CheckpointError(str(error)) from error
-    return Checkpoint(parsed, ema, training, sha256(path))
+    return Checkpoint(parsed, ema, training, sha256(path), str(path))

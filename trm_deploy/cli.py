@@ -17,7 +17,7 @@ from trm_deploy.errors import InputError, TrmDeployError
 
 app = typer.Typer(
     name="trm-deploy",
-    help="Takes recursive reasoning models (TRM, HRM) from a checkpoint to ONNX, runs them, and proves parity with PyTorch.",
+    help="Takes recursive reasoning models (TRM, HRM) from a checkpoint to ONNX, runs them, proves parity.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -174,7 +174,8 @@ def parity(
     checkpoint: Annotated[Path, typer.Argument(help="The reference.")],
     engines: Annotated[list[Path], typer.Argument(help="ONNX files made from it.")],
     puzzles: Annotated[
-        Optional[str], typer.Option("--puzzles", help="File with puzzles; those that come with the package if left out.")
+        Optional[str],
+        typer.Option("--puzzles", help="File with puzzles; those that come with the package if left out."),
     ] = None,
     limit: Annotated[Optional[int], typer.Option("--limit", min=1, help="Use the first so many puzzles.")] = None,
     max_steps: MaxSteps = None,

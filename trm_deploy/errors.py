@@ -43,7 +43,15 @@ class InputError(TrmDeployError):
 
 
 class PuzzleError(InputError):
-    """A puzzle is malformed or its givens already break the rules."""
+    """A puzzle is malformed or its givens already break the rules.
+
+    Attributes:
+        position: from 0, the character at fault in the puzzle's text; None where it is the text as a whole.
+    """
+
+    def __init__(self, message: str, *, position: int | None = None) -> None:
+        super().__init__(message)
+        self.position = position
 
 
 class SpecError(InputError):

@@ -25,7 +25,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
         os.close(handle)
     except OSError as error:
-        raise TrmDeployError(f"{path}: cannot be written ({error.strerror})", hint="name another place with -o") from error
+        raise TrmDeployError(
+            f"{path}: cannot be written ({error.strerror})", hint="name another place with -o"
+        ) from error
     temporary = Path(name)
     try:
         yield temporary

@@ -48,7 +48,8 @@ class Bounds:
     """What an engine may differ by.
 
     Attributes:
-        logits: largest absolute difference of a logit (answer or halting) in one step from the same state.
+        logits: largest absolute difference of a logit (answer or halting) or of the state, in one step from the same
+            state.
         drift: of a loop engine's later steps: times the control's drift, in the median over puzzles.
         solved: points of the solved share that the engine may lie below the worst control.
         agreement: points of the share of puzzles with PyTorch's answer and steps that it may lie below the control.
@@ -153,7 +154,11 @@ class Report:
     def summary(self) -> dict[str, Any]:
         """For a build record: whether it passed, and the largest difference from the same state."""
         same_state = [d.largest for engine in self.engines for d in engine.step_differences if d.same_state]
-        return {"passed": self.passed, "puzzles": self.puzzles, "largest_logit_difference": max(same_state, default=None)}
+        return {
+            "passed": self.passed,
+            "puzzles": self.puzzles,
+            "largest_logit_difference": max(same_state, default=None),
+        }
 
     def to_plain(self) -> dict[str, Any]:
         """For JSON."""
@@ -280,12 +285,12 @@ def compare_files(
         )
 
 
-def verify_export(loaded: Checkpoint, engine: Path) -> Report:
+def verify_export(loaded: Checkpoint, engine: Path, name: str) -> Report:
     """The check after every export: a few puzzles that come with the package, one control."""
     tokens = questions(loaded, None, None)
     return compare(
         loaded.model(),
-        [(engine.name, _load_engine(engine, loaded, "cpu"))],
+        [(name, _load_engine(engine, loaded, "cpu"))],
         tokens,
         solved=_rules(loaded, tokens),
         max_steps=loaded.spec.halting.max_steps,
@@ -315,7 +320,9 @@ def questions(loaded: Checkpoint, file: str | None, limit: int | None) -> Int32:
     task = loaded.spec.task
     if not task.name:
         if file is not None:
-            raise InputError(f"{file}: the checkpoint names no task, so puzzles cannot be read", hint="leave out --puzzles")
+            raise InputError(
+                f"{file}: the checkpoint names no task, so puzzles cannot be read", hint="leave out --puzzles"
+            )
         shape = (min(limit or RANDOM_PUZZLES, RANDOM_PUZZLES), task.sequence_length)
         return np.random.default_rng(0).integers(len(task.vocabulary), size=shape).astype(np.int32)
     puzzle = tasks.get(task.name)
@@ -417,13 +424,14 @@ def _same_state(
         reset = np.full(len(tokens), step == 1)
         expected = reference.step(tokens, reset, y, z)
         actual = engine.step(tokens, reset, y, z)
-        y, z = np.array(expected.y), np.array(expected.z)
+        y, z = np.asarray(expected.y), np.asarray(expected.z)
         largest, where = _largest(expected, actual)
-        # A state that is off would only show one step later, and after the last step never.
-        for name, ours, theirs in (("y", y, np.array(actual.y)), ("z", z, np.array(actual.z))):
-            worst = _largest_of(np.abs(ours - theirs))
-            if not worst <= largest.max():
-                largest, where = np.maximum(largest, worst), f"state {name}"
+        # A state that is off would show in the logits only one step later, and after the last step never.
+        for name, ours, theirs in (("y", y, actual.y), ("z", z, actual.z)):
+            state = np.abs(ours - np.asarray(theirs)).max((1, 2))
+            if not _largest_of(state) <= _largest_of(largest):
+                where = f"puzzle {_argmax(state) + 1}, state {name}"
+            largest = np.maximum(largest, state)
         top = _largest_of(largest)
         differences.append(
             StepDifference(
@@ -439,9 +447,7 @@ def _free_steps(
     """The first k steps of a loop engine with halting off, for each k; of an unrolled one for its own k."""
     differences = []
     for step in [max_steps] if engine.fixed_steps else range(1, max_steps + 1):
-        expected, actual, moved = (
-            _solve(runtime, tokens, step, math.inf) for runtime in (reference, engine, control)
-        )
+        expected, actual, moved = (_solve(runtime, tokens, step, math.inf) for runtime in (reference, engine, control))
         largest, where = _largest(expected, actual)
         drift, _ = _largest(expected, moved)
         median, control_median = float(np.median(largest)), float(np.median(drift))
@@ -460,11 +466,16 @@ def _largest(expected: Any, actual: Any) -> tuple[Float32, str]:
     logits = np.abs(expected.logits - actual.logits)  # [B, L, V]
     halting = np.abs(expected.halt_logit - actual.halt_logit)  # [B]
     per_puzzle = np.maximum(logits.max((1, 2)), halting)
-    puzzle = int(np.argmax(np.nan_to_num(per_puzzle, nan=np.inf)))
+    puzzle = _argmax(per_puzzle)
     if halting[puzzle] >= logits[puzzle].max():
         return per_puzzle, f"puzzle {puzzle + 1}, halting logit"
-    cell, token = np.unravel_index(int(np.argmax(logits[puzzle])), logits[puzzle].shape)
+    cell, token = np.unravel_index(_argmax(logits[puzzle]), logits[puzzle].shape)
     return per_puzzle, f"puzzle {puzzle + 1}, cell {cell + 1}, token {token}"
+
+
+def _argmax(values: NDArray[np.floating[Any]]) -> int:
+    """Place of the largest value; one that is no number counts as infinite."""
+    return int(np.argmax(np.nan_to_num(values, nan=np.inf)))
 
 
 def _largest_of(values: NDArray[np.floating[Any]]) -> float:
@@ -479,7 +490,7 @@ def _step_failures(differences: list[StepDifference]) -> list[str]:
             measured = difference.largest if difference.same_state else difference.median
             kind = "from the same state" if difference.same_state else "free running, median over puzzles"
             failures.append(
-                f"step {difference.step}: logits differ by {measured:.2g} ({kind}) at {difference.where},"
+                f"step {difference.step}: differs by {measured:.2g} ({kind}) at {difference.where},"
                 f" expected at most {difference.bound:.2g}"
             )
     return failures[:1]  # the first step that fails explains the rest

@@ -36,7 +36,14 @@ def progress(title: str, total: int, *, done: int = 0, unit: str = "") -> Iterat
 @contextlib.contextmanager
 def _bar(title: str, total: int, done: int, unit: str) -> Iterator[Advance]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("{task.description}"),
@@ -52,7 +59,9 @@ def _bar(title: str, total: int, done: int, unit: str) -> Iterator[Advance]:
         task = bar.add_task(title, total=total, completed=done, note="")
 
         def advance(count: int, note: str = "") -> None:
-            bar.update(task, advance=count, **({"note": note} if note else {}))
+            if note:
+                bar.update(task, note=note)
+            bar.advance(task, count)
 
         yield advance
 

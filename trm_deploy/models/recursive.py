@@ -88,7 +88,8 @@ class RecursiveReasoner(nn.Module):
         if architecture.positions == "learned":
             # Halves the variance of the sum, so that its scale stays that of the tokens alone.
             x = math.sqrt(0.5) * (x + self.position)
-        return self.embedding_scale * x
+        embedded: Tensor = self.embedding_scale * x
+        return embedded
 
     def _prefix(self, puzzle_ids: Tensor | None, like: Tensor) -> Tensor:
         """The prefix [B or 1, P, D]: puzzle embeddings padded with zeros to P * D."""
@@ -97,9 +98,9 @@ class RecursiveReasoner(nn.Module):
         if not architecture.puzzle_embedding_size:
             rows = like.new_zeros(1, room)
         else:
-            rows = self.puzzles[:1] if puzzle_ids is None else self.puzzles[puzzle_ids]
+            rows = self.puzzles[:1] if puzzle_ids is None else nn.functional.embedding(puzzle_ids, self.puzzles)
             rows = nn.functional.pad(rows, (0, room - architecture.puzzle_embedding_size))
-        return rows.unflatten(-1, (architecture.prefix_length, architecture.hidden_size)).to(like.dtype)
+        return rows.reshape(-1, architecture.prefix_length, architecture.hidden_size).to(like.dtype)
 
     def initial_state(self, batch: int) -> tuple[Tensor, Tensor]:
         """The state y, z that every sample starts from, each [batch, S, D]."""

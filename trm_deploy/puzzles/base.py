@@ -53,7 +53,7 @@ class Puzzle(Protocol):
         """L."""
 
     def parse_line(self, line: str) -> Tokens:
-        """The question int32 [L] that one line of text holds; raises `PuzzleError` with the column."""
+        """The question int32 [L] that one line of text holds; raises `PuzzleError`."""
 
     def question_faults(self, question: Tokens) -> list[str]:
         """What makes the question [L] impossible, in words; empty where nothing does."""

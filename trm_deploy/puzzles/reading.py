@@ -22,6 +22,8 @@ CSV_COLUMNS = ("puzzle", "question")
 # What may frame a drawn grid.
 FRAME = "+-=|"
 
+Position = tuple[int, int]  # line and column, from 1
+
 
 @dataclass(frozen=True)
 class Question:
@@ -70,7 +72,7 @@ def _questions(file: BinaryIO, name: str, puzzle: Puzzle) -> Iterator[Question]:
     if first is None:
         raise InputError(f"{name}: holds no puzzle", hint=f"expected a line of {puzzle.cells} characters")
     following = _chain(first, lines)
-    if "," in first[1]:
+    if "," in first[1] or first[1].strip().lower() in CSV_COLUMNS:
         yield from _from_csv(following, name, puzzle)
     else:
         yield from _from_lines(following, name, puzzle)
@@ -123,9 +125,13 @@ def _from_csv(lines: Iterator[tuple[int, str]], name: str, puzzle: Puzzle) -> It
                     " and the first holds no puzzle"
                 )
         if column >= len(row):
-            yield Question(place, line, None, f"{place}: has {len(row)} columns, the puzzle is expected in number {column + 1}")
+            yield Question(
+                place, line, None, f"{place}: has {len(row)} columns, the puzzle is expected in number {column + 1}"
+            )
             continue
-        yield _question(row[column].strip(), place, puzzle)
+        start = max(line.find(row[column]), 0)
+        positions = [(number, start + offset + 1) for offset in range(len(row[column]))]
+        yield _question(row[column], positions, place, name, puzzle)
 
 
 def _looks_like_a_puzzle(text: str, puzzle: Puzzle) -> bool:
@@ -134,37 +140,43 @@ def _looks_like_a_puzzle(text: str, puzzle: Puzzle) -> bool:
 
 
 def _from_lines(lines: Iterator[tuple[int, str]], name: str, puzzle: Puzzle) -> Iterator[Question]:
-    """One puzzle a line, or a grid: rows shorter than a puzzle are collected until they make one."""
+    """One puzzle a line, or a grid: lines with as many cells as a row are collected until they make a puzzle."""
     side = round(puzzle.cells**0.5)
-    rows: list[str] = []
-    first_number = 0
+    text = ""
+    positions: list[Position] = []  # of each character of text
     for number, line in lines:
-        text = "".join(character for character in line if character not in FRAME and not character.isspace())
-        if not text:  # a line that only draws the frame
+        cells = [(column, c) for column, c in enumerate(line, start=1) if c not in FRAME and not c.isspace()]
+        if not cells:  # a line that only draws the frame
             continue
-        if len(text) != side and not rows:
-            yield _question(line.strip(), f"{name} line {number}", puzzle)
+        place = f"{name} line {number}"
+        if len(cells) == side:
+            text += "".join(character for _, character in cells)
+            positions += [(number, column) for column, _ in cells]
+            if len(text) == puzzle.cells:
+                yield _question(text, positions, f"{name} lines {positions[0][0]}-{number}", name, puzzle)
+                text, positions = "", []
             continue
-        if len(text) != side:
-            place = f"{name} line {number}"
-            error = f"{place}: row {len(rows) + 1} of a grid has {len(text)} cells, expected {side}"
-            yield Question(place, "".join(rows) + text, None, error)
-            rows = []
+        if text:
+            row = len(text) // side + 1
+            error = f"{place}: row {row} of a grid has {len(cells)} cells, expected {side}"
+            yield Question(place, text + line.strip(), None, error)
+            text, positions = "", []
             continue
-        first_number = first_number if rows else number
-        rows.append(text)
-        if len(rows) == side:
-            yield _question("".join(rows), f"{name} lines {first_number}-{number}", puzzle)
-            rows = []
-    if rows:
-        place = f"{name} line {first_number}"
-        yield Question(place, "".join(rows), None, f"{place}: the grid ends after {len(rows)} rows, expected {side}")
+        start = len(line) - len(line.lstrip())
+        stripped = line.strip()
+        yield _question(stripped, [(number, start + i + 1) for i in range(len(stripped))], place, name, puzzle)
+    if text:
+        place = f"{name} line {positions[0][0]}"
+        yield Question(place, text, None, f"{place}: the grid ends after {len(text) // side} rows, expected {side}")
 
 
-def _question(text: str, place: str, puzzle: Puzzle) -> Question:
+def _question(text: str, positions: list[Position], place: str, name: str, puzzle: Puzzle) -> Question:
     try:
         tokens = puzzle.parse_line(text)
     except PuzzleError as error:
+        if error.position is not None:
+            line, column = positions[error.position]
+            return Question(place, text, None, f"{name} line {line} column {column}: {error}")
         return Question(place, text, None, f"{place}: {error}")
     faults = puzzle.question_faults(tokens)
     if faults:

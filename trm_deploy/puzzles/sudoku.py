@@ -57,13 +57,14 @@ class Sudoku:
             int32 [L].
 
         Raises:
-            PuzzleError: a wrong length or character, with its column, or givens that break the rules.
+            PuzzleError: a wrong length, or a wrong character with its position.
         """
-        allowed = "".join(map(str, range(1, self.side + 1)))
-        for column, character in enumerate(line, start=1):
+        allowed = self.vocabulary[BLANK + 1 :]
+        for position, character in enumerate(line):
             if character not in BLANKS and character not in allowed:
                 raise PuzzleError(
-                    f"column {column} is {character!r}, expected a digit 1-{self.side} or one of 0 . _ for a blank"
+                    f"{character!r} stands where a digit 1-{self.side} or one of 0 . _ for a blank is expected",
+                    position=position,
                 )
         if len(line) != self.cells:
             raise PuzzleError(f"{len(line)} characters, expected {self.cells} ({self.side} rows of {self.side})")
@@ -86,7 +87,7 @@ class Sudoku:
         given = question > BLANK
         for cell in np.flatnonzero(given & (question != answer)):
             row, column = divmod(int(cell), self.side)
-            was, now = (int(tokens[cell]) - BLANK for tokens in (question, answer))
+            was, now = (self._digit(int(tokens[cell])) for tokens in (question, answer))
             faults.append(f"row {row + 1} column {column + 1} was given as {was} and became {now}")
         return faults + self.question_faults(answer)
 
@@ -123,8 +124,12 @@ class Sudoku:
                 lines.append(f"+{rule}+")
         return "\n".join(lines)
 
+    @staticmethod
+    def _digit(token: int) -> str:
+        return str(token - BLANK) if token > BLANK else "."
+
     def _cell(self, question: int, answer: int, colour: bool) -> str:
-        digit = str(answer - BLANK) if answer > BLANK else "."
+        digit = self._digit(answer)
         given = question > BLANK and question == answer
         if colour:
             return f"\x1b[1m{digit}\x1b[0m" if given else f"\x1b[36m{digit}\x1b[0m"

@@ -1,0 +1,80 @@
+"""Shared fixtures: tiny models with random weights, the shipped model, and where the published data are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import torch
+
+from trm_deploy import checkpoint, puzzles
+from trm_deploy.checkpoint import Checkpoint
+from trm_deploy.models.presets import preset
+from trm_deploy.models.recursive import RecursiveReasoner
+from trm_deploy.spec import ModelSpec, TaskSpec
+
+PRESETS = ("trm-mlp", "trm-att")
+Graph = Literal["loop", "step", "unrolled"]
+GRAPHS: tuple[Graph, ...] = ("loop", "step", "unrolled")
+ASSETS = Path(__file__).parent.parent / "trm_deploy" / "assets"
+
+torch.set_num_threads(2)
+
+
+def tiny_spec(name: str, *, task: str = "sudoku-4x4", identifiers: int = 1) -> ModelSpec:
+    """A preset shrunk to run in milliseconds."""
+    puzzle = puzzles.get(task)
+    return preset(
+        name,
+        TaskSpec(
+            name=task,
+            sequence_length=puzzle.cells,
+            vocabulary=puzzle.vocabulary,
+            puzzle_identifiers=identifiers,
+        ),
+        architecture={"hidden_size": 32, "heads": 4, "prefix_length": 2, "puzzle_embedding_size": 40},
+        recursion={"latent": 2, "deep": 2},
+        halting={"max_steps": 6},
+    )
+
+
+def random_model(spec: ModelSpec, seed: int = 0) -> RecursiveReasoner:
+    """Random weights with a halting head that makes samples halt at different steps."""
+    torch.manual_seed(seed)
+    model = RecursiveReasoner(spec)
+    with torch.no_grad():
+        if spec.architecture.puzzle_embedding_size:
+            model.puzzles.normal_(std=0.5)
+        # Small steps in each layer, so that six steps of recursion do not amplify rounding into differences.
+        for name, weight in model.named_parameters():
+            if name.endswith(("down.weight", "out.weight")):
+                weight.mul_(0.3)
+        model.halt_head.weight.normal_(std=0.3)
+        model.halt_head.bias.zero_()
+    return model.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="session", params=PRESETS)
+def tiny(request: pytest.FixtureRequest) -> RecursiveReasoner:
+    """A tiny random model of each preset."""
+    return random_model(tiny_spec(request.param))
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint file of a tiny random model."""
+    model = random_model(tiny_spec("trm-mlp"))
+    path = tmp_path_factory.mktemp("checkpoint") / "tiny.pt"
+    checkpoint.save(path, Checkpoint(model.spec, model.state_dict(), {"steps": 0, "recipe": "", "seed": 0}))
+    return path
+
+
+@pytest.fixture(scope="session")
+def published_data() -> Path:
+    """The folder with published puzzle sets and golden checkpoints."""
+    folder = os.environ.get("TRM_DEPLOY_TEST_DATA")
+    if not folder or not Path(folder, "data").is_dir():
+        pytest.skip("TRM_DEPLOY_TEST_DATA names no folder with data/ and golden/")
+    return Path(folder)

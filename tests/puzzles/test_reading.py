@@ -1,0 +1,143 @@
+"""Every text form, and a message with file, line and column for every malformed one."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from trm_deploy.errors import InputError
+from trm_deploy.puzzles import reading
+from trm_deploy.puzzles.reading import Question
+from trm_deploy.puzzles.sudoku import Sudoku
+
+PUZZLE = Sudoku()
+LINE = "53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5....8..79"
+
+
+def read(tmp_path: Path, content: str | bytes) -> list[Question]:
+    path = tmp_path / "puzzles.txt"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return list(reading.read(str(path), PUZZLE))
+
+
+def grid(line: str) -> list[str]:
+    return [line[row * 9 : row * 9 + 9] for row in range(9)]
+
+
+def drawn(line: str) -> str:
+    rows = [" | ".join(" ".join(row[start : start + 3]) for start in (0, 3, 6)) for row in grid(line)]
+    rule = "------+-------+------"
+    return "\n".join([*rows[:3], rule, *rows[3:6], rule, *rows[6:]])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        LINE,
+        LINE.replace(".", "0") + "\n",
+        LINE.replace(".", "_") + "\r\n",
+        f"# a comment\n\n  {LINE}  # and another\n",
+        "\n".join(grid(LINE)),
+        drawn(LINE),
+        f"puzzle,solution\n{LINE},{'1' * 81}\n",
+        f"source,question,answer,rating\nx,{LINE},{'1' * 81},3\n",
+        f"{LINE},{'1' * 81}\n",
+        f"question\n{LINE}\n",
+        "\ufeff" + LINE,
+        f'puzzle,note\n"{LINE}","a, b"\n',
+    ],
+)
+def test_every_form_reads_the_same_puzzle(tmp_path: Path, content: str) -> None:
+    (question,) = read(tmp_path, content)
+    assert question.error == ""
+    assert question.tokens is not None
+    assert PUZZLE.text(question.tokens) == LINE.replace(".", "0")
+
+
+def test_several_grids_and_lines_may_follow_each_other(tmp_path: Path) -> None:
+    found = read(tmp_path, f"{drawn(LINE)}\n\n{LINE}\n{drawn(LINE)}\n")
+    assert [question.error for question in found] == ["", "", ""]
+    assert [question.place.rpartition("puzzles.txt ")[2] for question in found] == [
+        "lines 1-11",
+        "line 13",
+        "lines 14-24",
+    ]
+
+
+def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(LINE.encode())))
+    (question,) = reading.read("-", PUZZLE)
+    assert (question.place, question.error) == ("standard input line 1", "")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (LINE[:80], "line 1: 80 characters, expected 81 (9 rows of 9)"),
+        ("\n\n  x" + LINE[1:], "line 3 column 3: 'x' stands where a digit 1-9 or one of 0 . _ for a blank is expected"),
+        ("55" + LINE[2:], "line 1: the givens break the rules: row 1 has 5 twice; box 1 has 5 twice"),
+        (drawn(LINE).replace("8 . . | . 6 .", "8 . . | . ? ."), "line 5 column 11: '?' stands where"),
+        ("\n".join(grid(LINE)[:7]), "line 1: the grid ends after 7 rows, expected 9"),
+        ("\n".join([*grid(LINE)[:4], "123", *grid(LINE)[5:]]), "line 5: row 5 of a grid has 3 cells, expected 9"),
+        (f"puzzle,solution\n{LINE[:-1]}x,1\n", "line 2 column 81: 'x' stands where"),
+        (f"id,puzzle\n7\n8,{LINE}\n", "line 2: has 1 columns, the puzzle is expected in number 2"),
+    ],
+)
+def test_a_malformed_puzzle_names_its_place(tmp_path: Path, content: str, message: str) -> None:
+    errors = [question for question in read(tmp_path, content) if question.error]
+    assert message in errors[0].error
+    assert errors[0].error.startswith(str(tmp_path / "puzzles.txt"))
+    assert errors[0].tokens is None
+
+
+def test_one_bad_puzzle_leaves_the_others(tmp_path: Path) -> None:
+    found = read(tmp_path, f"{LINE}\nrubbish\n{LINE}\n")
+    assert [bool(question.error) for question in found] == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "holds no puzzle"),
+        ("# only a comment\n\n", "holds no puzzle"),
+        (b"\x7fELF\x02\x01\x01\x00\xff\xfe", "is no text"),
+        (LINE.encode() + b"\n\0\n", "line 2 column 1: is no text (a zero byte)"),
+        ("name,colour\nbox,red\n", "no column is named puzzle or question (found name, colour)"),
+        ("1" * 20_000, "line 1: is longer than 10,000 characters"),
+    ],
+)
+def test_a_file_that_is_no_puzzle_file_is_refused(tmp_path: Path, content: str | bytes, message: str) -> None:
+    with pytest.raises(InputError) as raised:
+        read(tmp_path, content)
+    assert message in str(raised.value)
+
+
+def test_a_200_megabyte_line_is_refused_without_reading_it(tmp_path: Path) -> None:
+    path = tmp_path / "huge.txt"
+    with path.open("wb") as file:
+        file.truncate(200 << 20)  # a sparse file: zero bytes without a line end
+    with pytest.raises(InputError, match="line 1: is longer than"):
+        list(reading.read(str(path), PUZZLE))
+
+
+def test_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no such file"):
+        list(reading.read(str(tmp_path / "none.txt"), PUZZLE))
+    with pytest.raises(InputError, match="is a folder"):
+        list(reading.read(str(tmp_path), PUZZLE))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@given(st.binary(max_size=300))
+def test_any_bytes_give_puzzles_or_an_input_error(tmp_path: Path, content: bytes) -> None:
+    try:
+        found = read(tmp_path, content)
+    except InputError:
+        return
+    for question in found:
+        assert (question.tokens is None) == bool(question.error)

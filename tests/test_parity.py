@@ -1,0 +1,189 @@
+"""Parity passes for sound engines, and fails, naming step and place, for each kind of unsound one."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from tests.conftest import GRAPHS, random_model, tiny_spec
+from trm_deploy import checkpoint, parity, runtimes
+from trm_deploy.checkpoint import Checkpoint
+from trm_deploy.errors import ArtefactError, InputError, ParityFailure
+from trm_deploy.export.onnx_export import Graph, export_onnx
+from trm_deploy.models.recursive import RecursiveReasoner
+from trm_deploy.runtimes.base import Int32, Runtime, Solution
+from trm_deploy.runtimes.torch_runtime import TorchRuntime
+
+TOKENS = np.random.default_rng(3).integers(1, 6, (8, 16)).astype(np.int32)
+
+
+def compare(model: RecursiveReasoner, engine: Runtime, **options: Any) -> parity.Report:
+    settings = {"solved": None, "max_steps": 6, "halt_threshold": 0.0, "controls": 2, **options}
+    return parity.compare(model, [("engine", engine)], TOKENS, **settings)
+
+
+def exported(model: RecursiveReasoner, graph: Graph, folder: Path) -> Runtime:
+    path = folder / f"{graph}.onnx"
+    onnx.save(export_onnx(model, graph=graph), path)
+    return runtimes.load(path)
+
+
+def damaged(model: RecursiveReasoner, name: str, by: float) -> RecursiveReasoner:
+    copy = random_model(model.spec)
+    copy.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        copy.get_parameter(name).view(-1)[0] += by
+    return copy
+
+
+@pytest.fixture(scope="module")
+def model() -> RecursiveReasoner:
+    return random_model(tiny_spec("trm-mlp"))
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_every_graph_form_of_every_preset_holds_parity(tiny: RecursiveReasoner, graph: Graph, tmp_path: Path) -> None:
+    report = compare(tiny, exported(tiny, graph, tmp_path))
+    report.raise_if_failed()
+    (engine,) = report.engines
+    steps = [(difference.step, difference.same_state) for difference in engine.step_differences]
+    expected = {
+        "step": [(k, True) for k in range(1, 7)],
+        "loop": [(k, k == 1) for k in range(1, 7)],
+        "unrolled": [(6, False)],
+    }
+    assert steps == expected[graph]
+    assert engine.free.same_answer == engine.free.same_steps == 1.0
+    assert sum(engine.free.steps) == len(TOKENS)
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_a_slightly_wrong_weight_fails(model: RecursiveReasoner, graph: Graph, tmp_path: Path) -> None:
+    wrong = exported(damaged(model, "networks.0.blocks.1.mlp.down.weight", 0.05), graph, tmp_path)
+    report = compare(model, wrong)
+    step = "step 6" if graph == "unrolled" else "step 1"
+    with pytest.raises(ParityFailure, match=f"engine: parity with PyTorch fails: {step}: differs by .* at puzzle"):
+        report.raise_if_failed()
+
+
+class Wrapped(TorchRuntime):
+    """PyTorch with one thing wrong."""
+
+    def solve(
+        self, tokens: Int32, puzzle_ids: Int32 | None = None, *, max_steps: int, halt_threshold: float
+    ) -> Solution:
+        solution = super().solve(tokens, puzzle_ids, max_steps=max_steps, halt_threshold=halt_threshold)
+        return self.spoil(solution, halt_threshold)
+
+    def spoil(self, solution: Solution, halt_threshold: float) -> Solution:
+        raise AssertionError
+
+
+class NeverHalts(Wrapped):
+    def solve(
+        self, tokens: Int32, puzzle_ids: Int32 | None = None, *, max_steps: int, halt_threshold: float
+    ) -> Solution:
+        return TorchRuntime.solve(self, tokens, puzzle_ids, max_steps=max_steps, halt_threshold=math.inf)
+
+
+class CountsFromZero(Wrapped):
+    def spoil(self, solution: Solution, halt_threshold: float) -> Solution:
+        return replace(solution, steps=solution.steps - 1)
+
+
+class WrongAnswers(Wrapped):
+    def spoil(self, solution: Solution, halt_threshold: float) -> Solution:
+        return replace(solution, answer=np.roll(solution.answer, 1, axis=1))
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (NeverHalts, "PyTorch's number of steps in"),
+        (CountsFromZero, "PyTorch's number of steps in"),
+        (WrongAnswers, "PyTorch's answer in"),
+    ],
+)
+def test_a_wrong_free_run_fails_though_every_step_is_right(
+    model: RecursiveReasoner, kind: type[Wrapped], message: str
+) -> None:
+    (engine,) = compare(model, kind(random_model(model.spec))).engines
+    assert [failure for failure in engine.failures if message in failure]
+    assert all(difference.passed for difference in engine.step_differences)
+
+
+def test_a_lower_solved_share_fails(model: RecursiveReasoner) -> None:
+    right = TorchRuntime(model).solve(TOKENS, max_steps=6, halt_threshold=0.0).answer
+    report = compare(
+        model, WrongAnswers(random_model(model.spec)), solved=lambda answers: (answers == right).all(axis=1)
+    )
+    assert report.reference.solved == 1.0
+    assert "free running: solved 0.0%, the control 100.0%" in report.engines[0].failures[0]
+
+
+class NotANumber(Wrapped):
+    def step(self, *args: Any, **kwargs: Any) -> Any:
+        result = super().step(*args, **kwargs)
+        result.logits[2, 3, 4] = np.nan
+        return result
+
+    def spoil(self, solution: Solution, halt_threshold: float) -> Solution:
+        return solution
+
+
+def test_not_a_number_fails(model: RecursiveReasoner) -> None:
+    report = compare(model, NotANumber(random_model(model.spec)))
+    assert not report.passed
+    assert "step 1: differs by inf" in report.engines[0].failures[0]
+
+
+def test_the_control_moves_every_weight_by_one_unit_in_the_last_place(model: RecursiveReasoner) -> None:
+    moved = parity.moved_by_one_ulp(model, 0)
+    for name, weight in model.named_parameters():
+        other = moved.get_parameter(name)
+        assert (weight != other).all()
+        assert torch.equal(torch.nextafter(weight, other), other)
+    again, third = parity.moved_by_one_ulp(model, 0), parity.moved_by_one_ulp(model, 1)
+    assert torch.equal(again.tokens.weight, moved.tokens.weight)
+    assert not torch.equal(third.tokens.weight, moved.tokens.weight)
+
+
+def test_files_of_different_models_are_not_compared(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    other = random_model(tiny_spec("trm-att"))
+    path = tmp_path / "other.onnx"
+    onnx.save(export_onnx(other), path)
+    with pytest.raises(ArtefactError, match="is of another model than the checkpoint"):
+        parity.compare_files(tiny_checkpoint, [path])
+
+
+def test_a_model_without_a_task_is_compared_on_random_tokens(tmp_path: Path) -> None:
+    spec = tiny_spec("trm-mlp")
+    nameless = replace(spec, task=replace(spec.task, name=""))
+    model = random_model(nameless)
+    checkpoint.save(tmp_path / "c.pt", Checkpoint(nameless, model.state_dict()))
+    onnx.save(export_onnx(model), tmp_path / "e.onnx")
+    report = parity.compare_files(tmp_path / "c.pt", [tmp_path / "e.onnx"])
+    assert report.passed
+    assert report.reference.solved is None
+    with pytest.raises(InputError, match="names no task"):
+        parity.compare_files(tmp_path / "c.pt", [tmp_path / "e.onnx"], puzzles="puzzles.txt")
+
+
+def test_the_report_is_json_with_a_schema_and_a_table(model: RecursiveReasoner, tmp_path: Path) -> None:
+    report = compare(model, exported(model, "step", tmp_path))
+    document = json.loads(json.dumps(report.to_plain()))
+    assert document["schema"] == 1
+    assert document["passed"] is True
+    assert document["engines"][0]["passed"] is True
+    assert len(document["engines"][0]["step_differences"]) == 6
+    text = parity.table(report)
+    assert "ONNX Runtime step fp32" in text
+    assert "parity holds" in text

@@ -1,0 +1,185 @@
+"""Training learns, repeats itself, and survives being killed at any moment."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from trm_deploy import checkpoint
+from trm_deploy.errors import CheckpointError, RecipeError, TrmDeployError
+from trm_deploy.train import recipe
+from trm_deploy.train.ema import warmed_average
+from trm_deploy.train.recipe import Recipe
+from trm_deploy.train.trainer import Trainer, read_metrics
+
+SMALL = recipe.shipped()["sudoku-4x4"]
+TINY = (
+    SMALL.replace("steps = 600", "steps = 12\nlog_every = 4\ncheckpoint_every = 4\nrotation = 2")
+    .replace("puzzles = 4000", "puzzles = 100")
+    .replace("puzzles = 256", "puzzles = 16")
+    .replace("hidden_size = 64", "hidden_size = 16")
+    .replace("puzzle_embedding_size = 64", "puzzle_embedding_size = 16")
+)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRM_DEPLOY_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+def parsed(text: str = TINY) -> Recipe:
+    return recipe.parse(text, source="test.toml")
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return checkpoint.load(folder / "ema.pt").ema
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.slow
+def test_the_small_recipe_learns_to_solve_unseen_puzzles(tmp_path: Path) -> None:
+    Trainer(parsed(SMALL), tmp_path / "run").run()
+    last = [line for line in read_metrics(tmp_path / "run" / "metrics.jsonl") if "held_out_solved" in line][-1]
+    assert last["held_out_solved"] >= 0.9
+    assert last["held_out_mean_steps"] < 6
+
+
+def test_a_run_leaves_its_files_and_repeats_itself(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        Trainer(parsed(), tmp_path / name).run()
+    assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    Trainer(parsed(TINY.replace("rotation = 2", "rotation = 2\nseed = 7")), tmp_path / "c").run()
+    assert not same(weights(tmp_path / "a"), weights(tmp_path / "c"))
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {
+        "ema.pt", "resume.pt", "metrics.jsonl", "curves.png", "recipe.toml",
+    }  # fmt: skip
+    loaded = checkpoint.load(tmp_path / "a" / "ema.pt")
+    assert loaded.training == {"steps": 12, "recipe": TINY, "seed": 0}
+    assert loaded.spec == parsed().spec
+    assert (tmp_path / "a" / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_resuming_continues_bit_for_bit(tmp_path: Path) -> None:
+    Trainer(parsed(), tmp_path / "whole").run()
+    first = Trainer(parsed(), tmp_path / "parts")
+    for _ in range(8):
+        first._optimize()
+        first.step += 1
+    first.save()
+    Trainer(parsed(), tmp_path / "parts", resume=True).run()
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+
+
+def test_a_killed_run_resumes_from_its_last_complete_checkpoint(tmp_path: Path) -> None:
+    """SIGKILL at several moments, among them while files are being written."""
+    folder = tmp_path / "run"
+    text = TINY.replace("steps = 12", "steps = 60").replace("checkpoint_every = 4", "checkpoint_every = 1")
+    (tmp_path / "r.toml").write_text(text)
+    command = [sys.executable, "-m", "trm_deploy", "train", str(tmp_path / "r.toml"), "-o", str(folder)]
+    kills = 0
+    for attempt in range(12):
+        resume = ["--resume"] if (folder / "resume.pt").exists() else []
+        process = subprocess.Popen([*command, *resume], env=os.environ, stderr=subprocess.PIPE, text=True)
+        before = _saved_step(folder)
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline and _saved_step(folder) < before + 3:
+            time.sleep(0.002)
+        if process.poll() is None and attempt < 3:
+            # A little later each time, so as to hit different moments between two checkpoints.
+            time.sleep(0.003 * attempt)
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+            process.wait()
+            checkpoint.read_pickle(folder / "resume.pt")
+            continue
+        assert process.wait(120) == 0, process.stderr.read() if process.stderr else ""
+        break
+    assert kills == 3
+    steps = [line["step"] for line in read_metrics(folder / "metrics.jsonl") if "answer_loss" in line]
+    assert steps == list(range(4, 61, 4))
+    assert checkpoint.load(folder / "ema.pt").training["steps"] == 60
+    Trainer(parsed(text), tmp_path / "whole").run()
+    assert same(weights(folder), weights(tmp_path / "whole"))
+
+
+def _saved_step(folder: Path) -> int:
+    path = folder / "resume.pt"
+    return torch.load(path, weights_only=True)["step"] if path.exists() else 0  # type: ignore[no-any-return]
+
+
+def test_a_run_is_not_overwritten_and_not_mixed_up(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="holds no run to resume"):
+        Trainer(parsed(), tmp_path / "run", resume=True)
+    Trainer(parsed(), tmp_path / "run").run()
+    with pytest.raises(TrmDeployError, match="holds a run already; add --resume"):
+        Trainer(parsed(), tmp_path / "run")
+    with pytest.raises(CheckpointError, match="is a run of another recipe"):
+        Trainer(parsed(TINY.replace("ema = 0.99", "ema = 0.9")), tmp_path / "run", resume=True)
+
+
+def test_a_diverging_run_stops_and_says_why(tmp_path: Path) -> None:
+    wild = TINY.replace("learning_rate = 2e-3", "learning_rate = 1e30\nclip_norm = 0.0")
+    with pytest.raises(RecipeError, match=r"the loss is (nan|inf) at step \d+.*lower optimizer.learning_rate"):
+        Trainer(parsed(wild), tmp_path / "run").run()
+
+
+def test_samples_leave_when_they_halt_or_have_done_all_steps(tmp_path: Path) -> None:
+    trainer = Trainer(parsed(TINY.replace("[training]", "[training]\nexploration = 0.0")), tmp_path / "run")
+    steps = torch.tensor([1, 8, 1, 3])
+    logits = torch.tensor([-1.0, -1.0, 1.0, 0.0])
+    assert trainer._halts(steps, logits).tolist() == [False, True, True, False]
+    always = Trainer(parsed(TINY.replace("[training]", "[training]\nexploration = 1.0")), tmp_path / "other")
+    # With exploration nothing halts before its second step, and nothing passes the last.
+    assert not always._halts(torch.ones(100, dtype=torch.int64), torch.ones(100)).any()
+    assert always._halts(torch.full((100,), 8), -torch.ones(100)).all()
+    held = always._halts(torch.full((1000,), 4), torch.ones(1000)).float().mean()
+    assert 0.3 < held < 0.6  # the least step is drawn evenly from 2 to 8: three of seven let step 4 halt
+
+
+def test_only_the_last_latent_recursion_carries_gradient(tmp_path: Path) -> None:
+    trainer = Trainer(parsed(), tmp_path / "run")
+    model, calls = trainer.model, []
+    recursion = model.latent_recursion
+    model.latent_recursion = lambda *a: calls.append(torch.is_grad_enabled()) or recursion(*a)  # type: ignore[method-assign]
+    trainer._optimize()
+    assert calls == [False, True]
+
+
+def test_the_first_batch_is_out_of_step_and_fresh_samples_start_at_zero(tmp_path: Path) -> None:
+    trainer = Trainer(parsed(), tmp_path / "run")
+    first = trainer._refill(trainer.batches[0])
+    assert sorted(set(first.steps.tolist())) == list(range(8))
+    trainer.step = 50
+    halted = torch.zeros(32, dtype=torch.bool)
+    halted[3] = True
+    later = trainer._refill(first._replace(halted=halted))
+    assert later.steps[3] == 0
+    assert torch.equal(later.steps[4:], first.steps[4:])
+    assert torch.equal(later.tokens[4:], first.tokens[4:])
+
+
+def test_the_average_is_warmed_up() -> None:
+    update = warmed_average(0.9)
+    average, weight = [torch.zeros(1)], [torch.ones(1)]
+    update(average, weight, torch.tensor(0))
+    assert average[0].item() == pytest.approx(0.9)  # after the first update nearly all of it is new
+    average = [torch.zeros(1)]
+    update(average, weight, torch.tensor(10_000))
+    assert average[0].item() == pytest.approx(0.1)
+
+
+def test_metrics_survive_a_line_cut_short(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(json.dumps({"step": 1}) + '\n{"step": 2, "los')
+    assert read_metrics(path) == [{"step": 1}]
