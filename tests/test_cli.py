@@ -180,6 +180,7 @@ def test_bad_engines_and_checkpoints(engine: Path, tiny_checkpoint: Path, tmp_pa
 def test_usage_errors(tiny_checkpoint: Path, tmp_path: Path) -> None:
     one_line_error(trm("run"), 2, "type: trm-deploy run --help")
     one_line_error(trm("run", "x", "--attempts", 0), 2, "--attempts", "trm-deploy run --help")
+    one_line_error(trm("run", "x", "--halt-threshold", "nan"), 2, "nan is no threshold")
     one_line_error(trm("nonsense"), 2, "nonsense", "trm-deploy --help")
     one_line_error(trm("export", tiny_checkpoint, "--steps", 4), 2, "--steps goes with --graph unrolled")
     one_line_error(trm("export", tiny_checkpoint, "--format", "tflite"), 2, "tflite", "onnx")

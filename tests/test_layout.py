@@ -137,14 +137,15 @@ def test_the_wheel_with_the_onnx_extra_alone_solves_a_puzzle(wheel: Path, tmp_pa
         [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"{wheel}[onnx]"], check=True
     )
     assert subprocess.run([python, "-c", "import torch"], capture_output=True).returncode == 1
-    command = [tmp_path / "env" / "bin" / "trm-deploy", "run", ROOT / "examples" / "puzzle.txt"]
+    command = str(tmp_path / "env" / "bin" / "trm-deploy")
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    puzzle = str(ROOT / "examples" / "puzzle.txt")
+    result = subprocess.run([command, "run", puzzle], capture_output=True, text=True, cwd=tmp_path, env=environment)
     assert result.returncode == 0, result.stderr
     assert "verified: " in result.stdout
     # What needs torch says so, in one line.
-    asset = ROOT / "trm_deploy" / "assets" / "sudoku.pt"
-    refused = subprocess.run([*command[:1], "export", asset], capture_output=True, text=True, env=environment)
+    asset = str(ROOT / "trm_deploy" / "assets" / "sudoku.pt")
+    refused = subprocess.run([command, "export", asset], capture_output=True, text=True, env=environment)
     assert refused.returncode == 4
     assert "torch is needed to export" in refused.stderr
     assert "pip install 'trm-deploy[export]'" in refused.stderr

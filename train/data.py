@@ -52,7 +52,7 @@ class Stream:
     """
 
     def __init__(self, grids: Grids, puzzle: Sudoku, seed: int) -> None:
-        self.grids = grids
+        self._grids = grids
         self._puzzle = puzzle
         self._seed = seed
         self._rng = np.random.default_rng((seed, 0))
@@ -61,7 +61,7 @@ class Stream:
     def _start_epoch(self, epoch: int) -> None:
         self._epoch = epoch
         self._next = 0
-        self._order = np.random.default_rng((self._seed, 1 + epoch)).permutation(len(self.grids))
+        self._order = np.random.default_rng((self._seed, 1 + epoch)).permutation(len(self._grids))
 
     def take(self, count: int) -> Samples:
         """The next `count` samples."""
@@ -72,7 +72,7 @@ class Stream:
             rows.append(self._order[self._next : self._next + count])
             self._next += len(rows[-1])
             count -= len(rows[-1])
-        grids = self._puzzle.from_digits(self.grids[np.concatenate(rows)])  # [n, 2, L]
+        grids = self._puzzle.from_digits(self._grids[np.concatenate(rows)])  # [n, 2, L]
         symmetries = self._puzzle.symmetries(len(grids), self._rng)
         return Samples(symmetries.apply(grids[:, 0]), symmetries.apply(grids[:, 1]))
 

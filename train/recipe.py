@@ -37,11 +37,10 @@ class ModelSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerSettings:
-    """The optimiser and its schedule.
+    """AdamW and its schedule.
 
     Attributes:
-        name: ``adamw``, or ``muon`` (Muon for matrices inside the network, AdamW for all else).
-        learning_rate: peak; dimensionless, as for AdamW (Muon's updates are scaled to match).
+        learning_rate: peak; dimensionless.
         weight_decay: decoupled, of matrices only.
         betas: of AdamW's two moving averages.
         warmup_steps: optimiser steps of linear warm-up.
@@ -49,7 +48,6 @@ class OptimizerSettings:
         clip_norm: largest gradient norm; 0 does not clip.
     """
 
-    name: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = 1e-3
     weight_decay: float = 0.1
     betas: tuple[float, ...] = (0.9, 0.95)

@@ -15,7 +15,9 @@ A run's folder holds:
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,14 +28,13 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from trm_deploy import checkpoint
-from trm_deploy.errors import CheckpointError, RecipeError, TrmDeployError
+from trm_deploy.errors import CannotRunHere, CheckpointError, RecipeError, TrmDeployError
 from trm_deploy.files import atomic_path, write_atomic
 from trm_deploy.models.recursive import RecursiveReasoner
 from trm_deploy.models.solve import solve
 from trm_deploy.progress import progress
 from trm_deploy.train.data import Stream, puzzles
 from trm_deploy.train.ema import warmed_average
-from trm_deploy.train.generate import GeneratorSettings
 from trm_deploy.train.losses import step_loss
 from trm_deploy.train.recipe import OptimizerSettings, Recipe
 
@@ -98,24 +99,13 @@ class SupervisedStep(nn.Module):
         )
 
 
-def build_optimizers(model: RecursiveReasoner, settings: OptimizerSettings) -> list[torch.optim.Optimizer]:
-    """The optimisers of a model's parameters; more than one where Muon takes the matrices inside the networks."""
-    inside = set(model.networks.parameters())
+def build_optimizer(model: RecursiveReasoner, settings: OptimizerSettings) -> torch.optim.Optimizer:
+    """AdamW over a model's parameters; matrices decay, vectors do not."""
     matrices = [p for p in model.parameters() if p.ndim >= 2]
-    rest = [p for p in model.parameters() if p.ndim < 2]
-    optimizers: list[torch.optim.Optimizer] = []
-    if settings.name == "muon":
-        muon = [p for p in matrices if p in inside]
-        matrices = [p for p in matrices if p not in inside]
-        optimizers.append(
-            torch.optim.Muon(
-                muon, lr=settings.learning_rate, weight_decay=settings.weight_decay, adjust_lr_fn="match_rms_adamw"
-            )
-        )
+    vectors = [p for p in model.parameters() if p.ndim < 2]
+    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
     first, second = settings.betas
-    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": rest, "weight_decay": 0.0}]
-    optimizers.append(torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(first, second), fused=True))
-    return optimizers
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(first, second), fused=True)
 
 
 class Trainer:
@@ -142,21 +132,29 @@ class Trainer:
         state = checkpoint.read_pickle(state_path) if resume else None
         if state is not None and state["recipe"] != recipe.text:
             raise CheckpointError(
-                f"{output}: is a run of another recipe", hint=f"type: trm-deploy train {output}/recipe.toml"
+                f"{output}: is a run of another recipe",
+                hint=f"type: trm-deploy train {output}/recipe.toml --output {output} --resume",
             )
 
         training = recipe.training
+        if training.compile and not any(map(shutil.which, ("c++", "g++", "clang++"))):
+            raise CannotRunHere(
+                "the recipe says training.compile = true, and torch.compile finds no C++ compiler here",
+                hint="install g++, or train with a copy of the recipe that says compile = false",
+            )
         torch.manual_seed(training.seed)
         self.model = RecursiveReasoner(recipe.spec)
         self.average = AveragedModel(self.model, multi_avg_fn=warmed_average(training.ema))
-        self.optimizers = build_optimizers(self.model, recipe.optimizer)
+        self.optimizer = build_optimizer(self.model, recipe.optimizer)
         narrow = training.precision == "bf16"
         self._autocast = torch.autocast("cpu", dtype=torch.bfloat16, enabled=narrow)
         self._state_dtype = torch.bfloat16 if narrow else torch.float32
         supervised = SupervisedStep(self.model, training.halting_weight, self._state_dtype)
         self._supervised = torch.compile(supervised, dynamic=False) if training.compile else supervised
         self.stream = Stream(puzzles(recipe.data), recipe.puzzle, training.seed)
-        self.held_out = Stream(puzzles(self._held_out_settings()), recipe.puzzle, training.seed)
+        self.held_out = puzzles(
+            dataclasses.replace(recipe.data, puzzles=recipe.evaluation.puzzles, seed=recipe.data.seed + 1)
+        )
         # Exploration draws from its own generator: torch's global one belongs to the weights.
         self.explorer = torch.Generator().manual_seed(training.seed)
         self.step = 0
@@ -164,18 +162,6 @@ class Trainer:
         self.batches = [self._empty_batch() for _ in range(training.rotation)]
         if state is not None:
             self._load_state(state)
-
-    def _held_out_settings(self) -> GeneratorSettings:
-        data = self.recipe.data
-        return GeneratorSettings(
-            box_rows=data.box_rows,
-            box_columns=data.box_columns,
-            puzzles=self.recipe.evaluation.puzzles,
-            min_clues=data.min_clues,
-            max_clues=data.max_clues,
-            hardness=data.hardness,
-            seed=data.seed + 1,
-        )
 
     def _empty_batch(self) -> Batch:
         size, length = self.recipe.training.batch_size, self.recipe.puzzle.cells
@@ -213,10 +199,10 @@ class Trainer:
                     advance(0, _note(line))
                 if self.step % self.recipe.evaluation.every == 0 or last:
                     self._record({"step": self.step, "seconds": self.seconds, **self.evaluate()})
+                    plot(self.output / "metrics.jsonl", self.output / "curves.png")
                 if self.step % training.checkpoint_every == 0 or last:
                     self.save()
                 advance(1)
-        plot(self.output / "metrics.jsonl", self.output / "curves.png")
 
     def _optimize(self) -> tuple[StepResult, Batch]:
         """One optimiser step; the result and the batch after it."""
@@ -224,9 +210,8 @@ class Trainer:
         turn = self.step % len(self.batches)
         batch = self._refill(self.batches[turn])
         factor = settings.learning_rate_factor(self.step, self.recipe.training.steps)
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate * factor
+        for group in self.optimizer.param_groups:
+            group["lr"] = settings.learning_rate * factor
         with self._autocast:
             result: StepResult = self._supervised(batch.tokens, batch.labels, batch.halted, batch.y, batch.z)
         if not torch.isfinite(result.loss):
@@ -237,9 +222,8 @@ class Trainer:
         result.loss.backward()  # type: ignore[no-untyped-call]
         if settings.clip_norm:
             nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_norm)
-        for optimizer in self.optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
         self.average.update_parameters(self.model)
 
         steps = batch.steps + 1
@@ -270,7 +254,7 @@ class Trainer:
         return (steps >= limit) | ((halt_logit > 0) & (steps >= least))
 
     def _learning_rate(self) -> float:
-        return float(self.optimizers[-1].param_groups[0]["lr"])
+        return float(self.optimizer.param_groups[0]["lr"])
 
     @property
     def averaged(self) -> RecursiveReasoner:
@@ -281,7 +265,7 @@ class Trainer:
         """Solved share and mean steps of the averaged weights on puzzles kept out, in the training precision."""
         count = self.recipe.evaluation.puzzles
         # The same puzzles each time: a fresh stream with the same seed.
-        samples = Stream(self.held_out.grids, self.recipe.puzzle, self.recipe.training.seed).take(count)
+        samples = Stream(self.held_out, self.recipe.puzzle, self.recipe.training.seed).take(count)
         solved = steps = cells = 0.0
         halting = self.recipe.spec.halting
         for start in range(0, count, EVALUATION_BATCH):
@@ -313,7 +297,7 @@ class Trainer:
             "seconds": self.seconds,
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "optimizer": self.optimizer.state_dict(),
             "batches": [batch._asdict() for batch in self.batches],
             "stream": self.stream.state_dict(),
             "explorer": self.explorer.get_state(),
@@ -326,8 +310,7 @@ class Trainer:
         self.step, self.seconds = state["step"], state["seconds"]
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
-        for optimizer, saved in zip(self.optimizers, state["optimizers"]):
-            optimizer.load_state_dict(saved)
+        self.optimizer.load_state_dict(state["optimizer"])
         self.batches = [Batch(**batch) for batch in state["batches"]]
         self.stream.load_state_dict(state["stream"])
         self.explorer.set_state(state["explorer"])
@@ -364,7 +347,10 @@ class Window:
         self.steps += int(batch.steps[halted].sum())
 
     def line(self, step: int, seconds: float, learning_rate: float) -> dict[str, Any]:
-        """The metrics: losses, share solved and mean steps of the samples that left, optimiser steps a second."""
+        """The metrics: losses, share solved and mean steps of the samples that left, optimiser steps a second.
+
+        These are samples that the weights were just updated on; how the model does on others, `held_out_solved` says.
+        """
         left = max(self.left, 1)
         return {
             "step": step,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 import os
 import sys
 import traceback
@@ -14,6 +14,7 @@ import typer
 
 import trm_deploy
 from trm_deploy.errors import InputError, TrmDeployError
+from trm_deploy.jsontext import dumps
 
 app = typer.Typer(
     name="trm-deploy",
@@ -61,9 +62,17 @@ class DeviceName(str, Enum):
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 MaxSteps = Annotated[Optional[int], typer.Option("--max-steps", min=1, help="Supervision steps at the most.")]
+
+
+def _number(value: Optional[float]) -> Optional[float]:
+    if value is not None and math.isnan(value):
+        raise typer.BadParameter("nan is no threshold, expected a number, inf or -inf")
+    return value
+
+
 HaltThreshold = Annotated[
     Optional[float],
-    typer.Option("--halt-threshold", help="Halt when the halting logit exceeds this; 'inf' never halts."),
+    typer.Option("--halt-threshold", callback=_number, help="Halt when the halting logit exceeds this; or inf: never."),
 ]
 Device = Annotated[DeviceName, typer.Option("--device", help="Where to run.")]
 
@@ -132,7 +141,7 @@ def export(
     target = output or Path(f"{checkpoint.stem}.{format.value}")
     print(f"exporting {checkpoint} as a {graph.value} graph ...", file=sys.stderr)
     report = export_checkpoint(checkpoint, target, settings, verify=parities.verify_export)
-    print(parities.table(report), file=sys.stderr)
+    print(report.table(), file=sys.stderr)
     print(f"wrote {target} and {target.name}.json", file=sys.stderr)
 
 
@@ -160,7 +169,7 @@ def run(
     for outcome in running.run(engine, puzzles, settings, device=device.value):
         unreadable += outcome.answer is None
         if as_json:
-            print(json.dumps(outcome.to_plain()), flush=True)
+            print(dumps(outcome.to_plain()), flush=True)
         elif outcome.answer is None:
             print(f"error: {outcome.question.error}", file=sys.stderr)
         else:
@@ -198,7 +207,7 @@ def parity(
         halt_threshold=halt_threshold,
         device=device.value,
     )
-    print(json.dumps(report.to_plain(), indent=2) if as_json else parities.table(report))
+    print(dumps(report.to_plain(), indent=2) if as_json else report.table())
     report.raise_if_failed()
 
 
@@ -223,7 +232,7 @@ def doctor(as_json: Json = False) -> None:
 
 def _print_document(document: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        print(json.dumps(document, indent=2))
+        print(dumps(document, indent=2))
         return
     width = max(len(key) for key in document)
     for key, value in document.items():

@@ -1,0 +1,94 @@
+"""The shipped model: its files belong together, and it solves published puzzles."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from tests.conftest import ASSETS
+from trm_deploy import checkpoint, parity, puzzles, record, runtimes
+from trm_deploy.models.solve import solve
+from trm_deploy.puzzles import reading
+from trm_deploy.runtimes.running import shipped_engine
+from trm_deploy.runtimes.verified import SolveSettings, solve_verified
+from trm_deploy.train import recipe
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_checkpoint_is_small_and_came_from_the_shipped_recipe() -> None:
+    path = ASSETS / "sudoku.pt"
+    assert path.stat().st_size <= 3_000_000
+    loaded = checkpoint.load(path)
+    made_by = recipe.parse(loaded.training["recipe"], source="sudoku.pt")
+    shipped = recipe.load("sudoku")
+    assert (made_by.data, made_by.model, made_by.optimizer, made_by.training) == (
+        shipped.data, shipped.model, shipped.optimizer, shipped.training,
+    )  # fmt: skip
+    assert loaded.training["steps"] == shipped.training.steps
+    assert loaded.spec == shipped.spec
+
+
+def test_the_onnx_file_was_made_from_the_checkpoint_and_holds_parity() -> None:
+    built = record.read(shipped_engine())
+    assert built is not None
+    assert built.checkpoint_sha256 == record.sha256(ASSETS / "sudoku.pt")
+    assert built.artefact_sha256 == record.sha256(shipped_engine())
+    parity.compare_files(ASSETS / "sudoku.pt", [shipped_engine()]).raise_if_failed()
+
+
+def questions(count: int) -> np.ndarray:
+    """Puzzles that come with the package, and symmetric forms of them."""
+    puzzle = puzzles.get("sudoku-9x9")
+    found = list(reading.read(str(ASSETS / "puzzles" / "sudoku-9x9.txt"), puzzle))
+    base = np.stack([question.tokens for question in found if question.tokens is not None])
+    repeated = np.resize(base, (count, 81))
+    return puzzle.symmetries(count, np.random.default_rng(0)).apply(repeated)
+
+
+def test_onnxruntime_alone_gives_pytorchs_answers_and_steps() -> None:
+    """A batch in which every sample halts at a step of its own, and the same puzzles one by one."""
+    model = checkpoint.load(ASSETS / "sudoku.pt").model()
+    pool = questions(400)
+    first = solve(model, torch.from_numpy(pool), max_steps=16, halt_threshold=0.0)
+    halting = first.halt_logit.numpy() > 0
+    rows = [np.flatnonzero((first.steps.numpy() == step) & halting)[:1] for step in range(1, 17)]
+    tokens = pool[np.concatenate(rows)]
+    assert len(tokens) >= 5, "the pool has too few different halting steps"
+    expected = solve(model, torch.from_numpy(tokens), max_steps=16, halt_threshold=0.0)
+    assert len(set(expected.steps.tolist())) == len(tokens)
+
+    session = onnxruntime.InferenceSession(str(shipped_engine()))
+    limits = {"max_steps": np.array(16, np.int32), "halt_threshold": np.array(0, np.float32)}
+    answer, steps, _, _ = session.run(None, {"tokens": tokens, **limits})
+    np.testing.assert_array_equal(answer, expected.answer.numpy())
+    np.testing.assert_array_equal(steps, expected.steps.numpy())
+    for row in np.flatnonzero(steps <= 8):
+        alone, its_steps, _, _ = session.run(None, {"tokens": tokens[row : row + 1], **limits})
+        np.testing.assert_array_equal(alone[0], answer[row])
+        assert its_steps[0] == steps[row]
+
+
+def test_the_example_in_the_readme_runs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    monkeypatch.chdir(ROOT)
+    exec(code, {})
+    assert capsys.readouterr().out.split()[:9] == ["[5", "3", "4", "6", "7", "8", "9", "1", "2"]
+
+
+@pytest.mark.parametrize(("name", "share"), [("qqwing_simple", 0.98), ("qqwing_expert", 0.94)])
+def test_published_puzzles_are_solved(published_data: Path, name: str, share: float) -> None:
+    puzzle = puzzles.get("sudoku-9x9")
+    found = list(reading.read(str(published_data / "data" / "sudoku" / f"{name}.csv"), puzzle))[:100]
+    tokens = np.stack([question.tokens for question in found if question.tokens is not None])
+    runtime = runtimes.load(shipped_engine())
+    settings = SolveSettings(attempts=8, max_steps=16, halt_threshold=0.0)
+    answers = [solve_verified(runtime, puzzle, row[None], settings)[0] for row in tokens]
+    assert np.mean([answer.verified for answer in answers]) >= share
+    assert all(math.isfinite(answer.halt_logit) for answer in answers)
