@@ -332,7 +332,7 @@ def _free_steps(
         drift, _ = _largest(expected[step - 1], moved[step - 1])
         median, control_median = float(np.median(largest)), float(np.median(drift))
         bound = bounds.logits if step == 1 else max(bounds.logits, bounds.drift * control_median)
-        checked = _largest_of(largest) if step == 1 else _largest_of(np.median(largest))
+        checked = _largest_of(largest if step == 1 else np.array(median))
         differences.append(
             StepDifference(
                 step, step == 1, _largest_of(largest), median, control_median, where, bound, bool(checked <= bound)
