@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-from trm_deploy.errors import ArtefactError
+from trm_deploy.errors import ArtefactError, CannotRunHere
 from trm_deploy.runtimes.base import Device, Runtime, Solution, StepRuntime
 
 __all__ = ["Device", "Runtime", "Solution", "StepRuntime", "load"]
@@ -34,7 +34,7 @@ def load(path: Path, *, device: Device = "cpu") -> Runtime:
     if not magic:
         raise ArtefactError(f"{path}: is empty, expected an ONNX file or a checkpoint")
     if magic in TENSORRT_MAGICS:
-        raise ArtefactError(
+        raise CannotRunHere(
             f"{path}: is {TENSORRT_MAGICS[magic]}, which this version of trm-deploy cannot run yet",
             hint="type: trm-deploy export CHECKPOINT --format onnx",
         )

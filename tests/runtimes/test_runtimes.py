@@ -149,7 +149,7 @@ def test_foreign_files_are_refused(tmp_path: Path, artefacts: dict[str, Path]) -
     with pytest.raises(ArtefactError, match="is empty"):
         runtimes.load(tmp_path / "empty.onnx")
     (tmp_path / "rtx.plan").write_bytes(b"vtrt1234")
-    with pytest.raises(ArtefactError, match="is a TensorRT for RTX plan"):
+    with pytest.raises(CannotRunHere, match="is a TensorRT for RTX plan"):
         runtimes.load(tmp_path / "rtx.plan")
     with pytest.raises(ArtefactError, match="there is no such file"):
         runtimes.load(tmp_path / "none.onnx")
