@@ -38,7 +38,7 @@ assets: $(VENV)/installed
 
 # Solved and verified shares of the shipped model on published puzzle sets; needs TRM_DEPLOY_TEST_DATA.
 evaluate: $(VENV)/installed
-	$(BIN)/python tools/evaluate.py
+	$(BIN)/python tools/evaluate.py --attempts 1 --limit 1000 --output build/evaluation.json
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -92,7 +92,7 @@ def _solve(
         row, column = cell // side, cell % side
         box_of[cell] = (row // box_rows) * box_rows + column // box_columns
         if grid[cell]:
-            bit = 1 << (grid[cell] - 1)
+            bit = 1 << (int(grid[cell]) - 1)
             if rows[row] & bit or columns[column] & bit or boxes[box_of[cell]] & bit:
                 return 0
             rows[row] |= bit
@@ -123,7 +123,7 @@ def _solve(
                 cell = empty[index]
                 mask = everything & ~(rows[cell // side] | columns[cell % side] | boxes[box_of[cell]])
                 if cell == cell_fixed:
-                    mask &= ~(1 << (digit_not - 1))
+                    mask &= ~(1 << (int(digit_not) - 1))
                 count = 0
                 rest = mask
                 while rest:
@@ -138,7 +138,7 @@ def _solve(
         cell = empty[depth]
         row, column, box = cell // side, cell % side, box_of[cell]
         if grid[cell]:
-            bit = 1 << (grid[cell] - 1)
+            bit = 1 << (int(grid[cell]) - 1)
             rows[row] &= ~bit
             columns[column] &= ~bit
             boxes[box] &= ~bit
