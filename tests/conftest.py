@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 from typing import Literal
 
+import onnx
 import pytest
 import torch
 
 from trm_deploy import checkpoint, puzzles
 from trm_deploy.checkpoint import Checkpoint
+from trm_deploy.export.onnx_export import export_onnx
 from trm_deploy.models.presets import preset
 from trm_deploy.models.recursive import RecursiveReasoner
 from trm_deploy.spec import ModelSpec, TaskSpec
@@ -20,7 +23,8 @@ Graph = Literal["loop", "step", "unrolled"]
 GRAPHS: tuple[Graph, ...] = ("loop", "step", "unrolled")
 ASSETS = Path(__file__).parent.parent / "trm_deploy" / "assets"
 
-torch.set_num_threads(2)
+# The tests run in one process a core.
+torch.set_num_threads(1)
 
 
 def tiny_spec(name: str, *, task: str = "sudoku-4x4", identifiers: int = 1) -> ModelSpec:
@@ -56,10 +60,22 @@ def random_model(spec: ModelSpec, seed: int = 0) -> RecursiveReasoner:
     return model.eval().requires_grad_(False)
 
 
+@functools.cache
+def exported(name: str, graph: Graph, *, steps: int | None = None, unroll_inner: bool = False) -> onnx.ModelProto:
+    """A graph form of a preset's tiny random model; kept, because tracing takes seconds."""
+    return export_onnx(random_model(tiny_spec(name)), graph=graph, steps=steps, unroll_inner=unroll_inner)
+
+
 @pytest.fixture(scope="session", params=PRESETS)
-def tiny(request: pytest.FixtureRequest) -> RecursiveReasoner:
+def name(request: pytest.FixtureRequest) -> str:
+    """Each preset's name."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def tiny(name: str) -> RecursiveReasoner:
     """A tiny random model of each preset."""
-    return random_model(tiny_spec(request.param))
+    return random_model(tiny_spec(name))
 
 
 @pytest.fixture(scope="session")

@@ -248,7 +248,7 @@ def main() -> None:
     debug = "--debug" in sys.argv[1:]
     try:
         # Without standalone mode, errors reach this place and an exit code comes back as a value.
-        sys.exit(app(standalone_mode=False))
+        sys.exit(app(prog_name="trm-deploy", standalone_mode=False))
     except TrmDeployError as error:
         _fail(str(error), error.exit_code, debug)
     except UsageError as error:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from tests.conftest import GRAPHS, PRESETS, random_model, tiny_spec
+from tests.conftest import GRAPHS, exported, random_model, tiny_spec
 from trm_deploy.errors import InputError
 from trm_deploy.export.onnx_export import Graph, export_onnx
 from trm_deploy.models.recursive import RecursiveReasoner
@@ -53,13 +53,13 @@ def spread_threshold(model: RecursiveReasoner, tokens: NDArray[np.int32]) -> flo
 
 
 @pytest.mark.parametrize("unroll_inner", [False, True])
-def test_loop_halts_each_sample_at_its_own_step(tiny: RecursiveReasoner, unroll_inner: bool) -> None:
-    exported = export_onnx(tiny, graph="loop", unroll_inner=unroll_inner)
+def test_loop_halts_each_sample_at_its_own_step(name: str, tiny: RecursiveReasoner, unroll_inner: bool) -> None:
+    graph = exported(name, "loop", unroll_inner=unroll_inner)
     tokens = questions(tiny.spec, 7)
     threshold = spread_threshold(tiny, tokens)
     expected = solve(tiny, torch.from_numpy(tokens), max_steps=6, halt_threshold=threshold)
     answer, steps, halt_logit, logits = run(
-        exported, tokens=tokens, max_steps=np.array(6, np.int32), halt_threshold=np.array(threshold, np.float32)
+        graph, tokens=tokens, max_steps=np.array(6, np.int32), halt_threshold=np.array(threshold, np.float32)
     )
     assert len(set(steps)) >= 3
     np.testing.assert_array_equal(steps, expected.steps.numpy())
@@ -68,40 +68,40 @@ def test_loop_halts_each_sample_at_its_own_step(tiny: RecursiveReasoner, unroll_
     np.testing.assert_allclose(logits, expected.logits.numpy(), atol=TOLERANCE)
 
 
-def test_a_sample_computes_the_same_alone_and_in_a_batch(tiny: RecursiveReasoner) -> None:
-    exported = export_onnx(tiny, graph="loop")
+def test_a_sample_computes_the_same_alone_and_in_a_batch(name: str, tiny: RecursiveReasoner) -> None:
+    graph = exported(name, "loop")
     tokens = questions(tiny.spec, 5)
     limits = {
         "max_steps": np.array(6, np.int32),
         "halt_threshold": np.array(spread_threshold(tiny, tokens), np.float32),
     }
-    together = run(exported, tokens=tokens, **limits)
+    together = run(graph, tokens=tokens, **limits)
     for row in range(len(tokens)):
-        alone = run(exported, tokens=tokens[row : row + 1], **limits)
+        alone = run(graph, tokens=tokens[row : row + 1], **limits)
         for one, all_ in zip(alone, together):
             np.testing.assert_allclose(one[0], all_[row], atol=TOLERANCE)
 
 
-def test_loop_stops_at_max_steps_and_an_infinite_threshold_never_halts(tiny: RecursiveReasoner) -> None:
-    exported = export_onnx(tiny, graph="loop")
+def test_loop_stops_at_max_steps_and_an_infinite_threshold_never_halts(name: str, tiny: RecursiveReasoner) -> None:
+    graph = exported(name, "loop")
     tokens = questions(tiny.spec, 3)
     for limit in (1, 2, 6):
         expected = solve(tiny, torch.from_numpy(tokens), max_steps=limit, halt_threshold=math.inf)
         _, steps, _, logits = run(
-            exported, tokens=tokens, max_steps=np.array(limit, np.int32), halt_threshold=np.array(np.inf, np.float32)
+            graph, tokens=tokens, max_steps=np.array(limit, np.int32), halt_threshold=np.array(np.inf, np.float32)
         )
         assert steps.tolist() == [limit] * 3
         np.testing.assert_allclose(logits, expected.logits.numpy(), atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("unroll_inner", [False, True])
-def test_step_continues_from_the_state_and_resets_rows(tiny: RecursiveReasoner, unroll_inner: bool) -> None:
-    exported = export_onnx(tiny, graph="step", unroll_inner=unroll_inner)
+def test_step_continues_from_the_state_and_resets_rows(name: str, tiny: RecursiveReasoner, unroll_inner: bool) -> None:
+    graph = exported(name, "step", unroll_inner=unroll_inner)
     tokens = questions(tiny.spec, 2)
     garbage = np.full_like(tiny.initial_state(2)[0].numpy(), 7.0)
-    first = run(exported, tokens=tokens, reset=np.array([True, True]), y=garbage, z=garbage)
+    first = run(graph, tokens=tokens, reset=np.array([True, True]), y=garbage, z=garbage)
     # The second row starts anew: its result is the first step's; the first row goes on.
-    second = run(exported, tokens=tokens, reset=np.array([False, True]), y=first[0], z=first[1])
+    second = run(graph, tokens=tokens, reset=np.array([False, True]), y=first[0], z=first[1])
     for step, outputs in enumerate((first, second), start=1):
         expected = solve(tiny, torch.from_numpy(tokens), max_steps=step, halt_threshold=math.inf)
         np.testing.assert_allclose(outputs[4][0], expected.logits[0].numpy(), atol=TOLERANCE)
@@ -109,14 +109,14 @@ def test_step_continues_from_the_state_and_resets_rows(tiny: RecursiveReasoner, 
 
 
 @pytest.mark.parametrize("steps", [1, 4])
-def test_unrolled_has_no_control_flow_and_freezes_halted_rows(tiny: RecursiveReasoner, steps: int) -> None:
-    exported = export_onnx(tiny, graph="unrolled", steps=steps)
-    assert {node.op_type for node in exported.graph.node}.isdisjoint({"Loop", "If", "Scan"})
-    assert not exported.functions
+def test_unrolled_has_no_control_flow_and_freezes_halted_rows(name: str, tiny: RecursiveReasoner, steps: int) -> None:
+    graph = exported(name, "unrolled", steps=steps)
+    assert {node.op_type for node in graph.graph.node}.isdisjoint({"Loop", "If", "Scan"})
+    assert not graph.functions
     tokens = questions(tiny.spec, 7)
     threshold = spread_threshold(tiny, tokens)
     expected = solve(tiny, torch.from_numpy(tokens), max_steps=steps, halt_threshold=threshold)
-    answer, taken, _, logits = run(exported, tokens=tokens, halt_threshold=np.array(threshold, np.float32))
+    answer, taken, _, logits = run(graph, tokens=tokens, halt_threshold=np.array(threshold, np.float32))
     np.testing.assert_array_equal(taken, expected.steps.numpy())
     np.testing.assert_array_equal(answer, expected.answer.numpy())
     np.testing.assert_allclose(logits, expected.logits.numpy(), atol=TOLERANCE)
@@ -125,8 +125,8 @@ def test_unrolled_has_no_control_flow_and_freezes_halted_rows(tiny: RecursiveRea
 @pytest.mark.parametrize("graph", GRAPHS)
 def test_puzzle_ids_are_an_input_where_there_are_several(graph: Graph) -> None:
     model = random_model(tiny_spec("trm-mlp", identifiers=3))
-    exported = export_onnx(model, graph=graph, steps=2 if graph == "unrolled" else None)
-    assert [value.name for value in exported.graph.input][:2] == ["tokens", "puzzle_ids"]
+    made = export_onnx(model, graph=graph, steps=2 if graph == "unrolled" else None)
+    assert [value.name for value in made.graph.input][:2] == ["tokens", "puzzle_ids"]
     if graph == "loop":
         tokens = np.repeat(questions(model.spec, 1), 3, axis=0)
         ids = np.array([2, 0, 1], np.int32)
@@ -134,7 +134,7 @@ def test_puzzle_ids_are_an_input_where_there_are_several(graph: Graph) -> None:
             model, torch.from_numpy(tokens), torch.from_numpy(ids), max_steps=2, halt_threshold=math.inf
         ).logits.numpy()
         logits = run(
-            exported,
+            made,
             tokens=tokens,
             puzzle_ids=ids,
             max_steps=np.array(2, np.int32),
@@ -144,38 +144,36 @@ def test_puzzle_ids_are_an_input_where_there_are_several(graph: Graph) -> None:
         assert np.abs(expected[0] - expected[1]).max() > 0.01
 
 
-@pytest.mark.parametrize("name", PRESETS)
 @pytest.mark.parametrize("graph", GRAPHS)
 def test_the_file_keeps_the_contract(name: str, graph: Graph) -> None:
-    model = random_model(tiny_spec(name))
-    exported = export_onnx(model, graph=graph)
+    made = exported(name, graph)
     names = {
         "loop": (["tokens", "max_steps", "halt_threshold"], ["answer", "steps", "halt_logit", "logits"]),
         "step": (["tokens", "reset", "y", "z"], ["y_next", "z_next", "answer", "halt_logit", "logits"]),
         "unrolled": (["tokens", "halt_threshold"], ["answer", "steps", "halt_logit", "logits"]),
     }[graph]
-    assert ([v.name for v in exported.graph.input], [v.name for v in exported.graph.output]) == names
-    assert exported.ir_version == 10
-    assert [(entry.domain, entry.version) for entry in exported.opset_import] == [("", 20)]
-    metadata = {entry.key: entry.value for entry in exported.metadata_props}
-    assert ModelSpec.from_json(metadata[METADATA_KEY]) == model.spec
+    assert ([v.name for v in made.graph.input], [v.name for v in made.graph.output]) == names
+    assert made.ir_version == 10
+    assert [(entry.domain, entry.version) for entry in made.opset_import] == [("", 20)]
+    metadata = {entry.key: entry.value for entry in made.metadata_props}
+    assert ModelSpec.from_json(metadata[METADATA_KEY]) == tiny_spec(name)
     # The batch is free, every other size is known.
-    for value in (*exported.graph.input, *exported.graph.output):
+    for value in (*made.graph.input, *made.graph.output):
         sizes = value.type.tensor_type.shape.dim
         if sizes:
             assert not sizes[0].HasField("dim_value")
             assert all(size.HasField("dim_value") for size in sizes[1:])
 
 
-def test_no_trace_of_the_exporting_machine_remains(tiny: RecursiveReasoner) -> None:
-    data = export_onnx(tiny, graph="loop").SerializeToString()
+def test_no_trace_of_the_exporting_machine_remains(name: str) -> None:
+    data = exported(name, "loop").SerializeToString()
     assert str(Path(__file__).parent.parent).encode() not in data
     assert b"site-packages" not in data
 
 
-def test_an_opset_below_the_default_is_written_as_asked(tiny: RecursiveReasoner) -> None:
-    exported = export_onnx(tiny, graph="loop", opset=18)
-    assert exported.opset_import[0].version == 18
+def test_an_opset_below_the_default_is_written_as_asked() -> None:
+    made = export_onnx(random_model(tiny_spec("trm-mlp")), graph="loop", opset=18)
+    assert made.opset_import[0].version == 18
 
 
 def test_contradictory_settings_are_refused(tiny: RecursiveReasoner) -> None:

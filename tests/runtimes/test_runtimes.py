@@ -10,10 +10,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from tests.conftest import GRAPHS
-from trm_deploy import checkpoint, runtimes
+from tests.conftest import GRAPHS, exported
+from trm_deploy import runtimes
 from trm_deploy.errors import ArtefactError, CannotRunHere, CheckpointError, InputError
-from trm_deploy.export.onnx_export import export_onnx
 from trm_deploy.runtimes.base import Runtime, StepRuntime, initial_numpy_state
 from trm_deploy.runtimes.batching import solve_in_batches
 
@@ -26,7 +25,7 @@ def artefacts(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -
     paths = {"torch": tiny_checkpoint}
     for graph in GRAPHS:
         paths[graph] = folder / f"{graph}.onnx"
-        onnx.save(export_onnx(checkpoint.load(tiny_checkpoint).model(), graph=graph), paths[graph])
+        onnx.save(exported("trm-mlp", graph), paths[graph])
     return paths
 
 
