@@ -80,7 +80,7 @@ def test_help_is_quick_and_light() -> None:
         seconds.append(time.perf_counter() - started)
         assert out.strip().endswith("[]")
         assert "parity" in out
-    # 0.3 s was measured on 2 idle cores; the best of five keeps other work on the machine out of it.
+    # 0.17 s was measured on 2 idle cores; the best of five keeps other work on the machine out of it.
     assert min(seconds) < 0.5
 
 
