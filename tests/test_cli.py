@@ -29,7 +29,7 @@ def trm(*arguments: object, stdin: str = "", cwd: Path | None = None) -> subproc
     )
 
 
-def one_line_error(result: subprocess.CompletedProcess[str], code: int, *parts: object) -> None:
+def assert_one_line_error(result: subprocess.CompletedProcess[str], code: int, *parts: object) -> None:
     assert result.returncode == code, result.stderr
     error = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert len(error) == 1, result.stderr
@@ -124,7 +124,7 @@ def test_parity_passes_and_fails_with_exit_code_3(engine: Path, tiny_checkpoint:
     document["ema"]["answer_head.weight"] += 0.01
     torch.save(document, tmp_path / "damaged.pt")
     failed = trm("parity", tmp_path / "damaged.pt", engine, "--json")
-    one_line_error(failed, 3, engine, "parity with PyTorch fails: step 1: differs by")
+    assert_one_line_error(failed, 3, engine, "parity with PyTorch fails: step 1: differs by")
     assert json.loads(failed.stdout)["passed"] is False
 
 
@@ -152,42 +152,44 @@ def test_bad_puzzle_files(engine: Path, tmp_path: Path) -> None:
     (tmp_path / "empty.txt").touch()
     (tmp_path / "binary.txt").write_bytes(bytes(range(256)))
     (tmp_path / "table.csv").write_text("name,colour\nbox,red\n")
-    one_line_error(trm("run", "-e", engine, tmp_path / "empty.txt"), 2, "empty.txt: holds no puzzle")
-    one_line_error(trm("run", "-e", engine, tmp_path / "binary.txt"), 2, "is no text")
-    one_line_error(trm("run", "-e", engine, tmp_path / "table.csv"), 2, "no column is named puzzle or question")
-    one_line_error(trm("run", "-e", engine, tmp_path / "none.txt"), 2, "none.txt: there is no such file")
-    one_line_error(trm("run", "-e", engine, tmp_path), 2, "is a folder")
-    one_line_error(trm("run", "-e", engine, "-", stdin="55.." + "." * 12), 2, "expected", "line 1 column 1")
-    one_line_error(trm("run", "-e", engine, "-", stdin="11.." + "." * 12), 2, "row 1 has 1 twice")
+    assert_one_line_error(trm("run", "-e", engine, tmp_path / "empty.txt"), 2, "empty.txt: holds no puzzle")
+    assert_one_line_error(trm("run", "-e", engine, tmp_path / "binary.txt"), 2, "is no text")
+    assert_one_line_error(trm("run", "-e", engine, tmp_path / "table.csv"), 2, "no column is named puzzle or question")
+    assert_one_line_error(trm("run", "-e", engine, tmp_path / "none.txt"), 2, "none.txt: there is no such file")
+    assert_one_line_error(trm("run", "-e", engine, tmp_path), 2, "is a folder")
+    assert_one_line_error(trm("run", "-e", engine, "-", stdin="55.." + "." * 12), 2, "expected", "line 1 column 1")
+    assert_one_line_error(trm("run", "-e", engine, "-", stdin="11.." + "." * 12), 2, "row 1 has 1 twice")
 
 
 def test_bad_engines_and_checkpoints(engine: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "cut.onnx").write_bytes(engine.read_bytes()[:5000])
-    one_line_error(trm("run", "-e", tmp_path / "cut.onnx", "-", stdin=EASY), 2, "cut.onnx: is no ONNX model")
+    assert_one_line_error(trm("run", "-e", tmp_path / "cut.onnx", "-", stdin=EASY), 2, "cut.onnx: is no ONNX model")
     (tmp_path / "cut.pt").write_bytes(tiny_checkpoint.read_bytes()[:5000])
-    one_line_error(trm("export", tmp_path / "cut.pt"), 2, "cut.pt: is no checkpoint, or a truncated one")
-    one_line_error(trm("export", tmp_path / "none.pt"), 2, "none.pt: there is no such file")
-    one_line_error(trm("inspect", tmp_path / "none.pt"), 2, "none.pt: there is no such file")
+    assert_one_line_error(trm("export", tmp_path / "cut.pt"), 2, "cut.pt: is no checkpoint, or a truncated one")
+    assert_one_line_error(trm("export", tmp_path / "none.pt"), 2, "none.pt: there is no such file")
+    assert_one_line_error(trm("inspect", tmp_path / "none.pt"), 2, "none.pt: there is no such file")
     document = torch.load(tiny_checkpoint, weights_only=True)
     document["ema"]["tokens.weight"] = torch.zeros(9, 32)
     torch.save(document, tmp_path / "shape.pt")
-    one_line_error(
+    assert_one_line_error(
         trm("export", tmp_path / "shape.pt"), 2, "shape.pt", "tokens.weight has the shape [9, 32]", "expects [6, 32]"
     )
     assert not list(Path.cwd().glob("shape.onnx*"))
 
 
 def test_usage_errors(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    one_line_error(trm("run"), 2, "type: trm-deploy run --help")
-    one_line_error(trm("run", "x", "--attempts", 0), 2, "--attempts", "trm-deploy run --help")
-    one_line_error(trm("run", "x", "--halt-threshold", "nan"), 2, "nan is no threshold")
-    one_line_error(trm("nonsense"), 2, "nonsense", "trm-deploy --help")
-    one_line_error(trm("export", tiny_checkpoint, "--steps", 4), 2, "--steps goes with --graph unrolled")
-    one_line_error(trm("export", tiny_checkpoint, "--format", "tflite"), 2, "tflite", "onnx")
-    one_line_error(trm("train", "chess"), 2, "no recipe or file has that name, expected one of sudoku-4x4, sudoku")
-    one_line_error(trm("export", tiny_checkpoint, "-o", tmp_path), 2, "is a folder")
+    assert_one_line_error(trm("run"), 2, "type: trm-deploy run --help")
+    assert_one_line_error(trm("run", "x", "--attempts", 0), 2, "--attempts", "trm-deploy run --help")
+    assert_one_line_error(trm("run", "x", "--halt-threshold", "nan"), 2, "nan is no threshold")
+    assert_one_line_error(trm("nonsense"), 2, "nonsense", "trm-deploy --help")
+    assert_one_line_error(trm("export", tiny_checkpoint, "--steps", 4), 2, "--steps goes with --graph unrolled")
+    assert_one_line_error(trm("export", tiny_checkpoint, "--format", "tflite"), 2, "tflite", "onnx")
+    assert_one_line_error(
+        trm("train", "chess"), 2, "no recipe or file has that name, expected one of sudoku-4x4, sudoku"
+    )
+    assert_one_line_error(trm("export", tiny_checkpoint, "-o", tmp_path), 2, "is a folder")
     (tmp_path / "file").touch()
-    one_line_error(trm("export", tiny_checkpoint, "-o", tmp_path / "file" / "x.onnx"), 1, "cannot be written")
+    assert_one_line_error(trm("export", tiny_checkpoint, "-o", tmp_path / "file" / "x.onnx"), 1, "cannot be written")
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
