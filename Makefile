@@ -3,9 +3,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+GPU_VENV := .venv-gpu
 DEMO := build/demo
 
-.PHONY: demo test lint format assets evaluate clean
+.PHONY: demo test test-gpu lint format assets evaluate check-aarch64 clean
 
 # Made again whenever what is to be installed changes.
 $(VENV)/installed: pyproject.toml
@@ -28,6 +29,24 @@ lint: $(VENV)/installed
 test: lint
 	$(BIN)/python -m pytest
 
+# On a machine with an NVIDIA GPU: parity, latency and memory of every runtime there; build/gpu/gpu.json and gpu.md.
+# Its own environment, which sees the system's packages (a Jetson has TensorRT from apt) and takes ONNX Runtime and
+# TensorRT for GPUs where pip finds them; what is missing is named in the report.
+test-gpu: $(GPU_VENV)/installed
+	$(GPU_VENV)/bin/python -m pytest -m gpu -n 0 tests/gpu
+
+$(GPU_VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv --system-site-packages $(GPU_VENV)
+	$(GPU_VENV)/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(GPU_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(GPU_VENV)/bin/python -c 'import tensorrt' 2>/dev/null || \
+	    $(GPU_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[tensorrt]' || \
+	    echo 'note: pip finds no TensorRT; it may need NVIDIA'"'"'s own package index'
+	$(GPU_VENV)/bin/python -m pip uninstall --quiet --yes onnxruntime
+	$(GPU_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[gpu]' || \
+	    $(GPU_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[onnx]'
+	touch $@
+
 format: $(VENV)/installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -40,5 +59,9 @@ assets: $(VENV)/installed
 evaluate: $(VENV)/installed
 	$(BIN)/python tools/evaluate.py --attempts 1 --limit 1000 --output build/evaluation.json
 
+# That a Jetson on JetPack 6 can install the package from wheels alone.
+check-aarch64: $(VENV)/installed
+	$(BIN)/python tools/check_aarch64.py
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(GPU_VENV) build dist *.egg-info

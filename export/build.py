@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import onnx
 
@@ -15,6 +15,7 @@ from trm_deploy.checkpoint import Checkpoint
 from trm_deploy.errors import InputError
 from trm_deploy.export.onnx_export import IR_VERSION, OPSET, Graph, export_onnx
 from trm_deploy.files import atomic_path
+from trm_deploy.spec import Precision
 
 VERSIONED = ("trm-deploy", "torch", "onnx", "onnxscript", "onnx-ir", "onnxruntime")
 
@@ -25,7 +26,7 @@ class ExportSettings:
 
     graph: Graph = "loop"
     steps: int | None = None
-    precision: str = "fp32"
+    precision: Precision = "fp32"
     opset: int = OPSET
     unroll_inner: bool = False
 
@@ -40,12 +41,9 @@ class ParityResult(Protocol):
         """Raises `ParityFailure` where an engine failed."""
 
 
-Result = TypeVar("Result", bound=ParityResult)
-
-
 def export_checkpoint(
-    source: Path, target: Path, settings: ExportSettings, *, verify: Callable[[Checkpoint, Path, str], Result]
-) -> Result:
+    source: Path, target: Path, settings: ExportSettings, *, verify: Callable[[Checkpoint, Path, str], ParityResult]
+) -> Checkpoint:
     """Export a checkpoint, compare it with PyTorch, and only then put it in its place with its record beside it.
 
     Args:
@@ -55,7 +53,7 @@ def export_checkpoint(
         verify: compares with a checkpoint an ONNX file, which is to be called by a name.
 
     Returns:
-        What `verify` returned.
+        The checkpoint.
 
     Raises:
         CheckpointError: the checkpoint cannot be read.
@@ -69,6 +67,7 @@ def export_checkpoint(
         loaded.model(),
         graph=settings.graph,
         steps=settings.steps,
+        precision=settings.precision,
         opset=settings.opset,
         unroll_inner=settings.unroll_inner,
     )
@@ -80,6 +79,7 @@ def export_checkpoint(
         target,
         record.BuildRecord(
             graph=settings.graph,
+            steps=(settings.steps or loaded.spec.halting.max_steps) if settings.graph == "unrolled" else None,
             precision=settings.precision,
             precision_source="network",
             checkpoint_sha256=loaded.sha256,
@@ -91,4 +91,4 @@ def export_checkpoint(
             parity=result.summary(),
         ),
     )
-    return result
+    return loaded

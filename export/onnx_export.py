@@ -15,8 +15,9 @@ from torch import nn
 
 from trm_deploy.errors import InputError, TrmDeployError
 from trm_deploy.export.graphs import LOOP_OUTPUTS, STEP_OUTPUTS, LoopGraph, StepGraph
+from trm_deploy.export.precision import cast
 from trm_deploy.models.recursive import RecursiveReasoner
-from trm_deploy.spec import GRAPH_KEY, METADATA_KEY, STEPS_KEY, ModelSpec
+from trm_deploy.spec import GRAPH_KEY, METADATA_KEY, PRECISION_KEY, STEPS_KEY, ModelSpec, Precision
 
 Graph = Literal["loop", "step", "unrolled"]
 
@@ -36,15 +37,17 @@ def export_onnx(
     *,
     graph: Graph = "loop",
     steps: int | None = None,
+    precision: Precision = "fp32",
     opset: int = OPSET,
     unroll_inner: bool = False,
 ) -> onnx.ModelProto:
-    """One graph form of a model, float32, dynamic in its batch, checked by onnx.checker.
+    """One graph form of a model, dynamic in its batch, checked by onnx.checker.
 
     Args:
         model: on the CPU, in evaluation mode.
         graph: the form, see `trm_deploy.export.graphs`; `unrolled` repeats the step without control flow.
         steps: supervision steps of the unrolled form; the spec's maximum where None.
+        precision: of weights and activations; the graph carries it (see `trm_deploy.export.precision`).
         opset: of the ONNX standard operators.
         unroll_inner: write the inner recursions (n and T) out instead of looping; the unrolled form always does.
 
@@ -58,7 +61,8 @@ def export_onnx(
         raise InputError(f"--steps is {steps}, expected at least 1")
     if opset not in OPSETS:
         raise InputError(f"--opset is {opset}, expected {OPSETS.start} to {OPSETS.stop - 1}")
-    metadata = {METADATA_KEY: model.spec.to_json(), GRAPH_KEY: graph}
+    metadata = {METADATA_KEY: model.spec.to_json(), GRAPH_KEY: graph, PRECISION_KEY: precision}
+    model = cast(model, precision)
     if graph == "loop":
         exported = _trace_loop(model, opset, unroll_inner)
     elif graph == "step":
@@ -178,7 +182,8 @@ def unroll(step: onnx.ModelProto, spec: ModelSpec, steps: int) -> onnx.ModelProt
     batch = add("Shape", ["tokens"], "batch", start=0, end=1)
     rest = constant("state_rest", TensorProto.INT64, [2], state_shape)
     shape = add("Concat", [batch, rest], "state_shape", axis=0)
-    y = z = add("Expand", [constant("zero", TensorProto.FLOAT, [], [0.0]), shape], "no_state")
+    state = next(value for value in graph.input if value.name == "y").type.tensor_type.elem_type
+    y = z = add("Expand", [constant("zero", state, [], [0.0]), shape], "no_state")
     kept: dict[str, str] = {}
     halted = ""
     for number in range(1, steps + 1):

@@ -5,39 +5,38 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-from trm_deploy.errors import ArtefactError, CannotRunHere
+from trm_deploy.errors import ArtefactError
+from trm_deploy.runtimes import plan
 from trm_deploy.runtimes.base import Device, Runtime, Solution, StepRuntime
 
 __all__ = ["Device", "Runtime", "Solution", "StepRuntime", "load"]
 
-TENSORRT_MAGICS = {b"ftrt": "a TensorRT plan", b"vtrt": "a TensorRT for RTX plan"}
 
-
-def load(path: Path, *, device: Device = "cpu") -> Runtime:
-    """The runtime that can run a file: a checkpoint through PyTorch, an ONNX file through ONNX Runtime.
+def load(path: Path, *, device: Device = "cpu", allow_host_code: bool = False) -> Runtime:
+    """The runtime that can run a file: checkpoints through PyTorch, ONNX files through ONNX Runtime, plans through
+    TensorRT or TensorRT for RTX.
 
     Args:
         path: the artefact.
-        device: where to run it.
+        device: where to run it; a plan always runs on the GPU.
+        allow_host_code: load a version-compatible plan, which carries code for this machine's processor.
 
     Raises:
-        ArtefactError: missing, empty, truncated or not ours.
+        ArtefactError: missing, empty, truncated, altered or not ours.
         CheckpointError: a checkpoint that cannot be read.
-        CannotRunHere: the package or device that it needs is missing.
+        CannotRunHere: the package or device that it needs is missing, or a plan is for another one.
     """
+    expected = "expected an ONNX file, a TensorRT plan or a checkpoint"
     if not path.exists():
         raise ArtefactError(f"{path}: there is no such file", hint="type: trm-deploy export CHECKPOINT --format onnx")
     if path.is_dir():
-        raise ArtefactError(f"{path}: is a folder, expected an ONNX file or a checkpoint")
-    with path.open("rb") as file:
-        magic = file.read(4)
-    if not magic:
-        raise ArtefactError(f"{path}: is empty, expected an ONNX file or a checkpoint")
-    if magic in TENSORRT_MAGICS:
-        raise CannotRunHere(
-            f"{path}: is {TENSORRT_MAGICS[magic]}, which this version of trm-deploy cannot run yet",
-            hint="type: trm-deploy export CHECKPOINT --format onnx",
-        )
+        raise ArtefactError(f"{path}: is a folder, {expected}")
+    if not path.stat().st_size:
+        raise ArtefactError(f"{path}: is empty, {expected}")
+    if plan.flavour_of(path):
+        from trm_deploy.runtimes.trt_runtime import TrtRuntime
+
+        return TrtRuntime.from_file(path, allow_host_code=allow_host_code)
     if zipfile.is_zipfile(path):
         from trm_deploy.runtimes.torch_runtime import TorchRuntime
 

@@ -45,12 +45,20 @@ class Runtime(Protocol):
         """What the model is."""
 
     @property
+    def precision(self) -> str:
+        """Of weights and activations, as the flag names it."""
+
+    @property
     def description(self) -> str:
         """Runtime, graph form and precision, for tables."""
 
     @property
     def fixed_steps(self) -> int | None:
         """The step limit built into the artefact (the unrolled form); None where `max_steps` is free."""
+
+    @property
+    def largest_batch(self) -> int | None:
+        """Samples that a single step takes at the most; None where any number. `solve` takes any number."""
 
     def solve(
         self, tokens: Int32, puzzle_ids: Int32 | None = None, *, max_steps: int, halt_threshold: float
@@ -80,7 +88,7 @@ class StepRuntime(Runtime, Protocol):
         Args:
             tokens: int32 [B, L].
             reset: bool [B]; such a row starts from the initial state, whatever y and z hold.
-            y, z: float32 [B, S, D], from numpy or from the last `StepResult`.
+            y, z: [B, S, D], from numpy (float32) or from the last `StepResult`.
             puzzle_ids: int32 [B]; None stands for puzzle 0.
         """
 
@@ -104,6 +112,15 @@ def check_inputs(spec: ModelSpec, tokens: Int32, puzzle_ids: Int32 | None, max_s
             raise InputError(
                 f"puzzle_ids range from {puzzle_ids.min()} to {puzzle_ids.max()}, expected 0 to {identifiers - 1}"
             )
+
+
+def check_step_limit(fixed_steps: int | None, max_steps: int) -> None:
+    """Refuse a step limit that an unrolled artefact cannot keep."""
+    if fixed_steps not in (None, max_steps):
+        raise InputError(
+            f"max_steps is {max_steps}, but this engine is unrolled to {fixed_steps} steps",
+            hint=f"use --max-steps {fixed_steps}, or export with --graph loop",
+        )
 
 
 def initial_numpy_state(spec: ModelSpec, batch: int) -> tuple[Float32, Float32]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from trm_deploy.runtimes.base import Int32, Runtime, Solution, StepRuntime, initial_numpy_state
@@ -49,6 +51,11 @@ def solve_in_batches(
         rows = slice(start, start + batch_size)
         ids = None if puzzle_ids is None else puzzle_ids[rows]
         parts.append(runtime.solve(tokens[rows], ids, max_steps=max_steps, halt_threshold=halt_threshold))
+    return concatenate(parts)
+
+
+def concatenate(parts: Sequence[Solution]) -> Solution:
+    """Batches one behind the other."""
     return Solution(
         np.concatenate([part.answer for part in parts]),
         np.concatenate([part.steps for part in parts]),

@@ -5,47 +5,42 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import platform
-import shutil
-import subprocess
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import trm_deploy
-from trm_deploy import record
-from trm_deploy.errors import ArtefactError, require
+from trm_deploy import flavours, machine, record
+from trm_deploy.errors import ArtefactError, CannotRunHere, MissingPackage, require
 from trm_deploy.runtimes import load
+from trm_deploy.runtimes import plan as plans
+from trm_deploy.runtimes.cuda_memory import load_cudart
 from trm_deploy.runtimes.ort_runtime import OrtRuntime
+from trm_deploy.runtimes.plan import Plan
 from trm_deploy.spec import ModelSpec
 
 SCHEMA = 1
 
 
 def inspect(path: Path) -> dict[str, Any]:
-    """What a checkpoint or ONNX file is, as plain values.
+    """What a checkpoint, an ONNX file or a plan is, as plain values. A plan is read without TensorRT or a GPU.
 
     Raises:
         ArtefactError, CheckpointError: it cannot be read, or is not ours.
     """
+    built = record.read(path)
+    own = built if built is not None and path.is_file() and built.artefact_sha256 == record.sha256(path) else None
     if path.is_file() and zipfile.is_zipfile(path):
-        require("torch", extra="export", purpose=f"to read the checkpoint {path}")
-        from trm_deploy import checkpoint
-
-        loaded = checkpoint.load(path)
-        kind = "checkpoint"
-        details: dict[str, Any] = {
-            "parameters": sum(tensor.numel() for tensor in loaded.ema.values()),
-            "training_steps": loaded.training.get("steps"),
-            "seed": loaded.training.get("seed"),
-        }
-        spec = loaded.spec
+        kind, details, spec = "checkpoint", *_checkpoint_lines(path)
+    elif path.is_file() and (flavour := plans.flavour_of(path)):
+        plan = plans.read(path)
+        kind, details, spec = f"{flavour.title} plan", _plan_lines(plan, own), plan.spec
     else:
         runtime = load(path)
         if not isinstance(runtime, OrtRuntime):
-            raise ArtefactError(f"{path}: is neither a checkpoint nor an ONNX file")
+            raise ArtefactError(f"{path}: is neither a checkpoint nor an ONNX file nor a plan")
         kind, details, spec = "ONNX", runtime.details(), runtime.spec
-    built = record.read(path)
     return {
         "schema": SCHEMA,
         "file": str(path),
@@ -56,6 +51,38 @@ def inspect(path: Path) -> dict[str, Any]:
         **_spec_lines(spec),
         "build_record": _record_line(path, built),
     }
+
+
+def _checkpoint_lines(path: Path) -> tuple[dict[str, Any], ModelSpec]:
+    require("torch", extra="export", purpose=f"to read the checkpoint {path}")
+    from trm_deploy import checkpoint
+
+    loaded = checkpoint.load(path)
+    details = {
+        "parameters": sum(tensor.numel() for tensor in loaded.ema.values()),
+        "training_steps": loaded.training.get("steps"),
+        "seed": loaded.training.get("seed"),
+    }
+    return details, loaded.spec
+
+
+def _plan_lines(plan: Plan, built: record.BuildRecord | None) -> dict[str, Any]:
+    version = built.versions.get(plan.flavour.module) if built else None
+    details: dict[str, Any] = {
+        "graph": plan.graph,
+        "precision": "unknown without its build record",
+        "built_by": f"{plan.flavour.title} {version or plan.version or 'of unknown version'}",
+    }
+    if built is not None:
+        details["graph"] = built.graph if built.steps is None else f"{built.graph}, {built.steps} steps"
+        details["precision"] = f"{built.precision} (by the {built.precision_source})"
+        details["batch"] = built.batch
+        details["compute_capability"] = ", ".join(built.compute_capabilities)
+        details["platform"] = " ".join(filter(None, (built.platform, built.device)))
+        also = [name for name in ("version_compatible", "hardware_compatible") if getattr(built, name)]
+        if also:
+            details["compatible"] = ", ".join(name.replace("_", "-") for name in also)
+    return details
 
 
 def _spec_lines(spec: ModelSpec) -> dict[str, Any]:
@@ -83,19 +110,46 @@ def _record_line(path: Path, built: record.BuildRecord | None) -> str:
 
 def doctor() -> dict[str, Any]:
     """What this machine has; for each missing piece the command that installs it."""
-    return {
+    gpu, jetson = machine.gpu(), machine.jetson()
+    document: dict[str, Any] = {
         "schema": SCHEMA,
         "trm_deploy": trm_deploy.__version__,
         "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}",
-        "gpu": _gpu(),
+        "machine": machine.platform_tag(),
+        "gpu": f"{gpu.name or 'unnamed'}, compute capability {gpu.compute_capability}" if gpu else "none found",
+        "driver": machine.driver() or "none found (no nvidia-smi)",
+    }
+    if jetson is not None:
+        document["jetson"] = (
+            f"{jetson.model or 'unnamed'}, Jetson Linux {jetson.linux or 'unknown'},"
+            f" JetPack {jetson.jetpack or 'unknown'}"
+        )
+    return document | {
         "torch": _package("torch", "export", _torch_details),
         "onnx": _package("onnx", "export"),
         "onnxruntime": _package("onnxruntime", "onnx", _ort_details),
         "numba": _package("numba", "train"),
-        "tensorrt": _package("tensorrt", "tensorrt"),
-        "tensorrt_rtx": _package("tensorrt_rtx", "rtx"),
+        **{flavour.module: _flavour(flavour) for flavour in flavours.FLAVOURS.values()},
+        "cuda_python": _cuda_python(),
     }
+
+
+def _flavour(flavour: flavours.Flavour) -> str:
+    try:
+        module = flavours.load(flavour, purpose="to build and run plans")
+    except MissingPackage:
+        return f"missing; {flavour.install}"
+    except CannotRunHere as error:
+        return str(error)
+    return str(module.__version__)
+
+
+def _cuda_python() -> str:
+    try:
+        load_cudart(purpose="to run plans")
+    except MissingPackage as error:
+        return f"missing; {error.hint}"
+    return importlib.metadata.version("cuda-bindings")
 
 
 def _package(module: str, extra: str, details: Callable[[Any], str] = lambda module: "") -> str:
@@ -116,14 +170,3 @@ def _torch_details(torch: Any) -> str:
 
 def _ort_details(ort: Any) -> str:
     return f"({', '.join(ort.get_available_providers())})"
-
-
-def _gpu() -> str:
-    if shutil.which("nvidia-smi") is None:
-        return "none found (no nvidia-smi)"
-    query = ["nvidia-smi", "--query-gpu=name,driver_version,compute_cap", "--format=csv,noheader"]
-    try:
-        found = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
-    except (subprocess.SubprocessError, OSError) as error:
-        return f"nvidia-smi fails ({error})"
-    return "; ".join(found.splitlines()) or "none found"

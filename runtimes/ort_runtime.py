@@ -8,25 +8,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trm_deploy.errors import ArtefactError, CannotRunHere, InputError, SpecError, require
-from trm_deploy.runtimes.base import Device, Int32, Solution, StepResult, check_inputs
+from trm_deploy import onnx_file
+from trm_deploy.errors import ArtefactError, CannotRunHere, require
+from trm_deploy.runtimes.base import Device, Int32, Solution, StepResult, check_inputs, check_step_limit
 from trm_deploy.runtimes.batching import solve_by_steps
-from trm_deploy.spec import GRAPH_KEY, METADATA_KEY, STEPS_KEY, ModelSpec
+from trm_deploy.spec import ModelSpec
 
-# The only one that `export` makes so far.
-PRECISION = "fp32"
+STATE_DTYPES = {"fp32": np.float32, "fp16": np.float16}
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
 class OrtRuntime:
     """An exported graph in ONNX Runtime; `from_file` gives an `OrtStepRuntime` where the file holds the step form."""
 
-    def __init__(self, session: Any, spec: ModelSpec, graph: str, fixed_steps: int | None) -> None:
+    largest_batch = None
+
+    def __init__(self, session: Any, spec: ModelSpec, graph: str, fixed_steps: int | None, precision: str) -> None:
         self._session = session
         self._inputs = {node.name for node in session.get_inputs()}
         self._spec = spec
         self._graph = graph
         self._fixed_steps = fixed_steps
+        self._precision = precision
 
     @staticmethod
     def from_file(path: Path, *, device: Device = "cpu") -> OrtRuntime:
@@ -37,26 +40,11 @@ class OrtRuntime:
             CannotRunHere: ONNX Runtime or its CUDA provider is missing.
         """
         session = open_session(path, device)
-        metadata = session.get_modelmeta().custom_metadata_map
-        if METADATA_KEY not in metadata:
-            raise ArtefactError(
-                f"{path}: is an ONNX file without the metadata entry {METADATA_KEY!r}, so not one that trm-deploy made",
-                hint="type: trm-deploy export CHECKPOINT --format onnx",
-            )
-        try:
-            spec = ModelSpec.from_json(metadata[METADATA_KEY], source=str(path))
-        except SpecError as error:
-            raise ArtefactError(str(error)) from error
-        graph = metadata.get(GRAPH_KEY, "")
-        if graph not in ("loop", "step", "unrolled"):
-            raise ArtefactError(
-                f"{path}: the metadata entry {GRAPH_KEY!r} is {graph!r}, expected loop, step or unrolled"
-            )
-        steps = metadata.get(STEPS_KEY)
-        if graph == "unrolled" and not (steps or "").isdigit():
-            raise ArtefactError(f"{path}: the metadata entry {STEPS_KEY!r} is {steps!r}, expected a number of steps")
+        spec, graph, steps, precision = onnx_file.described(session.get_modelmeta().custom_metadata_map, path)
+        if precision not in STATE_DTYPES:
+            raise ArtefactError(f"{path}: has the precision {precision!r}, expected one of {', '.join(STATE_DTYPES)}")
         kind = OrtStepRuntime if graph == "step" else OrtRuntime
-        return kind(session, spec, graph, int(steps) if graph == "unrolled" and steps else None)
+        return kind(session, spec, graph, steps, precision)
 
     @property
     def spec(self) -> ModelSpec:
@@ -66,7 +54,12 @@ class OrtRuntime:
     @property
     def description(self) -> str:
         """For tables."""
-        return f"ONNX Runtime {self._graph} {PRECISION}"
+        return f"ONNX Runtime {self._graph} {self._precision}"
+
+    @property
+    def precision(self) -> str:
+        """By the file's metadata."""
+        return self._precision
 
     @property
     def fixed_steps(self) -> int | None:
@@ -81,7 +74,7 @@ class OrtRuntime:
 
         return {
             "graph": self._graph if self.fixed_steps is None else f"{self._graph}, {self.fixed_steps} steps",
-            "precision": PRECISION,
+            "precision": self._precision,
             "inputs": signature(self._session.get_inputs()),
             "outputs": signature(self._session.get_outputs()),
         }
@@ -91,11 +84,7 @@ class OrtRuntime:
     ) -> Solution:
         """See `Runtime.solve`."""
         check_inputs(self.spec, tokens, puzzle_ids, max_steps)
-        if self.fixed_steps not in (None, max_steps):
-            raise InputError(
-                f"max_steps is {max_steps}, but this engine is unrolled to {self.fixed_steps} steps",
-                hint=f"use --max-steps {self.fixed_steps}, or export with --graph loop",
-            )
+        check_step_limit(self.fixed_steps, max_steps)
         feeds = {"tokens": tokens, "halt_threshold": np.array(halt_threshold, np.float32)}
         if "max_steps" in self._inputs:
             feeds["max_steps"] = np.array(max_steps, np.int32)
@@ -123,7 +112,14 @@ class OrtStepRuntime(OrtRuntime):
     ) -> StepResult:
         """See `StepRuntime.step`."""
         check_inputs(self.spec, tokens, puzzle_ids, 1)
-        feeds = {"tokens": tokens, "reset": reset, "y": y, "z": z, **self._puzzle_feed(tokens, puzzle_ids)}
+        state = STATE_DTYPES[self.precision]
+        feeds = {
+            "tokens": tokens,
+            "reset": reset,
+            "y": np.asarray(y, state),
+            "z": np.asarray(z, state),
+            **self._puzzle_feed(tokens, puzzle_ids),
+        }
         return StepResult(*self._session.run(["y_next", "z_next", "answer", "halt_logit", "logits"], feeds))
 
 
@@ -144,7 +140,9 @@ def open_session(path: Path, device: Device) -> Any:
     options = ort.SessionOptions()
     options.log_severity_level = 4  # what goes wrong comes back as an exception
     try:
-        session = ort.InferenceSession(str(path), options, providers=[provider])
+        # TF32, ONNX Runtime's default on a GPU, keeps ten bits of a float32's mantissa: that would not be float32.
+        settings = {"use_tf32": "0"} if device == "cuda" else {}
+        session = ort.InferenceSession(str(path), options, providers=[(provider, settings)])
     except Exception as error:  # ONNX Runtime's exceptions share no base class below Exception
         reason = " ".join(str(error).split())
         raise ArtefactError(

@@ -96,7 +96,12 @@ def shipped_engine() -> Path:
 
 
 def run(
-    engine: Path | None, files: Iterable[str], settings: RunSettings, *, device: Device = "cpu"
+    engine: Path | None,
+    files: Iterable[str],
+    settings: RunSettings,
+    *,
+    device: Device = "cpu",
+    allow_host_code: bool = False,
 ) -> Iterator[Outcome]:
     """Solve the puzzles of files (or "-", standard input) with an engine, the shipped one where None.
 
@@ -108,7 +113,7 @@ def run(
         CannotRunHere: the engine's package or device is missing.
     """
     path = engine or shipped_engine()
-    runtime = load(path, device=device)
+    runtime = load(path, device=device, allow_host_code=allow_host_code)
     if not runtime.spec.task.name:
         raise InputError(f"{path}: its spec names no task, so text cannot be turned into tokens")
     puzzle = puzzles.get(runtime.spec.task.name)

@@ -17,6 +17,8 @@ class TorchRuntime:
     """A reasoner in PyTorch, float32. Halted samples leave the batch, so they cost nothing."""
 
     fixed_steps = None
+    precision = "fp32"
+    largest_batch = None
 
     def __init__(self, model: Any, *, device: Device = "cpu") -> None:
         torch = require("torch", extra="export", purpose="to run a checkpoint")

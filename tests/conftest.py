@@ -16,10 +16,11 @@ from trm_deploy.checkpoint import Checkpoint
 from trm_deploy.export.onnx_export import export_onnx
 from trm_deploy.models.presets import preset
 from trm_deploy.models.recursive import RecursiveReasoner
-from trm_deploy.spec import ModelSpec, TaskSpec
+from trm_deploy.spec import ModelSpec, Precision, TaskSpec
 
 PRESETS = ("trm-mlp", "trm-att")
 Graph = Literal["loop", "step", "unrolled"]
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
 GRAPHS: tuple[Graph, ...] = ("loop", "step", "unrolled")
 ASSETS = Path(__file__).parent.parent / "trm_deploy" / "assets"
 
@@ -61,9 +62,18 @@ def random_model(spec: ModelSpec, seed: int = 0) -> RecursiveReasoner:
 
 
 @functools.cache
-def exported(name: str, graph: Graph, *, steps: int | None = None, unroll_inner: bool = False) -> onnx.ModelProto:
+def exported(
+    name: str,
+    graph: Graph,
+    *,
+    steps: int | None = None,
+    precision: Precision = "fp32",
+    unroll_inner: bool = False,
+) -> onnx.ModelProto:
     """A graph form of a preset's tiny random model; kept, because tracing takes seconds."""
-    return export_onnx(random_model(tiny_spec(name)), graph=graph, steps=steps, unroll_inner=unroll_inner)
+    return export_onnx(
+        random_model(tiny_spec(name)), graph=graph, steps=steps, precision=precision, unroll_inner=unroll_inner
+    )
 
 
 @pytest.fixture(scope="session", params=PRESETS)

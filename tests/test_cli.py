@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from trm_deploy import machine
 from trm_deploy.puzzles.sudoku import Sudoku
 
 EASY = "..34341221434321"
@@ -145,7 +147,8 @@ def test_inspect_and_doctor(engine: Path, tiny_checkpoint: Path) -> None:
     assert health["onnxruntime"].endswith("CPUExecutionProvider)")
     assert health["schema"] == 1
     if "missing" in health["tensorrt"]:
-        assert health["tensorrt"] == "missing; type: pip install 'trm-deploy[tensorrt]'"
+        assert health["tensorrt"].startswith("missing; type: pip install 'trm-deploy[tensorrt]'")
+    assert {"gpu", "driver", "tensorrt_rtx", "cuda_python"} <= set(health)
 
 
 def test_bad_puzzle_files(engine: Path, tmp_path: Path) -> None:
@@ -204,3 +207,48 @@ def test_a_closed_pipe_is_no_error(engine: Path, tmp_path: Path) -> None:
     result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120, cwd=ROOT)
     assert len(result.stdout.splitlines()) == 1
     assert result.stderr == ""
+
+
+def test_export_to_rtx_ahead_of_time(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    result = trm("export", tiny_checkpoint, "--format", "rtx", "--target", "rtx-4090", "-o", tmp_path / "t.plan")
+    assert result.returncode == 0, result.stderr
+    assert "parity holds" in result.stderr  # of the ONNX file; the engine's is checked on its device
+    assert f"type on the device: trm-deploy parity {tiny_checkpoint} {tmp_path / 't.plan'}" in result.stderr
+    names = ["t.plan", "t.plan.json", "t.plan.onnx", "t.plan.onnx.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    seen = json.loads(trm("inspect", tmp_path / "t.plan", "--json").stdout)
+    assert (seen["kind"], seen["graph"]) == ("TensorRT for RTX plan", "loop")
+    assert (seen["precision"], seen["batch"]) == ("fp16 (by the network)", "1:16:128")
+    assert seen["compute_capability"] == "8.9"
+    onnx = json.loads(trm("inspect", tmp_path / "t.plan.onnx", "--json").stdout)
+    assert (onnx["kind"], onnx["precision"]) == ("ONNX", "fp16")
+    if machine.gpu() is None:
+        run = trm("run", "-e", tmp_path / "t.plan", "-", stdin=EASY)
+        assert_one_line_error(run, 4, "t.plan: a plan needs an NVIDIA GPU")
+
+
+def test_export_to_trt_without_tensorrt_leaves_the_onnx_file(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    if importlib.util.find_spec("tensorrt"):
+        pytest.skip("TensorRT is installed here")
+    result = trm("export", tiny_checkpoint, "--format", "trt", "-o", "t.plan", cwd=tmp_path)
+    command = "trm-deploy export t.plan.onnx --format trt --batch 1:8:64 -o t.plan"
+    assert_one_line_error(result, 4, "tensorrt", "pip install 'trm-deploy[tensorrt]'", f"type on the device: {command}")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["t.plan.onnx", "t.plan.onnx.json"]
+    # The command that it names, up to the missing package:
+    assert_one_line_error(trm(*command.split()[1:], cwd=tmp_path), 4, "type on the device")
+
+
+def test_export_flags_that_would_do_nothing(engine: Path, tiny_checkpoint: Path) -> None:
+    for flags, part in (
+        (("--batch", "1:2:4"), "--batch goes with --format trt or rtx"),
+        (("--workspace", "5"), "--workspace goes with --format trt or rtx"),
+        (("--version-compatible",), "--version-compatible goes with --format trt or rtx"),
+        (("--format", "trt", "--compute-capability", "8.6"), "--compute-capability goes with --format rtx"),
+        (("--format", "rtx", "--batch", "4:2:1"), "expected 1 <= MIN <= OPT <= MAX"),
+        (("--format", "rtx", "--target", "jetson-thor"), "is not served by TensorRT for RTX"),
+        (("--target", "toaster"), "--target is 'toaster', expected one of"),
+    ):
+        assert_one_line_error(trm("export", tiny_checkpoint, *flags), 2, part)
+    assert_one_line_error(trm("export", engine), 2, "is an ONNX file already")
+    assert_one_line_error(trm("export", engine, "--format", "rtx", "--graph", "step"), 2, "has its graph already")
+    assert_one_line_error(trm("export", "none.onnx", "--format", "rtx"), 2, "none.onnx: there is no such file")

@@ -19,10 +19,12 @@ from trm_deploy.checkpoint import Checkpoint
 from trm_deploy.errors import ArtefactError, InputError, ParityFailure
 from trm_deploy.export.onnx_export import Graph, export_onnx
 from trm_deploy.jsontext import dumps
+from trm_deploy.models.presets import preset
 from trm_deploy.models.recursive import RecursiveReasoner
 from trm_deploy.parity_report import Report
 from trm_deploy.runtimes.base import Int32, Runtime, Solution
 from trm_deploy.runtimes.torch_runtime import TorchRuntime
+from trm_deploy.spec import TaskSpec
 
 TOKENS = np.random.default_rng(3).integers(1, 6, (8, 16)).astype(np.int32)
 
@@ -193,3 +195,15 @@ def test_the_report_is_json_with_a_schema_and_a_table(model: RecursiveReasoner, 
     text = report.table()
     assert "ONNX Runtime step fp32" in text
     assert "parity holds" in text
+
+
+def test_the_check_after_an_export_is_cut_to_the_model() -> None:
+    assert parity.affordable(random_model(tiny_spec("trm-mlp")), 12, 16) == (12, 16)
+    task = TaskSpec(name="", sequence_length=81, vocabulary=tuple("0123456789a"))
+    with torch.device("meta"):
+        published = RecursiveReasoner(preset("trm-att", task))
+        larger = RecursiveReasoner(preset("trm-att", task, architecture={"hidden_size": 4096}))
+    count, steps = parity.affordable(published, 12, 16)
+    assert parity.FEW_PUZZLES <= count < 12
+    assert 2 <= steps < 16
+    assert parity.affordable(larger, 12, 16) == (1, 2)

@@ -2,7 +2,7 @@
 
 A puzzle is made by filling a grid at random and taking givens away in random order, each only if the solution
 stays the only one, until a number of givens drawn beforehand is left. The solver is a depth-first search over bit
-masks of candidates that branches on the cell with the fewest.
+masks of candidates that branches on the cell with the fewest. Puzzles that need more than singles can be favoured.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ class GeneratorSettings:
             a puzzle keeps more than it aimed at.
         hardness: 1 draws the aim evenly from the range; above 1 puts it nearer to `min_clues`
             (aim = min + (max - min) * u ** hardness, u even in [0, 1]).
+        singles_kept: share that is kept of the puzzles that naked and hidden singles alone solve; they are three in
+            five at a hardness of 3, and teach least.
         seed: of the random generator; the same settings give the same puzzles on any number of processes.
     """
 
@@ -48,6 +50,7 @@ class GeneratorSettings:
     min_clues: int = 22
     max_clues: int = 41
     hardness: float = 1.0
+    singles_kept: float = 1.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -63,6 +66,8 @@ class GeneratorSettings:
             )
         if self.hardness <= 0:
             raise RecipeError(f"data.hardness is {self.hardness}, expected above 0")
+        if not 0 < self.singles_kept <= 1:
+            raise RecipeError(f"data.singles_kept is {self.singles_kept}, expected above 0 and up to 1")
 
     @property
     def digest(self) -> str:
@@ -172,14 +177,74 @@ def _solve(
 
 
 @njit(cache=True)
+def _singles_solve(question: Grids, box_rows: int, box_columns: int) -> bool:
+    """Whether naked singles (a cell with one candidate) and hidden ones (a digit with one cell in a unit) do it."""
+    side = box_rows * box_columns
+    everything = (1 << side) - 1
+    grid = question.copy()
+    used = np.zeros((3, side), np.int32)  # digits that stand in each row, column and box
+    once = np.zeros((3, side), np.int32)  # digits with a candidate cell there
+    again = np.zeros((3, side), np.int32)  # digits with more than one
+    units = np.empty((grid.size, 3), np.int32)
+    blank = 0
+    for cell in range(grid.size):
+        row, column = cell // side, cell % side
+        units[cell] = (row, column, (row // box_rows) * box_rows + column // box_columns)
+        if grid[cell]:
+            for kind in range(3):
+                used[kind, units[cell, kind]] |= 1 << (int(grid[cell]) - 1)
+        else:
+            blank += 1
+    while blank:
+        before = blank
+        once[:] = 0
+        again[:] = 0
+        for cell in range(grid.size):
+            if grid[cell] == 0:
+                row, column, box = units[cell]
+                mask = everything & ~(used[0, row] | used[1, column] | used[2, box])
+                for kind in range(3):
+                    unit = units[cell, kind]
+                    again[kind, unit] |= once[kind, unit] & mask
+                    once[kind, unit] |= mask
+        for cell in range(grid.size):
+            if grid[cell]:
+                continue
+            row, column, box = units[cell]
+            mask = everything & ~(used[0, row] | used[1, column] | used[2, box])
+            if mask & (mask - 1):
+                mask &= ~(again[0, row] & again[1, column] & again[2, box])
+            if mask == 0 or mask & (mask - 1):
+                continue
+            digit = 1
+            while (1 << (digit - 1)) != mask:
+                digit += 1
+            grid[cell] = digit
+            blank -= 1
+            for kind in range(3):
+                used[kind, units[cell, kind]] |= mask
+        if blank == before:
+            return False
+    return True
+
+
+@njit(cache=True)
 def _make(
-    seed: int, puzzles: int, box_rows: int, box_columns: int, min_clues: int, max_clues: int, hardness: float
+    seed: int,
+    puzzles: int,
+    box_rows: int,
+    box_columns: int,
+    min_clues: int,
+    max_clues: int,
+    hardness: float,
+    singles_kept: float,
 ) -> Grids:
     np.random.seed(seed)
     side = box_rows * box_columns
     cells = side * side
     made = np.zeros((puzzles, 2, cells), np.int8)
-    for index in range(puzzles):
+    index = 0
+    while index < puzzles:
         answer = np.zeros(cells, np.int8)
         # A random first row spreads the search; the solver's random digit order does the rest.
         answer[:side] = np.random.permutation(side).astype(np.int8) + np.int8(1)
@@ -197,9 +262,17 @@ def _make(
             if _solve(trial, box_rows, box_columns, 1, False, cell, answer[cell]) == 0:
                 question[cell] = 0
                 clues -= 1
+        if singles_kept < 1 and _singles_solve(question, box_rows, box_columns) and np.random.random() >= singles_kept:
+            continue
         made[index, 0] = question
         made[index, 1] = answer
+        index += 1
     return made
+
+
+def singles_solve(grid: Grids, *, box_rows: int = 3, box_columns: int = 3) -> bool:
+    """Whether naked and hidden singles alone solve a grid int8 [side * side] (0 = blank)."""
+    return bool(_singles_solve(np.array(grid, np.int8), box_rows, box_columns))
 
 
 def count_solutions(grid: Grids, *, box_rows: int = 3, box_columns: int = 3, limit: int = 2) -> int:
@@ -220,6 +293,7 @@ def _chunk(arguments: tuple[GeneratorSettings, int]) -> Grids:
         settings.min_clues,
         settings.max_clues,
         settings.hardness,
+        settings.singles_kept,
     )
 
 

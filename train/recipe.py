@@ -72,6 +72,25 @@ class OptimizerSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A stage of the depth curriculum: shallow recursion is cheap while there is little to recurse on.
+
+    The idea is CGAR's (arXiv 2511.08653).
+
+    Attributes:
+        until: share of the run at which the stage ends, 0 to 1.
+        deep: T, latent recursions in a supervision step.
+    """
+
+    until: float
+    deep: int
+
+    def __post_init__(self) -> None:
+        _check(0 < self.until <= 1, f"training.curriculum: until is {self.until}, expected above 0 and up to 1")
+        _check(self.deep >= 1, f"training.curriculum: deep is {self.deep}, expected at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
     """The run.
 
@@ -84,6 +103,7 @@ class TrainingSettings:
         ema: decay of the moving average of the weights, per optimiser step.
         exploration: probability that a step may not halt before a random step (HRM, section 2).
         halting_weight: weight of the halting loss beside the answer's.
+        curriculum: stages of other T than the model's, in order; after the last one T is the model's.
         precision: of the network's matrix products: ``fp32``, or ``bf16`` by autocast.
         compile: compile the supervision step with torch.compile (minutes of a long run are won, one is lost).
         log_every: optimiser steps between lines of metrics.
@@ -97,6 +117,7 @@ class TrainingSettings:
     ema: float = 0.999
     exploration: float = 0.1
     halting_weight: float = 0.5
+    curriculum: tuple[Stage, ...] = ()
     precision: Literal["fp32", "bf16"] = "bf16"
     compile: bool = False
     log_every: int = 50
@@ -108,6 +129,8 @@ class TrainingSettings:
         _check(self.seed >= 0, f"training.seed is {self.seed}, expected 0 or more")
         _check(0 <= self.ema < 1, f"training.ema is {self.ema}, expected 0 up to 1")
         _check(0 <= self.exploration <= 1, f"training.exploration is {self.exploration}, expected 0 to 1")
+        ends = [stage.until for stage in self.curriculum]
+        _check(ends == sorted(set(ends)), f"training.curriculum ends its stages at {ends}, expected rising shares")
         _check(self.halting_weight >= 0, f"training.halting_weight is {self.halting_weight}, expected 0 or more")
 
 

@@ -65,7 +65,7 @@ class StepResult(NamedTuple):
 
 
 class SupervisedStep(nn.Module):
-    """One supervision step with its loss: T - 1 latent recursions without gradient and the last one with."""
+    """One supervision step with its loss: all latent recursions but the last without gradient, the last one with."""
 
     def __init__(self, model: RecursiveReasoner, halting_weight: float, state_dtype: torch.dtype) -> None:
         super().__init__()
@@ -73,8 +73,11 @@ class SupervisedStep(nn.Module):
         self.halting_weight = halting_weight
         self.state_dtype = state_dtype
 
-    def forward(self, tokens: Tensor, labels: Tensor, fresh: Tensor, y: Tensor, z: Tensor) -> StepResult:
-        """int64 [B, L] twice, bool [B], state [B, S, D] twice; rows that are `fresh` start from the initial state."""
+    def forward(self, tokens: Tensor, labels: Tensor, fresh: Tensor, y: Tensor, z: Tensor, deep: int) -> StepResult:
+        """int64 [B, L] twice, bool [B], state [B, S, D] twice, latent recursions in all.
+
+        Rows that are `fresh` start from the initial state.
+        """
         model = self.model
         y_init, z_init = model.initial_state(len(tokens))
         y = torch.where(fresh[:, None, None], y_init.to(y.dtype), y)
@@ -82,7 +85,7 @@ class SupervisedStep(nn.Module):
         # Autocast narrows matrix products only; a narrow x keeps the sums and norms between them narrow too.
         x = model.embed(tokens).to(self.state_dtype)
         with torch.no_grad():
-            for _ in range(model.spec.recursion.deep - 1):
+            for _ in range(deep - 1):
                 y, z = model.latent_recursion(x, y, z)
         y, z = model.latent_recursion(x, y, z)
         logits, halt_logit, _ = model.heads(y)
@@ -213,7 +216,9 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = settings.learning_rate * factor
         with self._autocast:
-            result: StepResult = self._supervised(batch.tokens, batch.labels, batch.halted, batch.y, batch.z)
+            result: StepResult = self._supervised(
+                batch.tokens, batch.labels, batch.halted, batch.y, batch.z, self._deep()
+            )
         if not torch.isfinite(result.loss):
             raise RecipeError(
                 f"the loss is {result.loss.item()} at step {self.step}, expected a finite number",
@@ -252,6 +257,13 @@ class Trainer:
         least = torch.randint(2, limit + 1, (len(steps),), generator=self.explorer) if limit > 1 else steps
         least = torch.where(exploring, least, 0)
         return (steps >= limit) | ((halt_logit > 0) & (steps >= least))
+
+    def _deep(self) -> int:
+        """T, the latent recursions of a supervision step, at this optimiser step."""
+        training = self.recipe.training
+        done = self.step / training.steps
+        stages = (stage.deep for stage in training.curriculum if done < stage.until)
+        return next(stages, self.recipe.spec.recursion.deep)
 
     def _learning_rate(self) -> float:
         return float(self.optimizer.param_groups[0]["lr"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import sys
@@ -37,6 +38,8 @@ class Format(str, Enum):
     """--format."""
 
     onnx = "onnx"
+    trt = "trt"
+    rtx = "rtx"
 
 
 class GraphForm(str, Enum):
@@ -51,6 +54,7 @@ class Precision(str, Enum):
     """--precision."""
 
     fp32 = "fp32"
+    fp16 = "fp16"
 
 
 class DeviceName(str, Enum):
@@ -74,6 +78,9 @@ HaltThreshold = Annotated[
     Optional[float],
     typer.Option("--halt-threshold", callback=_number, help="Halt when the halting logit exceeds this; or inf: never."),
 ]
+AllowHostCode = Annotated[
+    bool, typer.Option("--allow-host-code", help="Load a version-compatible plan, which carries processor code.")
+]
 Device = Annotated[DeviceName, typer.Option("--device", help="Where to run.")]
 
 
@@ -88,7 +95,7 @@ def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with an error.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks, and what TensorRT logs.")] = False,
 ) -> None:
     pass
 
@@ -118,38 +125,81 @@ def train(
 
 @app.command()
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="The checkpoint.")],
+    source: Annotated[Path, typer.Argument(help="A checkpoint; for trt and rtx also an ONNX file that export made.")],
     format: Annotated[Format, typer.Option("--format", help="What to make.")] = Format.onnx,
-    graph: Annotated[GraphForm, typer.Option("--graph", help="The form of the graph.")] = GraphForm.loop,
+    graph: Annotated[
+        Optional[GraphForm], typer.Option("--graph", help="The form of the graph.  [default: loop]")
+    ] = None,
     steps: Annotated[Optional[int], typer.Option("--steps", help="Supervision steps of the unrolled form.")] = None,
-    precision: Annotated[Precision, typer.Option("--precision", help="Of weights and activations.")] = Precision.fp32,
-    opset: Annotated[int, typer.Option("--opset", help="ONNX opset, 18 to 20.")] = 20,
+    precision: Annotated[
+        Optional[Precision],
+        typer.Option("--precision", help="Of weights and activations.  [default: fp32 for onnx, else fp16]"),
+    ] = None,
+    opset: Annotated[Optional[int], typer.Option("--opset", help="ONNX opset, 18 to 20.  [default: 20]")] = None,
     unroll_inner: Annotated[bool, typer.Option("--unroll-inner", help="Write the inner recursions out.")] = False,
+    target: Annotated[
+        Optional[str], typer.Option("--target", help="The device, such as jetson-orin-nano: checks what it can read.")
+    ] = None,
+    batch: Annotated[
+        Optional[str], typer.Option("--batch", help="Engine's batch sizes MIN:OPT:MAX.  [default: the target's]")
+    ] = None,
+    workspace: Annotated[
+        Optional[int], typer.Option("--workspace", min=1, help="Builder's device memory, MiB.")
+    ] = None,
+    opt_level: Annotated[Optional[int], typer.Option("--opt-level", min=0, max=5, help="Builder's effort.")] = None,
+    timing_cache: Annotated[Optional[Path], typer.Option("--timing-cache", help="File with tactic timings.")] = None,
+    version_compatible: Annotated[
+        bool, typer.Option("--version-compatible", help="Plan for newer TensorRT of the same major version too.")
+    ] = False,
+    hardware_compatible: Annotated[
+        bool, typer.Option("--hardware-compatible", help="Plan for other GPUs from Ampere on too.")
+    ] = False,
+    max_aux_streams: Annotated[Optional[int], typer.Option("--max-aux-streams", min=0, help="CUDA streams.")] = None,
+    compute_capability: Annotated[
+        Optional[str],
+        typer.Option("--compute-capability", help="GPUs to build for ahead of time, as in 8.6,8.9 (rtx)."),
+    ] = None,
     output: Annotated[Optional[Path], typer.Option("-o", "--output", help="The file to write.")] = None,
 ) -> None:
-    """Export a checkpoint to ONNX, with halting inside the graph, and check parity with PyTorch."""
-    from trm_deploy.errors import require
+    """Export to ONNX or on to an engine, with halting inside the graph, and check parity with PyTorch."""
+    from trm_deploy.export.request import ExportRequest, fulfil
 
-    for module in ("torch", "onnx", "onnxscript", "onnxruntime"):
-        require(module, extra="export", purpose="to export")
-    from trm_deploy import parity as parities
-    from trm_deploy.export.build import ExportSettings, export_checkpoint
-
-    settings = ExportSettings(
-        graph=graph.value, steps=steps, precision=precision.value, opset=opset, unroll_inner=unroll_inner
+    request = ExportRequest(
+        source=source,
+        format=format.value,
+        graph=graph.value if graph else None,
+        steps=steps,
+        precision=precision.value if precision else None,
+        opset=opset,
+        unroll_inner=unroll_inner,
+        target=target,
+        batch=batch,
+        workspace_mib=workspace,
+        opt_level=opt_level,
+        timing_cache=timing_cache,
+        version_compatible=version_compatible,
+        hardware_compatible=hardware_compatible,
+        max_aux_streams=max_aux_streams,
+        compute_capability=compute_capability,
+        output=output,
     )
-    target = output or Path(f"{checkpoint.stem}.{format.value}")
-    print(f"exporting {checkpoint} as a {graph.value} graph ...", file=sys.stderr)
-    report = export_checkpoint(checkpoint, target, settings, verify=parities.verify_export)
-    print(report.table(), file=sys.stderr)
-    print(f"wrote {target} and {target.name}.json", file=sys.stderr)
+
+    def verify(loaded: Any, engine: Path, name: str) -> Any:
+        from trm_deploy import parity as parities
+
+        report = parities.verify_export(loaded, engine, name)
+        print(report.table(), file=sys.stderr)
+        return report
+
+    fulfil(request, verify=verify)
 
 
 @app.command()
 def run(
     puzzles: Annotated[list[str], typer.Argument(help="Files with puzzles, or - for standard input.")],
     engine: Annotated[
-        Optional[Path], typer.Option("-e", "--engine", help="ONNX file or checkpoint; the shipped model if left out.")
+        Optional[Path],
+        typer.Option("-e", "--engine", help="ONNX file, plan or checkpoint; the shipped model if left out."),
     ] = None,
     attempts: Annotated[int, typer.Option("--attempts", min=1, help="Tries a puzzle, under its symmetries.")] = 1,
     max_steps: MaxSteps = None,
@@ -157,6 +207,7 @@ def run(
     batch: Annotated[int, typer.Option("--batch", min=1, help="Puzzles at a time.")] = DEFAULT_BATCH,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the symmetries.")] = 0,
     device: Device = DeviceName.cpu,
+    allow_host_code: AllowHostCode = False,
     as_json: Json = False,
 ) -> None:
     """Solve puzzles and verify the answers."""
@@ -166,7 +217,8 @@ def run(
         attempts=attempts, max_steps=max_steps, halt_threshold=halt_threshold, batch_size=batch, seed=seed
     )
     unreadable = 0
-    for outcome in running.run(engine, puzzles, settings, device=device.value):
+    outcomes = running.run(engine, puzzles, settings, device=device.value, allow_host_code=allow_host_code)
+    for outcome in outcomes:
         unreadable += outcome.answer is None
         if as_json:
             print(dumps(outcome.to_plain()), flush=True)
@@ -181,7 +233,7 @@ def run(
 @app.command()
 def parity(
     checkpoint: Annotated[Path, typer.Argument(help="The reference.")],
-    engines: Annotated[list[Path], typer.Argument(help="ONNX files made from it.")],
+    engines: Annotated[list[Path], typer.Argument(help="ONNX files and plans made from it.")],
     puzzles: Annotated[
         Optional[str],
         typer.Option("--puzzles", help="File with puzzles; those that come with the package if left out."),
@@ -190,6 +242,7 @@ def parity(
     max_steps: MaxSteps = None,
     halt_threshold: HaltThreshold = None,
     device: Device = DeviceName.cpu,
+    allow_host_code: AllowHostCode = False,
     as_json: Json = False,
 ) -> None:
     """Compare engines with PyTorch, from the same state and running free; exit code 3 where one fails."""
@@ -206,6 +259,7 @@ def parity(
         max_steps=max_steps,
         halt_threshold=halt_threshold,
         device=device.value,
+        allow_host_code=allow_host_code,
     )
     print(dumps(report.to_plain(), indent=2) if as_json else report.table())
     report.raise_if_failed()
@@ -213,7 +267,7 @@ def parity(
 
 @app.command()
 def inspect(
-    artefact: Annotated[Path, typer.Argument(help="A checkpoint or an ONNX file.")],
+    artefact: Annotated[Path, typer.Argument(help="A checkpoint, an ONNX file or a plan.")],
     as_json: Json = False,
 ) -> None:
     """Say what an artefact is."""
@@ -246,6 +300,9 @@ def _print_document(document: dict[str, Any], as_json: bool) -> None:
 def main() -> None:
     """Entry point: the one place that turns errors into a message and an exit code."""
     debug = "--debug" in sys.argv[1:]
+    if debug:
+        logging.basicConfig()
+        logging.getLogger("trm_deploy").setLevel(logging.DEBUG)
     try:
         # Without standalone mode, errors reach this place and an exit code comes back as a value.
         sys.exit(app(prog_name="trm-deploy", standalone_mode=False))

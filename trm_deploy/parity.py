@@ -59,6 +59,9 @@ class Bounds:
     Attributes:
         logits: largest absolute difference of a logit (answer or halting) or of the state, in one step from the same
             state.
+        sensitivity: times the largest difference that a control shows in one step from the same state; holds in place
+            of `logits` where it is more. A step of many recursions amplifies the last bit by itself: the shipped
+            model, with T = 8, by up to 3e-4 (measured).
         drift: of a loop engine's later steps: times the control's drift, in the median over puzzles.
         solved: points of the solved share that the engine may lie below the worst control, beside scatter.
         agreement: points of the share of puzzles with PyTorch's answer and steps that it may lie below the worst
@@ -66,18 +69,28 @@ class Bounds:
     """
 
     logits: float
+    sensitivity: float
     drift: float
     solved: float
     agreement: float
+
+    def of_a_step(self, sensitivity: float) -> float:
+        """What one step from the same state may differ by, of a model that a control differs from by `sensitivity`."""
+        return max(self.logits, self.sensitivity * sensitivity)
 
 
 # Standard deviations by which the number of puzzles that noise decides about may scatter between two runs.
 SCATTER = 2.0
 
+FP16_ULPS = 2.0**13
+
 BOUNDS: dict[str, Bounds] = {
     # One float32 step differs by 3e-5 between PyTorch and ONNX Runtime (measured); 1e-4 leaves room for other
     # processors' sums. A control moves weights, an engine every intermediate result, hence ten times its drift.
-    "fp32": Bounds(logits=1e-4, drift=10.0, solved=0.5, agreement=1.0),
+    "fp32": Bounds(logits=1e-4, sensitivity=2.0, drift=10.0, solved=0.5, agreement=1.0),
+    # float16's last bit weighs FP16_ULPS of float32's, and so may what follows from it. The shipped model, whose
+    # controls differ by up to 3e-4 in one step, differed by up to 0.6, in the median over puzzles by 0.03 (measured).
+    "fp16": Bounds(logits=0.1, sensitivity=FP16_ULPS, drift=10 * FP16_ULPS, solved=2.0, agreement=5.0),
 }
 
 
@@ -93,9 +106,9 @@ def compare(
     solved: Solved | None,
     max_steps: int,
     halt_threshold: float,
-    precision: str = "fp32",
     controls: int = 3,
     report_work: Progress = lambda count: None,
+    known: dict[int, tuple[Solution, list[Solution]]] | None = None,
 ) -> Report:
     """Compare engines with PyTorch.
 
@@ -106,17 +119,17 @@ def compare(
         solved: tells from the answers int32 [N, L] which are right; None where nobody knows.
         max_steps: supervision steps at the most; an unrolled engine is compared at its own number.
         halt_threshold: as for `Runtime.solve`.
-        precision: whose bounds hold, a key of `BOUNDS`.
         controls: how many times the weights are moved.
         report_work: is told how many units of `work` were done.
+        known: filled with the runs of the reference and the controls, by their step limit; a caller that compares
+            one engine after the other with all else the same passes it again.
 
     Returns:
         The report; what failed is in it, nothing is raised for that.
     """
-    bounds = BOUNDS[precision]
     reference = TorchRuntime(model)
     moved = [TorchRuntime(moved_by_one_ulp(model, seed)) for seed in range(controls)]
-    runs: dict[int, tuple[Solution, list[Solution]]] = {}
+    runs = {} if known is None else known
 
     def free_run(limit: int) -> tuple[Solution, list[Solution]]:
         if limit not in runs:
@@ -138,10 +151,16 @@ def compare(
     sample = tokens[:STEP_PUZZLES]
     for name, engine in engines:
         limit = engine.fixed_steps or max_steps
+        if engine.precision not in BOUNDS:
+            raise InputError(
+                f"{name}: its precision is {engine.precision}, expected one of {', '.join(BOUNDS)}",
+                hint="put its build record (the .json that export wrote) beside it",
+            )
+        bounds = BOUNDS[engine.precision]
         if isinstance(engine, StepRuntime):
-            differences = _same_state(reference, engine, sample, limit, bounds)
+            differences = _same_state(reference, moved, engine, sample[: engine.largest_batch], limit, bounds)
         else:
-            differences = _free_steps(reference, moved[0], engine, sample, limit, bounds)
+            differences = _free_steps(reference, moved, engine, sample, limit, bounds)
         report_work(1)
         base, control_solutions = free_run(limit)
         solution = _solve(engine, tokens, limit, halt_threshold)
@@ -167,6 +186,7 @@ def compare_files(
     max_steps: int | None = None,
     halt_threshold: float | None = None,
     device: Device = "cpu",
+    allow_host_code: bool = False,
 ) -> Report:
     """`compare` for files.
 
@@ -176,13 +196,14 @@ def compare_files(
         puzzles: a file with puzzles; those that come with the package where None.
         limit: use the first so many.
         max_steps, halt_threshold: those of the checkpoint's spec where None.
-        device: where the engines run; the reference runs on the CPU.
+        device: where the engines run; the reference runs on the CPU, a plan on the GPU.
+        allow_host_code: see `trm_deploy.runtimes.load`.
 
     Raises:
         InputError: a file cannot be read, or an engine is of another model.
     """
     loaded = checkpoints.load(checkpoint)
-    runtimes = [(str(path), _load_engine(path, loaded, device)) for path in engines]
+    runtimes = [(str(path), _load_engine(path, loaded, device, allow_host_code=allow_host_code)) for path in engines]
     tokens = questions(loaded, puzzles, limit)
     controls = 3
     with progress("comparing", work(len(engines), controls), unit="runs") as advance:
@@ -198,22 +219,51 @@ def compare_files(
         )
 
 
+# What the check after an export may cost, in GFLOP: about ten seconds on two cores.
+EXPORT_BUDGET = 2000.0
+# Puzzles below which steps are given up instead.
+FEW_PUZZLES = 4
+
+
+def affordable(model: RecursiveReasoner, puzzles: int, max_steps: int) -> tuple[int, int]:
+    """How many puzzles and steps of `compare` with one engine and one control stay within `EXPORT_BUDGET`.
+
+    All of them for a small model; a large one gives up puzzles first, then steps. At least one puzzle and two steps.
+    """
+    spec = model.spec
+    weights = sum(weight.numel() for weight in model.networks.parameters()) / len(model.networks)
+    step = 2e-9 * weights * model.positions * spec.recursion.network_calls  # GFLOP, of one puzzle
+    steps = max_steps
+    while True:
+        # Free runs and trajectories of reference, control and engine, and the engine's first 1, 2, 4 ... steps.
+        count = int(EXPORT_BUDGET / (step * 7 * steps))
+        if count >= min(FEW_PUZZLES, puzzles) or steps <= 2:
+            return min(puzzles, max(count, 1)), steps
+        steps //= 2
+
+
 def verify_export(loaded: Checkpoint, engine: Path, name: str) -> Report:
-    """The check after every export: a few puzzles that come with the package, one control."""
+    """The check after every export: a few puzzles that come with the package, one control.
+
+    A large model gets fewer puzzles and steps, see `affordable`; the report says how many.
+    """
+    model = loaded.model()
     tokens = questions(loaded, None, None)
+    count, steps = affordable(model, len(tokens), loaded.spec.halting.max_steps)
+    tokens = tokens[:count]
     return compare(
-        loaded.model(),
-        [(name, _load_engine(engine, loaded, "cpu"))],
+        model,
+        [(name, _load_engine(engine, loaded, "cpu", allow_host_code=True))],  # it was built a moment ago
         tokens,
         solved=_rules(loaded, tokens),
-        max_steps=loaded.spec.halting.max_steps,
+        max_steps=steps,
         halt_threshold=loaded.spec.halting.threshold,
         controls=1,
     )
 
 
-def _load_engine(path: Path, loaded: Checkpoint, device: Device) -> Runtime:
-    runtime = load(path, device=device)
+def _load_engine(path: Path, loaded: Checkpoint, device: Device, *, allow_host_code: bool) -> Runtime:
+    runtime = load(path, device=device, allow_host_code=allow_host_code)
     ours, theirs = loaded.spec.to_json(), runtime.spec.to_json()
     if ours != theirs:
         raise ArtefactError(f"{path}: is of another model than the checkpoint (their specs differ)")
@@ -294,44 +344,70 @@ def _summary(
 
 
 def _same_state(
-    reference: TorchRuntime, engine: StepRuntime, tokens: Int32, max_steps: int, bounds: Bounds
+    reference: TorchRuntime,
+    controls: list[TorchRuntime],
+    engine: StepRuntime,
+    tokens: Int32,
+    max_steps: int,
+    bounds: Bounds,
 ) -> list[StepDifference]:
     """Every step of the engine from PyTorch's state."""
-    differences = []
+    found = []
+    sensitivity = 0.0
     y, z = initial_numpy_state(reference.spec, len(tokens))
     for step in range(1, max_steps + 1):
         reset = np.full(len(tokens), step == 1)
         expected = reference.step(tokens, reset, y, z)
-        actual = engine.step(tokens, reset, y, z)
-        y, z = np.asarray(expected.y), np.asarray(expected.z)
-        largest, where = _largest(expected, actual)
-        # A state that is off would show in the logits only one step later, and after the last step never.
-        for name, ours, theirs in (("y", y, actual.y), ("z", z, actual.z)):
-            state = np.abs(ours - np.asarray(theirs)).max((1, 2))
-            if not _largest_of(state) <= _largest_of(largest):
-                where = f"puzzle {_argmax(state) + 1}, state {name}"
-            largest = np.maximum(largest, state)
+        found.append((step, *_step_difference(expected, engine.step(tokens, reset, y, z))))
+        for control in controls:
+            largest, _ = _step_difference(expected, control.step(tokens, reset, y, z))
+            sensitivity = max(sensitivity, _largest_of(largest))
+        y, z = _host(expected.y), _host(expected.z)
+    bound = bounds.of_a_step(sensitivity)
+    differences = []
+    for step, largest, where in found:
         top = _largest_of(largest)
         differences.append(
-            StepDifference(
-                step, True, top, float(np.median(largest)), 0.0, where, bounds.logits, bool(top <= bounds.logits)
-            )
+            StepDifference(step, True, top, float(np.median(largest)), 0.0, where, bound, bool(top <= bound))
         )
     return differences
 
 
+def _step_difference(expected: StepResult, actual: StepResult) -> tuple[Float32, str]:
+    """Each puzzle's largest difference of a logit or of the state, float32 [B], and the place of the largest of all."""
+    largest, where = _largest(expected, actual)
+    # A state that is off would show in the logits only one step later, and after the last step never.
+    for name, ours, theirs in (("y", expected.y, actual.y), ("z", expected.z, actual.z)):
+        state = np.abs(_host(ours) - _host(theirs)).max((1, 2))
+        if not _largest_of(state) <= _largest_of(largest):
+            where = f"puzzle {_argmax(state) + 1}, state {name}"
+        largest = np.maximum(largest, state)
+    return largest, where
+
+
+def _host(state: Any) -> NDArray[Any]:
+    """A state's values: numpy has no way to PyTorch's tensors on a GPU."""
+    return np.asarray(state.cpu() if hasattr(state, "cpu") else state)
+
+
 def _free_steps(
-    reference: TorchRuntime, control: TorchRuntime, engine: Runtime, tokens: Int32, max_steps: int, bounds: Bounds
+    reference: TorchRuntime,
+    controls: list[TorchRuntime],
+    engine: Runtime,
+    tokens: Int32,
+    max_steps: int,
+    bounds: Bounds,
 ) -> list[StepDifference]:
     """The first k steps of a loop engine with halting off, for k = 1, 2, 4 ...; of an unrolled one for its own k."""
-    expected, moved = (_trajectory(runtime, tokens, max_steps) for runtime in (reference, control))
+    expected, *moved = (_trajectory(runtime, tokens, max_steps) for runtime in (reference, *controls))
+    sensitivity = max(_largest_of(_largest(expected[0], trajectory[0])[0]) for trajectory in moved)
     differences = []
     for step in [max_steps] if engine.fixed_steps else _doubling(max_steps):
         actual = _solve(engine, tokens, step, math.inf)
         largest, where = _largest(expected[step - 1], actual)
-        drift, _ = _largest(expected[step - 1], moved[step - 1])
+        drift, _ = _largest(expected[step - 1], moved[0][step - 1])
         median, control_median = float(np.median(largest)), float(np.median(drift))
-        bound = bounds.logits if step == 1 else max(bounds.logits, bounds.drift * control_median)
+        bound = bounds.of_a_step(sensitivity) if step == 1 else max(bounds.logits, bounds.drift * control_median)
         checked = _largest_of(largest if step == 1 else np.array(median))
         differences.append(
             StepDifference(

@@ -6,6 +6,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 # Without a terminal a bar would be invisible until its end: a plain line now and then instead.
 PLAIN_INTERVAL_S = 30.0
@@ -80,3 +81,43 @@ def _lines(title: str, total: int, done: int, unit: str) -> Advance:
             print(f"{title}: {done}/{total} {unit}, {left / 60:.0f} min left  {note}", file=sys.stderr, flush=True)
 
     return advance
+
+
+class Phases:
+    """Work that announces its phases as it goes, nested."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._bar: Any = None
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> Phases:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def start(self, name: str, parent: str | None, steps: int) -> None:
+        """A phase of so many steps begins."""
+        if self._bar is not None:
+            self._tasks[name] = self._bar.add_task(f"{self._title}: {name}", total=steps)
+        elif parent is None:
+            print(f"{self._title}: {name}", file=sys.stderr, flush=True)
+
+    def step(self, name: str, number: int) -> None:
+        """Step `number` (from 0) of a phase is done."""
+        if self._bar is not None and name in self._tasks:
+            self._bar.update(self._tasks[name], completed=number + 1)
+
+    def finish(self, name: str) -> None:
+        """A phase ends."""
+        if self._bar is not None and name in self._tasks:
+            self._bar.remove_task(self._tasks.pop(name))

@@ -20,25 +20,46 @@ class BuildRecord:
     """What is known of an artefact beyond its own bytes.
 
     Attributes:
+        format: ``onnx``, ``trt`` or ``rtx``.
         graph: ``loop``, ``step`` or ``unrolled``.
+        steps: supervision steps of the unrolled form, else None.
         precision: as the flag names it.
         precision_source: ``engine`` as inspected on a GPU, else ``network``: as the graph says.
-        checkpoint_sha256, artefact_sha256: digests in hexadecimal.
+        checkpoint_sha256: digest in hexadecimal; empty where an engine was built from an ONNX file without record.
+        onnx_sha256: of the ONNX file that an engine was built from.
+        artefact_sha256: of the artefact itself.
         opset, ir_version: of the ONNX file.
         versions: package -> version at the export.
         halting_threshold: a sample halts when its halting logit exceeds it.
+        command: that builds an engine again from its ONNX file, both named without their folders.
+        batch: an engine's profile, MIN:OPT:MAX.
+        platform: that an engine was built on, such as ``linux-aarch64``.
+        device: GPU that an engine was built on; empty where there was none.
+        compute_capabilities: GPUs that an engine runs on.
+        version_compatible, hardware_compatible: whether an engine was built to run under other versions, on other GPUs.
         parity: the result of the check after the export; empty where it was left out.
     """
 
+    format: str = "onnx"
+
     graph: str
+    steps: int | None = None
     precision: str
     precision_source: str
     checkpoint_sha256: str
+    onnx_sha256: str = ""
     artefact_sha256: str
     opset: int
     ir_version: int
     versions: dict[str, Any]
     halting_threshold: float
+    command: str = ""
+    batch: str = ""
+    platform: str = ""
+    device: str = ""
+    compute_capabilities: tuple[str, ...] = ()
+    version_compatible: bool = False
+    hardware_compatible: bool = False
     parity: dict[str, Any] = field(default_factory=dict)
 
 
@@ -71,6 +92,21 @@ def read(artefact: Path) -> BuildRecord | None:
         return from_plain(BuildRecord, document, "record")
     except SpecError as error:
         raise ArtefactError(f"{path}: {error}", hint="remove it, or export again") from error
+
+
+def read_matching(artefact: Path) -> BuildRecord | None:
+    """The record beside an artefact; None where there is none.
+
+    Raises:
+        ArtefactError: it cannot be read, or is of other bytes than the artefact's.
+    """
+    record = read(artefact)
+    if record is not None and record.artefact_sha256 != sha256(artefact):
+        raise ArtefactError(
+            f"{artefact}: is altered or truncated: its SHA-256 is not the one in {path_of(artefact).name}",
+            hint="copy both files again",
+        )
+    return record
 
 
 def halting_threshold(flag: float | None, artefact: Path, spec: ModelSpec) -> float:

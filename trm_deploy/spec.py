@@ -26,6 +26,9 @@ SCHEMA = 1
 METADATA_KEY = "trm_deploy.spec"
 GRAPH_KEY = "trm_deploy.graph"
 STEPS_KEY = "trm_deploy.steps"
+PRECISION_KEY = "trm_deploy.precision"
+
+Precision = Literal["fp32", "fp16"]
 
 Networks = Literal["shared", "separate"]
 Mixer = Literal["mlp", "attention"]

@@ -24,7 +24,9 @@ class Fickle:
 
     spec = tiny_spec("trm-mlp")
     description = "fickle"
+    precision = "fp32"
     fixed_steps = None
+    largest_batch = None
 
     def __init__(self, failures: int) -> None:
         self.failures = failures

@@ -11,7 +11,7 @@ import pytest
 from trm_deploy.errors import RecipeError
 from trm_deploy.puzzles.sudoku import Sudoku
 from trm_deploy.train import generate
-from trm_deploy.train.generate import GeneratorSettings, count_solutions
+from trm_deploy.train.generate import GeneratorSettings, count_solutions, singles_solve
 
 SETTINGS = GeneratorSettings(puzzles=60, seed=5)
 
@@ -52,12 +52,33 @@ def test_hardness_moves_the_clues_towards_the_fewest() -> None:
     assert (hard[:, 0] > 0).sum() < (even[:, 0] > 0).sum()
 
 
+def test_singles() -> None:
+    # The example of Wikipedia's article on Sudoku falls to singles alone; a puzzle that needs a guess does not.
+    easy = "53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5....8..79"
+    guess = "8..........36......7..9.2...5...7.......457.....1...3...1....68..85...1..9....4.."
+    assert singles_solve(digits(easy))
+    assert not singles_solve(digits(guess))
+    assert count_solutions(digits(guess)) == 1
+
+
+def digits(text: str) -> np.ndarray:
+    return np.array([0 if c == "." else int(c) for c in text], np.int8)
+
+
+def test_puzzles_that_singles_solve_can_be_made_rarer() -> None:
+    settings = replace(SETTINGS, puzzles=200, hardness=3.0)
+    all_kept = np.mean([singles_solve(question) for question in make(settings)[:, 0]])
+    some_kept = np.mean([singles_solve(question) for question in make(replace(settings, singles_kept=0.1))[:, 0]])
+    assert 0.45 < all_kept < 0.75
+    assert 0.02 < some_kept < 0.3
+
+
 def test_the_cache_is_named_by_every_setting() -> None:
     changes: list[dict[str, Any]] = [
-        {"seed": 9}, {"puzzles": 61}, {"min_clues": 23}, {"max_clues": 40}, {"hardness": 2.0},
+        {"seed": 9}, {"puzzles": 61}, {"min_clues": 23}, {"max_clues": 40}, {"hardness": 2.0}, {"singles_kept": 0.5},
     ]  # fmt: skip
     digests = {replace(SETTINGS, **change).digest for change in changes}
-    assert len(digests | {SETTINGS.digest}) == 6
+    assert len(digests | {SETTINGS.digest}) == 7
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,14 @@ def test_the_shipped_recipes_parse() -> None:
         ("[data]", "[data", "is no valid TOML"),
         ("[data]", "text = 'x'\n[data]", "unknown key 'text'"),
         ("[data]", "[data]\ncolour = 1", "unknown key 'colour'"),
+        ("[data]", "[data]\nsingles_kept = 0.0", "data.singles_kept is 0.0, expected above 0 and up to 1"),
+        (
+            "[training]",
+            "[training]\ncurriculum = [{ until = 0.5, deep = 2 }, { until = 0.4, deep = 3 }]",
+            "training.curriculum ends its stages at [0.5, 0.4], expected rising shares",
+        ),
+        ("[training]", "[training]\ncurriculum = [{ until = 1.5, deep = 2 }]", "until is 1.5, expected above 0"),
+        ("[training]", "[training]\ncurriculum = [{ until = 0.5, deep = 0 }]", "deep is 0, expected at least 1"),
     ],
 )
 def test_mistakes_are_named(old: str, new: str, message: str) -> None:

@@ -164,6 +164,23 @@ def test_only_the_last_latent_recursion_carries_gradient(tmp_path: Path) -> None
     assert calls == [False, True]
 
 
+def test_the_curriculum_deepens_the_recursion(tmp_path: Path) -> None:
+    stages = "[training]\ncurriculum = [{ until = 0.25, deep = 1 }, { until = 0.5, deep = 3 }]"
+    trainer = Trainer(parsed(TINY.replace("[training]", stages)), tmp_path / "run")
+    recursion = trainer.model.latent_recursion
+    calls: list[int] = []
+
+    def noting(x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        calls[-1] += 1
+        return recursion(x, y, z)
+
+    trainer.model.latent_recursion = noting  # type: ignore[method-assign]
+    for trainer.step in range(12):
+        calls.append(0)
+        trainer._optimize()
+    assert calls == [1] * 3 + [3] * 3 + [2] * 6
+
+
 def test_the_first_batch_is_out_of_step_and_fresh_samples_start_at_zero(tmp_path: Path) -> None:
     trainer = Trainer(parsed(), tmp_path / "run")
     first = trainer._refill(trainer.batches[0])

@@ -131,7 +131,8 @@ class RecursiveReasoner(nn.Module):
     def heads(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """logits float32 [B, L, V], halting logit float32 [B] and q float32 [B, 2] from the answer state [B, S, D]."""
         logits = self.answer_head(y[:, self.spec.architecture.prefix_length :]).float()
-        q = self.halt_head(y[:, 0]).float()
+        # The halting head is float32 in every precision.
+        q = self.halt_head(y[:, 0].to(self.halt_head.weight.dtype)).float()
         halt_logit = q[:, 0] - q[:, 1] if self.spec.halting.rule == "halt-continue" else q[:, 0]
         return logits, halt_logit, q
 

@@ -1,0 +1,221 @@
+"""What `export` is asked for, put together from flags, target and defaults; and the way from source to artefact."""
+
+from __future__ import annotations
+
+import sys
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from trm_deploy import machine, onnx_file
+from trm_deploy.errors import InputError, require
+from trm_deploy.export import engine_build
+from trm_deploy.export.engine_build import BatchProfile, BuildSettings
+from trm_deploy.export.targets import Target, target, this_machine
+from trm_deploy.flavours import FLAVOURS
+
+if TYPE_CHECKING:
+    from trm_deploy.checkpoint import Checkpoint
+    from trm_deploy.export.build import ParityResult
+
+DEFAULT_BATCH = "1:8:64"
+# Three generations of RTX cards, for where there is neither a GPU to ask nor a flag.
+RTX_CAPABILITIES = ("8.6", "8.9", "12.0")
+OPSET = 20
+
+# What --format onnx has no use for, as the command line writes it.
+ENGINE_FLAGS = {
+    "batch": "--batch",
+    "workspace_mib": "--workspace",
+    "opt_level": "--opt-level",
+    "timing_cache": "--timing-cache",
+    "version_compatible": "--version-compatible",
+    "hardware_compatible": "--hardware-compatible",
+    "max_aux_streams": "--max-aux-streams",
+    "compute_capability": "--compute-capability",
+}
+# What TensorRT for RTX does not take: it compiles its kernels where it runs.
+TRT_FLAGS = {name: ENGINE_FLAGS[name] for name in ("timing_cache", "version_compatible", "hardware_compatible")}
+# What an ONNX file has decided already.
+GRAPH_FLAGS = {
+    "graph": "--graph",
+    "steps": "--steps",
+    "precision": "--precision",
+    "opset": "--opset",
+    "unroll_inner": "--unroll-inner",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportRequest:
+    """The flags of `trm-deploy export`; None or False: not given."""
+
+    source: Path
+    format: str = "onnx"
+    graph: str | None = None
+    steps: int | None = None
+    precision: str | None = None
+    opset: int | None = None
+    unroll_inner: bool = False
+    target: str | None = None
+    batch: str | None = None
+    workspace_mib: int | None = None
+    opt_level: int | None = None
+    timing_cache: Path | None = None
+    version_compatible: bool = False
+    hardware_compatible: bool = False
+    max_aux_streams: int | None = None
+    compute_capability: str | None = None
+    output: Path | None = None
+
+    @property
+    def from_onnx(self) -> bool:
+        """Whether the source is an ONNX file rather than a checkpoint."""
+        return self.source.suffix == ".onnx" and not zipfile.is_zipfile(self.source)
+
+    def check(self) -> None:
+        """Refuse flags that would do nothing.
+
+        Raises:
+            InputError: naming the flag.
+        """
+        if self.format == "onnx":
+            if self.from_onnx:
+                raise InputError(
+                    f"{self.source}: is an ONNX file already", hint="add --format trt or rtx, or name a checkpoint"
+                )
+            self._refuse(ENGINE_FLAGS, f"goes with --format {' or '.join(FLAVOURS)}, not with --format onnx")
+            return
+        if self.format == "rtx":
+            self._refuse(TRT_FLAGS, "goes with --format trt: TensorRT for RTX has no use for it")
+        if self.format == "trt" and self.compute_capability:
+            raise InputError(
+                "--compute-capability goes with --format rtx: TensorRT builds for the GPU of the machine it runs on",
+                hint="leave it out, and build on the device",
+            )
+        if self.from_onnx:
+            self._refuse(GRAPH_FLAGS, f"goes with a checkpoint: {self.source} has its graph already")
+
+    def _refuse(self, flags: dict[str, str], reason: str) -> None:
+        for name, flag in flags.items():
+            value = getattr(self, name)
+            if value is not None and value is not False:
+                raise InputError(f"{flag} {reason}", hint=f"leave out {flag}")
+
+    def device(self) -> Target | None:
+        """The target that is named; else, where an engine is built on this machine, this machine if it is known."""
+        if self.target is not None:
+            return target(self.target)
+        return this_machine() if self.format == "trt" else None
+
+    def artefact(self) -> Path:
+        """The file to write: -o, else the source's stem in the current folder."""
+        if self.output is not None:
+            return self.output
+        stem = self.source.stem.removesuffix(".plan") if self.from_onnx else self.source.stem
+        return Path(f"{stem}.{'onnx' if self.format == 'onnx' else 'plan'}")
+
+    def build_settings(self, device: Target | None) -> BuildSettings:
+        """How to build the engine, for a device.
+
+        Raises:
+            InputError: a malformed profile, or a device that the format does not serve.
+        """
+        capabilities = tuple(part.strip() for part in (self.compute_capability or "").split(",") if part.strip())
+        if self.format == "rtx" and device is not None:
+            if not device.rtx:
+                raise InputError(
+                    f"--target {self.target} is not served by TensorRT for RTX", hint="use --format trt on the device"
+                )
+            capabilities = capabilities or (device.compute_capability,)
+        if self.format == "rtx" and not capabilities:
+            gpu = machine.gpu()
+            capabilities = (gpu.compute_capability,) if gpu else RTX_CAPABILITIES
+            print(f"building for compute capability {', '.join(capabilities)}", file=sys.stderr)
+        return BuildSettings(
+            format=self.format,
+            batch=BatchProfile.parse(self.batch or (device.batch if device else DEFAULT_BATCH)),
+            workspace_mib=self.workspace_mib or (device.workspace_mib if device else None),
+            opt_level=self.opt_level,
+            timing_cache=self.timing_cache,
+            version_compatible=self.version_compatible,
+            hardware_compatible=self.hardware_compatible,
+            max_aux_streams=self.max_aux_streams,
+            compute_capabilities=capabilities,
+        )
+
+
+Verify = Callable[["Checkpoint", Path, str], "ParityResult"]
+
+
+def fulfil(request: ExportRequest, *, verify: Verify) -> None:
+    """Do what is asked for; messages go to stderr.
+
+    Args:
+        request: the flags.
+        verify: compares with a checkpoint an artefact, which is to be called by a name.
+
+    Raises:
+        TrmDeployError: see `export_checkpoint` and `build_engine`.
+    """
+    request.check()
+    device = request.device()
+    output = request.artefact()
+    if request.format == "onnx":
+        _export_onnx(request, output, device, verify)
+        return
+    settings = request.build_settings(device)
+    loaded: Checkpoint | None = None
+    if request.from_onnx:
+        onnx = request.source
+        described = onnx_file.read(onnx)
+        if described.graph == "step" and "Loop" in described.operators:
+            print(
+                f"note: the recursion inside {onnx} is a loop, which a CUDA graph cannot hold;"
+                " export it with --graph step --unroll-inner where each step's latency matters",
+                file=sys.stderr,
+            )
+    else:
+        onnx = output.with_name(output.name + ".onnx")
+        loaded = _export_onnx(request, onnx, device, verify)
+
+    def check(plan: Path) -> dict[str, Any]:
+        assert loaded is not None
+        result = verify(loaded, plan, output.name)
+        result.raise_if_failed()
+        return result.summary()
+
+    built = engine_build.build_engine(onnx, output, settings, target=device, check=check if loaded else None)
+    print(
+        f"wrote {output} and {output.name}.json: {built.graph} engine, {built.precision}, batch {built.batch}",
+        file=sys.stderr,
+    )
+    if not built.parity:
+        checkpoint = request.source if loaded else "CHECKPOINT"
+        print(
+            f"parity of the engine is not checked yet; type on the device: trm-deploy parity {checkpoint} {output}",
+            file=sys.stderr,
+        )
+
+
+def _export_onnx(request: ExportRequest, output: Path, device: Target | None, verify: Verify) -> Checkpoint:
+    for module in ("torch", "onnx", "onnxscript", "onnxruntime"):
+        require(module, extra="export", purpose="to export from a checkpoint")
+    from trm_deploy.export.build import ExportSettings, export_checkpoint
+
+    settings = ExportSettings(
+        graph=cast(Literal["loop", "step", "unrolled"], request.graph or "loop"),
+        steps=request.steps,
+        precision=cast(Literal["fp32", "fp16"], request.precision or ("fp32" if request.format == "onnx" else "fp16")),
+        opset=request.opset or (min(OPSET, device.opset) if device else OPSET),
+        # A loop cannot be captured as a CUDA graph, and capturing is what an engine of the step form is for.
+        unroll_inner=request.unroll_inner or (request.format != "onnx" and request.graph == "step"),
+    )
+    print(f"exporting {request.source} as a {settings.graph} graph, {settings.precision} ...", file=sys.stderr)
+    loaded = export_checkpoint(request.source, output, settings, verify=verify)
+    print(f"wrote {output} and {output.name}.json", file=sys.stderr)
+    if device is not None:
+        device.check(onnx_file.read(output), output)
+    return loaded

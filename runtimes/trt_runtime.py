@@ -1,0 +1,395 @@
+"""Runs a TensorRT or TensorRT for RTX plan. Memory and streams come from cuda-python; torch is not needed.
+
+The loop and unrolled forms are one enqueue a batch. The step form keeps y and z on the device; its step is captured as
+a CUDA graph, and the host reads only the B halting logits a step, and the batch's answers when one of its rows halts.
+Batches larger than the engine's profile are split, smaller ones filled up.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trm_deploy import flavours, machine
+from trm_deploy.errors import ArtefactError, CannotRunHere, InputError, TrmDeployError
+from trm_deploy.runtimes import plan as plans
+from trm_deploy.runtimes import preflight
+from trm_deploy.runtimes.base import Int32, Solution, StepResult, check_inputs, check_step_limit
+from trm_deploy.runtimes.batching import concatenate
+from trm_deploy.runtimes.cuda_memory import Buffer, Cuda, load_cudart
+from trm_deploy.spec import ModelSpec
+
+log = logging.getLogger(__name__)
+
+DTYPES = {"FLOAT": np.float32, "HALF": np.float16, "INT32": np.int32, "BOOL": np.bool_}
+OUTPUTS = ("answer", "steps", "halt_logit", "logits")
+
+
+class Engine:
+    """A deserialised plan with an execution context and a buffer a tensor; its memory goes with it.
+
+    A call takes `smallest` to `largest` samples, as the engine's batch profile says.
+
+    Raises:
+        ArtefactError: TensorRT does not take the bytes.
+    """
+
+    def __init__(self, trt: Any, cuda: Cuda, path: Path, *, flavour: flavours.Flavour, host_code: bool) -> None:
+        self._trt = trt
+        self.cuda = cuda
+        logger = flavours.make_logger(trt)
+        runtime = flavours.make(trt.Runtime, logger, flavour, help="type: trm-deploy doctor")
+        if host_code:
+            runtime.engine_host_code_allowed = True
+        engine = runtime.deserialize_cuda_engine(path.read_bytes())
+        if engine is None:
+            reason = "; ".join(logger.errors[-2:]) or "it gives no reason"
+            raise ArtefactError(
+                f"{path}: {flavour.title} {trt.__version__} does not take this plan ({reason[:300]})",
+                hint="build it again: trm-deploy export CHECKPOINT --format " + flavour.format,
+            )
+        self._engine = engine
+        self._context = engine.create_execution_context()
+        if self._context is None:
+            reason = logger.errors[-1][:300] if logger.errors else "out of memory?"
+            raise CannotRunHere(f"{path}: no execution context can be made ({reason})", hint="close what uses the GPU")
+        self._logger = logger
+        names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+        self.inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
+        self.outputs = [name for name in names if name not in self.inputs]
+        shapes = engine.get_tensor_profile_shape("tokens", 0)
+        self.smallest, self.largest = int(shapes[0][0]), int(shapes[2][0])
+        self.buffers = {name: self._buffer(name) for name in names}
+        self._batch = 0
+
+    def _buffer(self, name: str) -> Buffer:
+        """Memory of a tensor for the largest batch, made known to the context."""
+        kind = self._engine.get_tensor_dtype(name).name
+        if kind not in DTYPES:
+            raise ArtefactError(f"the engine's tensor {name} is {kind}, expected one of {', '.join(DTYPES)}")
+        # The batch is the one free size of our graphs.
+        shape = tuple(self.largest if size < 0 else int(size) for size in self._engine.get_tensor_shape(name))
+        on_host = self._engine.get_tensor_location(name) == self._trt.TensorLocation.HOST
+        buffer = Buffer(self.cuda, shape, DTYPES[kind], on_host=on_host)
+        if not self._context.set_tensor_address(name, buffer.device):
+            raise TrmDeployError(f"TensorRT refuses memory for the tensor {name}: {self._reason()}")
+        return buffer
+
+    def set_batch(self, batch: int) -> None:
+        """Tell the context the batch size of what comes."""
+        if batch == self._batch:
+            return
+        for name in self.inputs:
+            if self.buffers[name].shape and not self._context.set_input_shape(
+                name, (batch, *self.buffers[name].shape[1:])
+            ):
+                raise TrmDeployError(f"TensorRT refuses a batch of {batch} at the input {name}: {self._reason()}")
+        self._batch = batch
+
+    def enqueue(self) -> None:
+        """Put the engine's work on the stream."""
+        if not self._context.execute_async_v3(int(self.cuda.stream)):
+            raise TrmDeployError(f"TensorRT cannot run the engine: {self._reason()}", hint="type: trm-deploy doctor")
+
+    def check_capturable(self) -> None:
+        """Raises `TrmDeployError` where the engine says that it cannot be captured; only newer ones can be asked."""
+        ask = getattr(self._context, "is_stream_capturable", None)
+        if ask is not None and not ask(int(self.cuda.stream)):
+            raise TrmDeployError("the engine says so")
+
+    def _reason(self) -> str:
+        return str(self._logger.errors[-1][:300]) if self._logger.errors else "it gives no reason"
+
+    def filled(self, array: NDArray[Any]) -> NDArray[Any]:
+        """The array with its last row repeated up to the profile's smallest batch."""
+        lacking = self.smallest - len(array)
+        return array if lacking <= 0 else np.concatenate([array, np.repeat(array[-1:], lacking, axis=0)])
+
+    def precision(self) -> str:
+        """As the layers say; "unknown" where they do not."""
+        return flavours.engine_precision(self._trt, self._engine) or "unknown"
+
+    @property
+    def device_memory(self) -> int:
+        """Bytes that the context works in, beside weights and tensors."""
+        size = getattr(self._engine, "device_memory_size_v2", None)
+        return int(size if size is not None else self._engine.device_memory_size)
+
+
+class TrtRuntime:
+    """A plan of the loop or unrolled form; `from_file` gives a `TrtStepRuntime` where it holds the step form."""
+
+    def __init__(
+        self, engine: Engine, spec: ModelSpec, *, flavour: flavours.Flavour, version: str, graph: str, precision: str
+    ) -> None:
+        self._engine = engine
+        self._spec = spec
+        self._title = f"{flavour.title} {version}"
+        self._graph = graph
+        self._precision = precision
+        self._fixed_steps: int | None = None
+        if graph == "unrolled":
+            self._fixed_steps = self._count_steps()
+
+    @staticmethod
+    def from_file(path: Path, *, allow_host_code: bool = False) -> TrtRuntime:
+        """Load a plan.
+
+        Args:
+            path: the plan.
+            allow_host_code: load a version-compatible plan, whose host code TensorRT executes.
+
+        Raises:
+            ArtefactError: no plan of ours, truncated, altered.
+            CannotRunHere: TensorRT, cuda-python or a GPU is missing, or the plan is for another version or device.
+        """
+        plan = plans.read(path)
+        trt = flavours.load(plan.flavour, purpose=f"to run {path}")
+        built = preflight.check(
+            path, plan, installed=trt.__version__, gpu=machine.gpu(), allow_host_code=allow_host_code
+        )
+        cuda = Cuda(load_cudart(purpose=f"to run {path}"))
+        host_code = built is not None and built.version_compatible
+        engine = Engine(trt, cuda, path, flavour=plan.flavour, host_code=host_code)
+        graph = "step" if "reset" in engine.inputs else "loop" if "max_steps" in engine.inputs else "unrolled"
+        kind = TrtStepRuntime if graph == "step" else TrtRuntime
+        return kind(
+            engine,
+            plan.spec,
+            flavour=plan.flavour,
+            version=trt.__version__,
+            graph=graph,
+            precision=built.precision if built else engine.precision(),
+        )
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model is."""
+        return self._spec
+
+    @property
+    def precision(self) -> str:
+        """By the build record, else by the engine's layers."""
+        return self._precision
+
+    @property
+    def description(self) -> str:
+        """For tables."""
+        return f"{self._title} {self._graph} {self._precision}"
+
+    @property
+    def fixed_steps(self) -> int | None:
+        """Steps of the unrolled form, else None."""
+        return self._fixed_steps
+
+    @property
+    def largest_batch(self) -> int | None:
+        """Of the engine's profile."""
+        return self._engine.largest
+
+    @property
+    def device_memory(self) -> int:
+        """Bytes that the engine works in on the device, beside weights and tensors."""
+        return self._engine.device_memory
+
+    def _count_steps(self) -> int:
+        """Steps of the unrolled form: with halting off, every sample takes them all."""
+        tokens = np.zeros((1, self.spec.task.sequence_length), np.int32)
+        return int(self._run(tokens, None, 1, np.inf).steps[0])
+
+    def solve(
+        self, tokens: Int32, puzzle_ids: Int32 | None = None, *, max_steps: int, halt_threshold: float
+    ) -> Solution:
+        """See `Runtime.solve`; a batch beyond the engine's profile is split."""
+        check_inputs(self.spec, tokens, puzzle_ids, max_steps)
+        check_step_limit(self.fixed_steps, max_steps)
+        parts = []
+        for start in range(0, len(tokens), self._engine.largest):
+            rows = slice(start, start + self._engine.largest)
+            ids = None if puzzle_ids is None else puzzle_ids[rows]
+            parts.append(self._run(tokens[rows], ids, max_steps, halt_threshold))
+        return concatenate(parts)
+
+    def _run(self, tokens: Int32, puzzle_ids: Int32 | None, max_steps: int, halt_threshold: float) -> Solution:
+        """One enqueue of at most the largest batch."""
+        engine, buffers, count = self._engine, self._engine.buffers, len(tokens)
+        batch = self._upload_question(tokens, puzzle_ids)
+        buffers["halt_threshold"].upload(np.array(halt_threshold, np.float32))
+        if "max_steps" in buffers:
+            buffers["max_steps"].upload(np.array(max_steps, np.int32))
+        engine.enqueue()
+        for name in OUTPUTS:
+            buffers[name].download(batch)
+        engine.cuda.synchronize()
+        return Solution(*(buffers[name].array[:count].copy() for name in OUTPUTS))
+
+    def _upload_question(self, tokens: Int32, puzzle_ids: Int32 | None) -> int:
+        """Put the question on the device; the batch size, filled up to the profile's smallest."""
+        engine, buffers = self._engine, self._engine.buffers
+        filled = engine.filled(tokens)
+        engine.set_batch(len(filled))
+        buffers["tokens"].upload(filled)
+        if "puzzle_ids" in buffers:
+            ids = np.zeros(len(tokens), np.int32) if puzzle_ids is None else puzzle_ids
+            buffers["puzzle_ids"].upload(engine.filled(ids))
+        return len(filled)
+
+
+@dataclass(frozen=True)
+class DeviceState:
+    """y or z on the device after a step; numpy.asarray brings it to the host. The next step overwrites it."""
+
+    runtime: TrtStepRuntime
+    name: str
+    step: int
+    batch: int
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        array = self.runtime.read_state(self)
+        return array.astype(dtype) if dtype is not None else array
+
+
+class TrtStepRuntime(TrtRuntime):
+    """The step form: single steps with the state on the device, and `solve` by a loop on the host."""
+
+    def __init__(
+        self, engine: Engine, spec: ModelSpec, *, flavour: flavours.Flavour, version: str, graph: str, precision: str
+    ) -> None:
+        super().__init__(engine, spec, flavour=flavour, version=version, graph=graph, precision=precision)
+        self._graph_batch = 0  # the batch size that the context is set up for
+        self._cuda_graph: Any = None  # the captured step at that size
+        self._may_capture = True
+        self._steps = 0  # done since the runtime was made: tells which state is still there
+
+    @property
+    def captured(self) -> bool:
+        """Whether the last batch size's step is a CUDA graph by now."""
+        return self._cuda_graph is not None
+
+    def _run(self, tokens: Int32, puzzle_ids: Int32 | None, max_steps: int, halt_threshold: float) -> Solution:
+        cuda, buffers, count = self._engine.cuda, self._engine.buffers, len(tokens)
+        batch = self._upload_question(tokens, puzzle_ids)
+        kept = {name: np.zeros_like(buffers[name].array[:count]) for name in ("answer", "halt_logit", "logits")}
+        steps = np.zeros(count, np.int32)
+        active = np.ones(count, bool)
+        for step in range(1, max_steps + 1):
+            if step <= 2:  # all rows start afresh at step 1 and none later
+                buffers["reset"].upload(np.full(batch, step == 1))
+            self._advance(batch)
+            cuda.synchronize()
+            halt_logit = buffers["halt_logit"].array[:count]
+            steps[active] = step
+            leaving = active & (halt_logit > halt_threshold) if step < max_steps else active.copy()
+            if leaving.any():
+                for name in ("answer", "logits"):
+                    buffers[name].download(batch)
+                cuda.synchronize()
+                for name, values in kept.items():
+                    values[leaving] = buffers[name].array[:count][leaving]
+                active &= ~leaving
+            if not active.any():
+                break
+        return Solution(kept["answer"], steps, kept["halt_logit"], kept["logits"])
+
+    def step(
+        self, tokens: Int32, reset: NDArray[np.bool_], y: Any, z: Any, puzzle_ids: Int32 | None = None
+    ) -> StepResult:
+        """See `StepRuntime.step`; at most the engine's largest batch.
+
+        Raises:
+            InputError: a larger batch, or a state that a later step has overwritten.
+        """
+        check_inputs(self.spec, tokens, puzzle_ids, 1)
+        engine, buffers, count = self._engine, self._engine.buffers, len(tokens)
+        if count > engine.largest:
+            raise InputError(f"the batch has {count} samples, this engine takes up to {engine.largest} a step")
+        batch = self._upload_question(tokens, puzzle_ids)
+        # Both are read before either is written: a state may come in the other's place.
+        for name, value in [(name, self._incoming(name, value, count)) for name, value in (("y", y), ("z", z))]:
+            if value is not None:
+                buffers[name].upload(engine.filled(value))
+        buffers["reset"].upload(engine.filled(reset))
+        self._advance(batch)
+        for name in ("answer", "logits"):
+            buffers[name].download(batch)
+        engine.cuda.synchronize()
+        return StepResult(
+            DeviceState(self, "y", self._steps, count),
+            DeviceState(self, "z", self._steps, count),
+            *(buffers[name].array[:count].copy() for name in ("answer", "halt_logit", "logits")),
+        )
+
+    def _incoming(self, name: str, value: Any, count: int) -> NDArray[Any] | None:
+        """A state's values on the host; None where they are in their place on the device."""
+        if isinstance(value, DeviceState) and (value.runtime, value.name, value.batch) == (self, name, count):
+            self._check_current(value)
+            return None
+        return np.asarray(value)
+
+    def read_state(self, state: DeviceState) -> NDArray[Any]:
+        """The state's values [B, S, D]; raises `InputError` where a later step has overwritten them."""
+        self._check_current(state)
+        buffer = self._engine.buffers[state.name]
+        buffer.download(state.batch)
+        self._engine.cuda.synchronize()
+        values: NDArray[Any] = buffer.array[: state.batch].copy()
+        return values
+
+    def _check_current(self, state: DeviceState) -> None:
+        if state.step != self._steps:
+            raise InputError(
+                f"the state {state.name} of step {state.step} is gone: this runtime keeps the last one only"
+            )
+
+    def _advance(self, batch: int) -> None:
+        """Put a step on the stream: the engine, its state back to the inputs, the halting logits to the host."""
+        self._steps += 1
+        cuda = self._engine.cuda
+        if batch != self._graph_batch:
+            # TensorRT sets itself up in the first call of a shape: that call cannot be captured, and a graph that was
+            # captured at another shape is no longer to be trusted.
+            if self._cuda_graph is not None:
+                cuda.call("cudaGraphExecDestroy", self._cuda_graph)
+                self._cuda_graph = None
+            self._graph_batch = batch
+            self._enqueue_step(batch)
+            return
+        if self._cuda_graph is None and self._may_capture:
+            self._cuda_graph = self._capture(batch)
+        if self._cuda_graph is None:
+            self._enqueue_step(batch)
+        else:
+            cuda.call("cudaGraphLaunch", self._cuda_graph, cuda.stream)
+
+    def _enqueue_step(self, batch: int) -> None:
+        engine, buffers = self._engine, self._engine.buffers
+        engine.enqueue()
+        for name in ("y", "z"):
+            after, before = buffers[f"{name}_next"], buffers[name]
+            engine.cuda.copy(before.device, after.device, after.bytes(batch))
+        buffers["halt_logit"].download(batch)
+
+    def _capture(self, batch: int) -> Any:
+        """The step as an executable CUDA graph; None, with a message, where it cannot be captured."""
+        cuda, api = self._engine.cuda, self._engine.cuda.api
+        cuda.synchronize()
+        try:
+            self._engine.check_capturable()
+            cuda.call("cudaStreamBeginCapture", cuda.stream, api.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal)
+            try:
+                self._enqueue_step(batch)
+            finally:
+                graph = cuda.call("cudaStreamEndCapture", cuda.stream)
+            executable = cuda.call("cudaGraphInstantiate", graph, 0)
+            cuda.call("cudaGraphDestroy", graph)
+            return executable
+        except TrmDeployError as error:
+            log.warning("the step cannot be captured as a CUDA graph (%s); each step is enqueued instead", error)
+            cuda.api.cudaGetLastError()  # so that no later call reports this error as its own
+            self._may_capture = False
+            return None

@@ -1,0 +1,81 @@
+"""float16 graphs: what is narrow, what stays float32, and that they compute what PyTorch computes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto
+
+from tests.conftest import GRAPHS, PRESETS, Graph, exported, random_model, tiny_spec
+from trm_deploy import parity
+from trm_deploy.export.precision import cast
+from trm_deploy.runtimes import load
+
+
+def graphs(graph: Any) -> Iterator[Any]:
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from graphs(attribute.g)
+
+
+def test_the_halting_head_keeps_its_float32_values() -> None:
+    model = random_model(tiny_spec("trm-mlp"))
+    narrow = cast(model, "fp16")
+    assert torch.equal(narrow.halt_head.weight, model.halt_head.weight)
+    assert narrow.halt_head.weight.dtype == torch.float32
+    others = [weight for name, weight in narrow.named_parameters() if not name.startswith("halt_head")]
+    assert {weight.dtype for weight in others} == {torch.float16}
+    assert model.answer_head.weight.dtype == torch.float32  # the original is left alone
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_norms_are_float32_and_products_float16(preset: str, graph: Graph) -> None:
+    model = exported(preset, graph, steps=2 if graph == "unrolled" else None, precision="fp16")
+    inferred = onnx.shape_inference.infer_shapes(model)
+    kinds: dict[str, int] = {}
+    for inner in graphs(inferred.graph):
+        kinds |= {weight.name: weight.data_type for weight in inner.initializer}
+        for value in (*inner.value_info, *inner.input, *inner.output):
+            kinds[value.name] = value.type.tensor_type.elem_type
+    found: dict[str, list[int]] = {"ReduceMean": [], "MatMul": [], "Greater": []}
+    heads = 0
+    for inner in graphs(inferred.graph):
+        for node in inner.node:
+            heads += node.op_type == "Gemm"
+            if node.op_type in found:
+                found[node.op_type].append(kinds[node.input[0]])
+    assert set(found["ReduceMean"]) == {TensorProto.FLOAT}
+    assert set(found["MatMul"]) <= {TensorProto.FLOAT16, TensorProto.FLOAT}
+    assert found["MatMul"].count(TensorProto.FLOAT) + heads <= (2 if graph == "unrolled" else 1)  # the halting head
+    assert found["MatMul"].count(TensorProto.FLOAT16) >= 5
+    assert set(found["Greater"]) <= {TensorProto.FLOAT}
+    state = {value.name: value.type.tensor_type.elem_type for value in model.graph.input}
+    assert state.get("y", TensorProto.FLOAT16) == TensorProto.FLOAT16
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_parity_within_the_bounds_of_float16(preset: str, graph: Graph, tmp_path: Path) -> None:
+    path = tmp_path / "s.onnx"
+    onnx.save(exported(preset, graph, steps=2 if graph == "unrolled" else None, precision="fp16"), path)
+    model = random_model(tiny_spec(preset))
+    tokens = np.random.default_rng(0).integers(6, size=(32, 16)).astype(np.int32)
+    report = parity.compare(
+        model, [("s.onnx", load(path))], tokens, solved=None, max_steps=6, halt_threshold=0.0, controls=1
+    )
+    report.raise_if_failed()
+    largest = (
+        max(difference.largest for difference in report.engines[0].step_differences if difference.same_state)
+        if graph != "unrolled"
+        else 1.0
+    )
+    assert largest > parity.BOUNDS["fp32"].logits  # it is not float32 in disguise

@@ -1,0 +1,106 @@
+"""What `make test-gpu` writes down of each runtime: parity, latency, memory."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trm_deploy.files import write_atomic
+from trm_deploy.parity_report import Report
+from trm_deploy.runtimes.base import Int32, Runtime
+
+SCHEMA = 1
+BATCHES = (1, 8, 64)
+STEPS = 16
+REPEATS = 20
+
+
+@dataclass
+class Row:
+    """One runtime.
+
+    Attributes:
+        runtime: its description.
+        parity: `Report.summary`, and the free run beside PyTorch's on the CPU.
+        milliseconds: batch size -> median wall time of a whole call with 16 supervision steps, halting off.
+        memory_mib: device memory that loading and running took, MiB; None where it could not be read.
+    """
+
+    runtime: str
+    parity: dict[str, Any]
+    milliseconds: dict[int, float]
+    memory_mib: float | None = None
+
+
+@dataclass
+class Measurements:
+    """Everything of one machine; neither its name nor any path is part of it."""
+
+    device: str
+    compute_capability: str
+    versions: dict[str, str]
+    puzzles: int
+    rows: list[Row] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    def write(self, folder: Path) -> None:
+        """`gpu.json` and `gpu.md` in a folder."""
+        write_atomic(folder / "gpu.json", json.dumps({"schema": SCHEMA, **asdict(self)}, indent=2) + "\n")
+        write_atomic(folder / "gpu.md", self.table())
+
+    def table(self) -> str:
+        """The rows in Markdown."""
+        head = ["runtime", "parity", "solved", "mean steps", *(f"batch {batch}, ms" for batch in BATCHES), "MiB"]
+        lines = [
+            f"{self.device}, compute capability {self.compute_capability}; {self.puzzles} puzzles;"
+            f" times are medians of {REPEATS} calls of {STEPS} supervision steps with halting off",
+            "",
+            "| " + " | ".join(head) + " |",
+            "|" + " --- |" * len(head),
+        ]
+        for row in self.rows:
+            cells = [
+                row.runtime,
+                "holds" if row.parity["passed"] else "FAILS",
+                f"{row.parity['solved']:.1%}",
+                f"{row.parity['mean_steps']:.2f}",
+                *(f"{row.milliseconds[batch]:.2f}" if batch in row.milliseconds else "-" for batch in BATCHES),
+                "-" if row.memory_mib is None else f"{row.memory_mib:.0f}",
+            ]
+            lines.append("| " + " | ".join(cells) + " |")
+        lines += ["", *(f"Not tested: {name}: {reason}" for name, reason in self.skipped.items())]
+        return "\n".join(lines).rstrip() + "\n"
+
+
+def latency(runtime: Runtime, tokens: Int32, *, repeats: int = REPEATS) -> dict[int, float]:
+    """Batch size -> median milliseconds of a call with halting off; `tokens` holds at least the largest batch."""
+    steps = runtime.fixed_steps or STEPS
+    found = {}
+    for batch in BATCHES:
+        times = []
+        for number in range(repeats + 2):
+            started = time.perf_counter()
+            runtime.solve(tokens[:batch], max_steps=steps, halt_threshold=math.inf)
+            if number >= 2:  # the first calls set things up
+                times.append((time.perf_counter() - started) * 1e3)
+        found[batch] = statistics.median(times)
+    return found
+
+
+def parity_of(report: Report) -> dict[str, Any]:
+    """One engine's parity, short."""
+    (engine,) = report.engines
+    return {
+        **report.summary(),
+        "failures": engine.failures,
+        "solved": engine.free.solved,
+        "mean_steps": engine.free.mean_steps,
+        "same_answer": engine.free.same_answer,
+        "reference_solved": report.reference.solved,
+        "reference_mean_steps": report.reference.mean_steps,
+    }

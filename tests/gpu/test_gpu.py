@@ -1,0 +1,197 @@
+"""Everything that needs a GPU: parity on 1,000 puzzles, latency and memory of each runtime that the machine has.
+
+Run by `make test-gpu`; writes build/gpu/gpu.json and gpu.md. The reference is PyTorch in float32 on the CPU.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.conftest import ASSETS, GRAPHS
+from tests.gpu.measure import Measurements, Row, latency, parity_of
+from trm_deploy import checkpoint, flavours, machine, parity, puzzles
+from trm_deploy.errors import CannotRunHere
+from trm_deploy.export.build import ExportSettings, export_checkpoint
+from trm_deploy.export.engine_build import BatchProfile, BuildSettings, build_engine
+from trm_deploy.runtimes import load
+from trm_deploy.runtimes.base import Int32, Runtime
+from trm_deploy.runtimes.ort_runtime import OrtRuntime
+from trm_deploy.runtimes.torch_runtime import TorchRuntime
+from trm_deploy.train.generate import GeneratorSettings, generate
+
+pytestmark = pytest.mark.gpu
+
+OUTPUT = Path(os.environ.get("TRM_DEPLOY_GPU_OUTPUT", "build/gpu"))
+PUZZLES = 1000
+BATCH = BatchProfile(1, 8, 64)
+PACKAGES = ("torch", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt_rtx", "cuda-bindings")
+
+
+# The runs of the reference and its control, shared by all comparisons.
+known: dict[int, Any] = {}
+
+
+@functools.cache
+def questions() -> Int32:
+    """int32 [1000, 81], the same on every machine."""
+    sudoku = puzzles.get("sudoku-9x9")
+    made = np.concatenate(list(generate(GeneratorSettings(puzzles=PUZZLES, hardness=3.0, seed=99))))
+    return sudoku.from_digits(made[:, 0])  # type: ignore[attr-defined,no-any-return]
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@pytest.fixture(scope="session")
+def measurements() -> Iterator[Measurements]:
+    gpu = machine.gpu()
+    if gpu is None:
+        pytest.skip("no NVIDIA GPU is found")
+    found = Measurements(gpu.name, gpu.compute_capability, _versions(), PUZZLES)
+    yield found
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    found.write(OUTPUT)
+
+
+@pytest.fixture(scope="session")
+def shipped() -> checkpoint.Checkpoint:
+    return checkpoint.load(ASSETS / "sudoku.pt")
+
+
+def _free_mib() -> float | None:
+    """Free device memory, MiB; None without cuda-python."""
+    try:
+        from cuda.bindings import runtime as cudart
+    except ImportError:
+        return None
+    status, free, _ = cudart.cudaMemGetInfo()
+    return None if int(status) else free / 2**20
+
+
+def measure(measurements: Measurements, shipped: checkpoint.Checkpoint, make: Any) -> None:
+    """Load a runtime, compare it with PyTorch on the CPU, time it, and assert that parity holds."""
+    before = _free_mib()
+    runtime: Runtime = make()
+    times = latency(runtime, questions()[:64])
+    after = _free_mib()
+    tokens = questions()
+    sudoku = puzzles.get("sudoku-9x9")
+    report = parity.compare(
+        shipped.model(),
+        [(runtime.description, runtime)],
+        tokens,
+        solved=lambda answers: np.array([not sudoku.answer_faults(*pair) for pair in zip(tokens, answers)]),
+        max_steps=shipped.spec.halting.max_steps,
+        halt_threshold=shipped.spec.halting.threshold,
+        controls=1,
+        known=known,
+    )
+    memory = None if before is None or after is None else before - after
+    measurements.rows.append(Row(runtime.description, parity_of(report), times, memory))
+    print("\n" + report.table())
+    report.raise_if_failed()
+
+
+def skip(measurements: Measurements, name: str, error: CannotRunHere) -> None:
+    measurements.skipped[name] = str(error)
+    pytest.skip(str(error))
+
+
+def test_torch_cuda(measurements: Measurements, shipped: checkpoint.Checkpoint) -> None:
+    try:
+        TorchRuntime(shipped.model(), device="cuda")
+    except CannotRunHere as error:
+        skip(measurements, "PyTorch CUDA", error)
+    measure(measurements, shipped, lambda: TorchRuntime(shipped.model(), device="cuda"))
+
+
+def _no_check(*_: Any) -> Any:
+    class Unchecked:
+        """The comparison is the test's own."""
+
+        def summary(self) -> dict[str, object]:
+            return {}
+
+        def raise_if_failed(self) -> None:
+            pass
+
+    return Unchecked()
+
+
+def _onnx(folder: Path, graph: Any, precision: Any, *, unroll_inner: bool = False) -> Path:
+    path = folder / f"{graph}-{precision}.onnx"
+    settings = ExportSettings(graph=graph, precision=precision, unroll_inner=unroll_inner)
+    export_checkpoint(ASSETS / "sudoku.pt", path, settings, verify=_no_check)
+    return path
+
+
+def _settings(format: str) -> BuildSettings:
+    gpu = machine.gpu()
+    ahead = gpu is not None and flavours.FLAVOURS[format].ahead_of_time
+    capabilities = (gpu.compute_capability,) if gpu and ahead else ()
+    return BuildSettings(format=format, batch=BATCH, compute_capabilities=capabilities)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("graph", ["loop", "step"])
+def test_onnxruntime_cuda(
+    graph: str, precision: str, measurements: Measurements, shipped: checkpoint.Checkpoint, tmp_path: Path
+) -> None:
+    path = _onnx(tmp_path, graph, precision)
+    try:
+        OrtRuntime.from_file(path, device="cuda")
+    except CannotRunHere as error:
+        skip(measurements, "ONNX Runtime CUDA", error)
+    measure(measurements, shipped, lambda: OrtRuntime.from_file(path, device="cuda"))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("graph", GRAPHS)
+@pytest.mark.parametrize("format", list(flavours.FLAVOURS))
+def test_engines(
+    format: str,
+    graph: str,
+    precision: str,
+    measurements: Measurements,
+    shipped: checkpoint.Checkpoint,
+    tmp_path: Path,
+) -> None:
+    flavour = flavours.FLAVOURS[format]
+    plan = tmp_path / "s.plan"
+    try:
+        flavours.load(flavour, purpose="for this test")
+        source = _onnx(tmp_path, graph, precision, unroll_inner=graph == "step")
+        built = build_engine(source, plan, _settings(format))
+        assert built.precision == precision
+        load(plan)
+    except CannotRunHere as error:
+        skip(measurements, flavour.title, error)
+    measure(measurements, shipped, lambda: load(plan))
+
+
+@pytest.mark.parametrize("format", list(flavours.FLAVOURS))
+def test_the_step_is_captured(format: str, measurements: Measurements, tmp_path: Path) -> None:
+    plan = tmp_path / "s.plan"
+    try:
+        source = _onnx(tmp_path, "step", "fp16", unroll_inner=True)
+        build_engine(source, plan, _settings(format))
+        runtime = load(plan)
+    except CannotRunHere as error:
+        skip(measurements, flavours.FLAVOURS[format].title, error)
+    runtime.solve(questions()[:8], max_steps=4, halt_threshold=np.inf)
+    assert runtime.captured  # type: ignore[attr-defined]

@@ -1,0 +1,43 @@
+"""The measuring itself, on the CPU; and that a machine without a GPU does not pass."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ASSETS
+from tests.gpu.measure import BATCHES, Measurements, Row, latency
+from trm_deploy import machine
+from trm_deploy.runtimes import load
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def test_latency_and_tables(tmp_path: Path) -> None:
+    from tests.gpu.test_gpu import questions
+
+    times = latency(load(ASSETS / "sudoku.onnx"), questions()[:1].repeat(64, 0), repeats=1)
+    assert list(times) == list(BATCHES)
+    assert 0 < times[1] < times[64]
+    parity = {"passed": True, "solved": 0.5, "mean_steps": 4.25}
+    found = Measurements(
+        "A GPU", "9.0", {"torch": "2"}, 1000, [Row("loop fp16", parity, times)], {"TensorRT": "absent"}
+    )
+    found.write(tmp_path)
+    assert json.loads((tmp_path / "gpu.json").read_text())["rows"][0]["runtime"] == "loop fp16"
+    assert "| loop fp16 | holds | 50.0% | 4.25 |" in (tmp_path / "gpu.md").read_text()
+    assert "Not tested: TensorRT: absent" in (tmp_path / "gpu.md").read_text()
+
+
+@pytest.mark.skipif(machine.gpu() is not None, reason="this machine has a GPU: make test-gpu tests something here")
+def test_without_a_gpu_nothing_passes() -> None:
+    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-n", "0", "tests/gpu", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ})
+    assert done.returncode == 5, done.stdout
+    assert "nothing tested: every GPU test was skipped" in done.stdout
+    assert "no NVIDIA GPU is found" in done.stdout

@@ -1,0 +1,184 @@
+"""The two packages that build and run engines, and all that differs between them.
+
+TensorRT serves datacenter GPUs and Jetson; it builds on the GPU that the engine is for. TensorRT for RTX serves GeForce
+and RTX workstation GPUs; it also builds ahead of time, for named compute capabilities, on a machine without any GPU.
+Their Python APIs are otherwise one.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import re
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from trm_deploy.errors import CannotRunHere, MissingPackage
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Flavour:
+    """One of the two packages.
+
+    Attributes:
+        format: its word for ``--format``.
+        module: to import.
+        title: its name.
+        magic: the first bytes of its plans.
+        extra: of this package, that brings it.
+        install: what to type or know beyond the extra.
+        ahead_of_time: builds for compute capabilities that are named, without a GPU.
+        oldest: the first release that is served, major and minor.
+    """
+
+    format: str
+    module: str
+    title: str
+    magic: bytes
+    extra: str
+    install: str
+    ahead_of_time: bool
+    oldest: tuple[int, int]
+
+
+FLAVOURS = {
+    flavour.format: flavour
+    for flavour in (
+        Flavour(
+            "trt",
+            "tensorrt",
+            "TensorRT",
+            b"ftrt",
+            "tensorrt",
+            "type: pip install 'trm-deploy[tensorrt]' (pip may need NVIDIA's own package index),"
+            " or on a Jetson: sudo apt install python3-libnvinfer",
+            ahead_of_time=False,
+            oldest=(10, 3),
+        ),
+        Flavour(
+            "rtx",
+            "tensorrt_rtx",
+            "TensorRT for RTX",
+            b"vtrt",
+            "rtx",
+            "type: pip install 'trm-deploy[rtx]'",
+            ahead_of_time=True,
+            oldest=(1, 3),
+        ),
+    )
+}
+
+
+def of_plan(magic: bytes) -> Flavour | None:
+    """The flavour of a plan that begins with these bytes; None where it is no plan."""
+    return next((flavour for flavour in FLAVOURS.values() if flavour.magic == magic[:4]), None)
+
+
+def load(flavour: Flavour, *, purpose: str, otherwise: str = "") -> ModuleType:
+    """Import the flavour's package.
+
+    Args:
+        flavour: which.
+        purpose: what it is needed for, as in "to run sudoku.plan".
+        otherwise: what to do where it cannot be installed.
+
+    Raises:
+        MissingPackage: it is not installed, or the libraries that it needs are missing.
+        CannotRunHere: it is older than what is served.
+    """
+    try:
+        module = importlib.import_module(flavour.module)
+    except (ImportError, OSError) as error:  # OSError: a shared library of the driver is missing
+        raise MissingPackage(
+            f"{flavour.title} ({flavour.module}) is needed {purpose} and cannot be imported ({error})",
+            hint=f"{flavour.install}; {otherwise}" if otherwise else flavour.install,
+        ) from error
+    version = tuple(int(part) for part in module.__version__.split(".")[:2])
+    if version < flavour.oldest:
+        raise CannotRunHere(
+            f"{flavour.title} {module.__version__} is too old {purpose}, expected {'.'.join(map(str, flavour.oldest))}"
+            " or newer",
+            hint=flavour.install,
+        )
+    return module
+
+
+def make_logger(trt: Any) -> Any:
+    """A logger for the package's objects: keeps errors in `errors`, and hands all to Python's logging at DEBUG."""
+
+    class Logger(trt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.errors: list[str] = []
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
+                self.errors.append(" ".join(message.split()))
+            log.debug("%s", message)
+
+    return Logger()
+
+
+def make(kind: Any, logger: Any, flavour: Flavour, *, help: str) -> Any:
+    """`trt.Builder(logger)` or `trt.Runtime(logger)`, which fail without a GPU or with a driver too old.
+
+    Raises:
+        CannotRunHere: with what the package logged.
+    """
+    try:
+        return kind(logger)
+    except (TypeError, RuntimeError) as error:  # a factory that returns null raises TypeError
+        reason = logger.errors[-1] if logger.errors else str(error)
+        raise CannotRunHere(f"{flavour.title} cannot start here ({reason[:200]})", hint=help) from error
+
+
+def engine_precision(trt: Any, engine: Any) -> str | None:
+    """The precision that an engine computes in, asked of the engine; None where it does not tell.
+
+    It tells where it was built with detailed profiling verbosity and its products stand as layers of their own; in
+    layers that are fused beyond recognition only a narrow type is evidence.
+    """
+    names = {engine.get_tensor_name(index) for index in range(engine.num_io_tensors)}
+    text = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
+    return precision_of(text, names)
+
+
+PRODUCTS = re.compile(r"gemm|matmul|matrix|fullyconnected", re.IGNORECASE)
+
+
+def precision_of(text: str | None, io_tensors: set[str]) -> str | None:
+    """The precision by the inspector's JSON, without the engine's own inputs and outputs, whose types say nothing.
+
+    TensorRT 10 writes a tensor's type into "Format/Datatype", TensorRT 11 into "DataType".
+    """
+    try:
+        document = json.loads(text or "")
+    except ValueError:
+        return None
+    layers = document.get("Layers", []) if isinstance(document, dict) else []
+    products: set[str] = set()
+    others: set[str] = set()
+    for layer in layers:
+        if isinstance(layer, dict):
+            is_product = PRODUCTS.search(f"{layer.get('LayerType', '')} {layer.get('Name', '')}")
+            (products if is_product else others).update(_types(layer, io_tensors))
+    if products & NARROW or (not products and others & NARROW):
+        return "fp16"
+    return "fp32" if products else None
+
+
+NARROW = {"half", "fp16"}
+
+
+def _types(layer: dict[str, Any], io_tensors: set[str]) -> set[str]:
+    """Floating-point types of a layer's tensors, in lower case."""
+    found: set[str] = set()
+    for tensor in (*layer.get("Inputs", ()), *layer.get("Outputs", ())):
+        if isinstance(tensor, dict) and tensor.get("Name") not in io_tensors:
+            for key in ("Format/Datatype", "DataType"):
+                found.update(re.findall(r"half|float|fp16|fp32", str(tensor.get(key, "")).lower()))
+    return found

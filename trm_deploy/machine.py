@@ -1,0 +1,124 @@
+"""What this machine is, as engines see it: platform, GPU, JetPack. Nothing here needs torch or TensorRT."""
+
+from __future__ import annotations
+
+import platform
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+TEGRA_RELEASE = Path("/etc/nv_tegra_release")
+DEVICE_MODEL = Path("/proc/device-tree/model")
+
+# Jetson Linux release -> JetPack release (NVIDIA's JetPack archive). Longest prefix wins.
+JETPACKS = {
+    "35": "5",
+    "36.2": "6.0",
+    "36.3": "6.0",
+    "36.4": "6.1",
+    "36.4.3": "6.2",
+    "36.4.4": "6.2.1",
+    "36.4.7": "6.2.1",
+    "38": "7",
+    "38.2": "7.0",
+    "38.4": "7.1",
+}
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """The first CUDA device.
+
+    Attributes:
+        name: as the driver gives it; empty where only the capability is known.
+        compute_capability: "8.7".
+    """
+
+    name: str
+    compute_capability: str
+
+
+def platform_tag() -> str:
+    """Operating system and processor, such as "linux-aarch64"."""
+    return f"{platform.system().lower()}-{platform.machine()}"
+
+
+def gpu() -> Gpu | None:
+    """The first CUDA device; None where there is none that CUDA can use.
+
+    Asked of the CUDA runtime, or of nvidia-smi where cuda-python is missing: a GPU that is hidden, or whose driver is
+    too old, is none.
+    """
+    try:
+        from cuda.bindings import runtime
+    except ImportError:
+        return _gpu_of_smi()
+    return _gpu_of_cuda(runtime)
+
+
+def _gpu_of_cuda(cudart: Any) -> Gpu | None:
+    attribute = cudart.cudaDeviceAttr
+    numbers = []
+    for which in (attribute.cudaDevAttrComputeCapabilityMajor, attribute.cudaDevAttrComputeCapabilityMinor):
+        status, number = cudart.cudaDeviceGetAttribute(which, 0)
+        if int(status):
+            return None
+        numbers.append(number)
+    status, properties = cudart.cudaGetDeviceProperties(0)
+    name = "" if int(status) else properties.name.decode(errors="replace").rstrip("\0")
+    return Gpu(name, f"{numbers[0]}.{numbers[1]}")
+
+
+def _gpu_of_smi() -> Gpu | None:
+    match = re.search(r"^(.*), *(\d+\.\d+)$", _ask_smi("name,compute_cap"), re.MULTILINE)
+    return Gpu(match[1], match[2]) if match else None
+
+
+def driver() -> str | None:
+    """The NVIDIA driver's version; None without nvidia-smi."""
+    lines = _ask_smi("driver_version").split()
+    return lines[0] if lines else None
+
+
+def _ask_smi(fields: str) -> str:
+    """What nvidia-smi says of each GPU, a line each; empty where it is missing or fails."""
+    query = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"]
+    try:
+        return subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
+    except (subprocess.SubprocessError, OSError):
+        return ""
+
+
+@dataclass(frozen=True)
+class Jetson:
+    """A Jetson: its Jetson Linux release ("36.4.3"), JetPack release ("6.2"; empty where unknown) and model."""
+
+    linux: str
+    jetpack: str
+    model: str
+
+
+def jetson() -> Jetson | None:
+    """What Jetson this is; None on other machines."""
+    try:
+        text = TEGRA_RELEASE.read_text(errors="replace")
+    except OSError:
+        return None
+    match = re.search(r"R(\d+)\s*\(release\),\s*REVISION:\s*([\d.]+)", text)
+    linux = f"{match[1]}.{match[2]}" if match else ""
+    try:
+        model = DEVICE_MODEL.read_text(errors="replace").rstrip("\0\n")
+    except OSError:
+        model = ""
+    return Jetson(linux, jetpack_of(linux), model)
+
+
+def jetpack_of(linux: str) -> str:
+    """The JetPack release of a Jetson Linux release; empty where unknown."""
+    parts = linux.split(".")
+    for length in range(len(parts), 0, -1):
+        if found := JETPACKS.get(".".join(parts[:length])):
+            return found
+    return ""

@@ -1,0 +1,173 @@
+"""Reads what an ONNX file says of itself without the onnx package: a Jetson builds engines without it.
+
+An ONNX file is a protobuf message (onnx.proto, `ModelProto`). Only these fields are read:
+
+    ModelProto      1 ir_version   7 graph   8 opset_import   14 metadata_props
+    GraphProto      1 node
+    NodeProto       4 op_type      5 attribute
+    AttributeProto  6 g (a graph, the body of a loop)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from trm_deploy.errors import ArtefactError, SpecError
+from trm_deploy.spec import GRAPH_KEY, METADATA_KEY, PRECISION_KEY, STEPS_KEY, ModelSpec
+
+GRAPHS = ("loop", "step", "unrolled")
+
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_Buffer = memoryview
+
+
+@dataclass(frozen=True)
+class OnnxFile:
+    """What `trm-deploy export` wrote into an ONNX file.
+
+    Attributes:
+        spec: what the model is.
+        graph: ``loop``, ``step`` or ``unrolled``.
+        steps: supervision steps of the unrolled form, else None.
+        precision: as the flag names it.
+        opset: of the standard operators.
+        ir_version: of the file.
+        operators: the standard operators that it uses, those inside loops included.
+    """
+
+    spec: ModelSpec
+    graph: str
+    steps: int | None
+    precision: str
+    opset: int
+    ir_version: int
+    operators: frozenset[str]
+
+
+def read(path: Path) -> OnnxFile:
+    """Read a file that `trm-deploy export` made.
+
+    Raises:
+        ArtefactError: missing, no ONNX file, truncated, or not ours.
+    """
+    if not path.is_file():
+        what = "is a folder, expected an ONNX file" if path.is_dir() else "there is no such file"
+        raise ArtefactError(f"{path}: {what}", hint="type: trm-deploy export CHECKPOINT --format onnx")
+    data = path.read_bytes()
+    if not data:
+        raise ArtefactError(f"{path}: is empty, expected an ONNX file")
+    try:
+        ir_version, opset, metadata, operators = _model(memoryview(data))
+    except ValueError as error:
+        raise ArtefactError(
+            f"{path}: is no ONNX file, or a truncated one ({error})",
+            hint="type: trm-deploy export CHECKPOINT --format onnx",
+        ) from error
+    return OnnxFile(
+        *described(metadata, path),
+        opset=opset,
+        ir_version=ir_version,
+        operators=operators,
+    )
+
+
+def described(metadata: dict[str, str], path: Path) -> tuple[ModelSpec, str, int | None, str]:
+    """Spec, graph form, steps of the unrolled form and precision from an ONNX file's metadata.
+
+    Raises:
+        ArtefactError: an entry is missing or malformed.
+    """
+    if METADATA_KEY not in metadata:
+        raise ArtefactError(
+            f"{path}: is an ONNX file without the metadata entry {METADATA_KEY!r}, so not one that trm-deploy made",
+            hint="type: trm-deploy export CHECKPOINT --format onnx",
+        )
+    try:
+        spec = ModelSpec.from_json(metadata[METADATA_KEY], source=str(path))
+    except SpecError as error:
+        raise ArtefactError(str(error)) from error
+    graph = metadata.get(GRAPH_KEY, "")
+    if graph not in GRAPHS:
+        raise ArtefactError(
+            f"{path}: the metadata entry {GRAPH_KEY!r} is {graph!r}, expected one of {', '.join(GRAPHS)}"
+        )
+    steps = metadata.get(STEPS_KEY, "")
+    if graph == "unrolled" and not steps.isdigit():
+        raise ArtefactError(f"{path}: the metadata entry {STEPS_KEY!r} is {steps!r}, expected a number of steps")
+    return spec, graph, int(steps) if graph == "unrolled" else None, metadata.get(PRECISION_KEY, "fp32")
+
+
+def _model(view: _Buffer) -> tuple[int, int, dict[str, str], frozenset[str]]:
+    ir_version = opset = 0
+    metadata: dict[str, str] = {}
+    operators: set[str] = set()
+    for number, value in _fields(view):
+        if number == 1 and isinstance(value, int):
+            ir_version = value
+        elif number == 7 and not isinstance(value, int):
+            operators |= set(_operators(value))
+        elif number == 8 and not isinstance(value, int):
+            entry = dict(_fields(value))
+            if not _text(entry.get(1)):
+                version = entry.get(2, 0)
+                opset = version if isinstance(version, int) else 0
+        elif number == 14 and not isinstance(value, int):
+            entry = dict(_fields(value))
+            metadata[_text(entry.get(1))] = _text(entry.get(2))
+    if not ir_version or not opset:
+        raise ValueError("no IR version or opset in it")
+    return ir_version, opset, metadata, frozenset(operators)
+
+
+def _operators(graph: _Buffer) -> Iterator[str]:
+    for number, node in _fields(graph):
+        if number != 1 or isinstance(node, int):
+            continue
+        for field, value in _fields(node):
+            if field == 4:
+                yield _text(value)
+            elif field == 5 and not isinstance(value, int):
+                for kind, body in _fields(value):
+                    if kind == 6 and not isinstance(body, int):
+                        yield from _operators(body)
+
+
+def _text(value: int | _Buffer | None) -> str:
+    return "" if value is None or isinstance(value, int) else bytes(value).decode("utf-8")
+
+
+def _fields(view: _Buffer) -> Iterator[tuple[int, int | _Buffer]]:
+    """Field numbers with their values: integers, or the bytes of strings and inner messages."""
+    place = 0
+    while place < len(view):
+        key, place = _varint(view, place)
+        number, kind = key >> 3, key & 7
+        if kind == _VARINT:
+            value, place = _varint(view, place)
+            yield number, value
+            continue
+        if kind == _BYTES:
+            size, place = _varint(view, place)
+        elif kind in (_FIXED32, _FIXED64):
+            size = 4 if kind == _FIXED32 else 8
+        else:
+            raise ValueError(f"wire type {kind} at byte {place}")
+        if number == 0 or place + size > len(view):
+            raise ValueError(f"a field reaches beyond the end at byte {place}")
+        yield number, view[place : place + size]
+        place += size
+
+
+def _varint(view: _Buffer, place: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        if place >= len(view) or shift > 63:
+            raise ValueError(f"a number ends nowhere at byte {place}")
+        byte = view[place]
+        value |= (byte & 0x7F) << shift
+        place += 1
+        if byte < 0x80:
+            return value, place
+        shift += 7
