@@ -15,9 +15,11 @@ from tests.conftest import ASSETS
 from trm_deploy import checkpoint, parity, puzzles, record, runtimes
 from trm_deploy.models.solve import solve
 from trm_deploy.puzzles import reading
+from trm_deploy.puzzles.sudoku import Sudoku
 from trm_deploy.runtimes.running import shipped_engine
 from trm_deploy.runtimes.verified import SolveSettings, solve_verified
 from trm_deploy.train import recipe
+from trm_deploy.train.generate import GeneratorSettings, generate
 
 ROOT = Path(__file__).parent.parent
 
@@ -40,27 +42,27 @@ def test_the_onnx_file_was_made_from_the_checkpoint_and_holds_parity() -> None:
     assert built is not None
     assert built.checkpoint_sha256 == record.sha256(ASSETS / "sudoku.pt")
     assert built.artefact_sha256 == record.sha256(shipped_engine())
-    parity.compare_files(ASSETS / "sudoku.pt", [shipped_engine()]).raise_if_failed()
+    parity.compare_files(ASSETS / "sudoku.pt", [shipped_engine()], limit=4).raise_if_failed()
 
 
-def questions(count: int) -> np.ndarray:
-    """Puzzles that come with the package, and symmetric forms of them."""
-    puzzle = puzzles.get("sudoku-9x9")
-    found = list(reading.read(str(ASSETS / "puzzles" / "sudoku-9x9.txt"), puzzle))
-    base = np.stack([question.tokens for question in found if question.tokens is not None])
-    repeated = np.resize(base, (count, 81))
-    return puzzle.symmetries(count, np.random.default_rng(0)).apply(repeated)
+def hard_questions(count: int) -> np.ndarray:
+    """Puzzles with few givens that need more than singles: they take the model different numbers of steps."""
+    settings = GeneratorSettings(puzzles=count, min_clues=20, max_clues=24, singles_kept=0.05, seed=3)
+    made = np.concatenate(list(generate(settings, processes=1)))
+    return Sudoku(3, 3).from_digits(made[:, 0])
 
 
 def test_onnxruntime_alone_gives_pytorchs_answers_and_steps() -> None:
     """A batch in which every sample halts at a step of its own, and the same puzzles one by one."""
     model = checkpoint.load(ASSETS / "sudoku.pt").model()
-    pool = questions(400)
-    first = solve(model, torch.from_numpy(pool), max_steps=16, halt_threshold=0.0)
-    halting = first.halt_logit.numpy() > 0
-    rows = [np.flatnonzero((first.steps.numpy() == step) & halting)[:1] for step in range(1, 17)]
+    pool = hard_questions(120)
+    first = solve(model, torch.from_numpy(pool), max_steps=8, halt_threshold=0.0)
+    # Right answers only: a puzzle that the model cannot solve answers to the last bit of every sum.
+    right = np.array([not Sudoku(3, 3).answer_faults(*pair) for pair in zip(pool, first.answer.numpy())])
+    halting = right & (first.halt_logit.numpy() > 0)
+    rows = [np.flatnonzero((first.steps.numpy() == step) & halting)[:1] for step in range(1, 9)]
     tokens = pool[np.concatenate(rows)]
-    assert len(tokens) >= 5, "the pool has too few different halting steps"
+    assert len(tokens) >= 4, "the pool has too few different halting steps"
     expected = solve(model, torch.from_numpy(tokens), max_steps=16, halt_threshold=0.0)
     assert len(set(expected.steps.tolist())) == len(tokens)
 

@@ -139,7 +139,7 @@ def test_foreign_files_are_refused(tmp_path: Path, artefacts: dict[str, Path]) -
     with pytest.raises(ArtefactError, match="no valid JSON"):
         runtimes.load(foreign(tmp_path, trm_deploy__spec="{"))
     spec = runtimes.load(artefacts["loop"]).spec.to_json()
-    with pytest.raises(ArtefactError, match=r"'trm_deploy.graph' is '', expected loop, step or unrolled"):
+    with pytest.raises(ArtefactError, match=r"'trm_deploy.graph' is '', expected one of loop, step, unrolled"):
         runtimes.load(foreign(tmp_path, trm_deploy__spec=spec))
     (tmp_path / "text.onnx").write_text("hello")
     with pytest.raises(ArtefactError, match="is no ONNX model"):
@@ -148,7 +148,7 @@ def test_foreign_files_are_refused(tmp_path: Path, artefacts: dict[str, Path]) -
     with pytest.raises(ArtefactError, match="is empty"):
         runtimes.load(tmp_path / "empty.onnx")
     (tmp_path / "rtx.plan").write_bytes(b"vtrt1234")
-    with pytest.raises(CannotRunHere, match="is a TensorRT for RTX plan"):
+    with pytest.raises(ArtefactError, match="is a TensorRT plan without a model spec in its name"):
         runtimes.load(tmp_path / "rtx.plan")
     with pytest.raises(ArtefactError, match="there is no such file"):
         runtimes.load(tmp_path / "none.onnx")

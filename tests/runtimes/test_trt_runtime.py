@@ -254,8 +254,8 @@ class TestPreflight:
         self.edit(plan, version_compatible=True)
         module.__version__ = "10.4.0.1"  # type: ignore[attr-defined]
         load(plan, allow_host_code=True)
-        module.__version__ = "10.2.0.1"  # type: ignore[attr-defined]
-        with pytest.raises(CannotRunHere, match=r"here is 10\.2\.0\.1"):
+        module.__version__ = "10.3.0.1"  # type: ignore[attr-defined]
+        with pytest.raises(CannotRunHere, match=r"here is 10\.3\.0\.1"):
             load(plan, allow_host_code=True)
 
     def test_no_tensorrt(self, plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
