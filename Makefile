@@ -18,7 +18,7 @@ $(VENV)/installed: pyproject.toml
 demo: $(VENV)/installed
 	mkdir -p $(DEMO)
 	$(BIN)/trm-deploy export trm_deploy/assets/sudoku.pt --format onnx -o $(DEMO)/sudoku.onnx
-	$(BIN)/trm-deploy parity trm_deploy/assets/sudoku.pt $(DEMO)/sudoku.onnx
+	$(BIN)/trm-deploy parity trm_deploy/assets/sudoku.pt $(DEMO)/sudoku.onnx --limit 4
 	$(BIN)/trm-deploy run --engine $(DEMO)/sudoku.onnx examples/puzzle.txt
 
 lint: $(VENV)/installed
