@@ -11,7 +11,7 @@ import re
 import shlex
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,30 +63,57 @@ class BatchProfile:
         return f"{self.smallest}:{self.tuned}:{self.largest}"
 
 
-@dataclass(frozen=True)
-class BuildSettings:
-    """How an engine is built; None leaves a choice to TensorRT.
+# Field of `BuilderOptions` -> its flag.
+BUILDER_FLAGS = {
+    "workspace_mib": "--workspace",
+    "opt_level": "--opt-level",
+    "timing_cache": "--timing-cache",
+    "version_compatible": "--version-compatible",
+    "hardware_compatible": "--hardware-compatible",
+    "max_aux_streams": "--max-aux-streams",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuilderOptions:
+    """What is left to TensorRT's builder unless it is given: None or False.
 
     Attributes:
-        format: key of `FLAVOURS`.
-        batch: the optimisation profile.
         workspace_mib: device memory for tactics, in MiB.
         opt_level: builder optimisation level, 0 (fast build) to 5 (fast engine).
         timing_cache: file with tactic timings, read where it exists and written after the build.
-        version_compatible: the plan also loads under newer TensorRT of the same major version; it carries host code.
+        version_compatible: the plan also loads under newer TensorRT; it carries host code.
         hardware_compatible: the plan also runs on other GPUs from Ampere on, more slowly.
         max_aux_streams: CUDA streams beside the main one.
-        compute_capabilities: GPUs to build for ahead of time, such as "8.6"; TensorRT for RTX can, TensorRT cannot.
     """
 
-    format: str
-    batch: BatchProfile
     workspace_mib: int | None = None
     opt_level: int | None = None
     timing_cache: Path | None = None
     version_compatible: bool = False
     hardware_compatible: bool = False
     max_aux_streams: int | None = None
+
+    def given(self) -> dict[str, Any]:
+        """Flag -> value of those that are given."""
+        values = {flag: getattr(self, name) for name, flag in BUILDER_FLAGS.items()}
+        return {flag: value for flag, value in values.items() if value is not None and value is not False}
+
+
+@dataclass(frozen=True)
+class BuildSettings:
+    """How an engine is built.
+
+    Attributes:
+        format: key of `FLAVOURS`.
+        batch: the optimisation profile.
+        options: for the builder.
+        compute_capabilities: GPUs to build for ahead of time, such as "8.6"; TensorRT for RTX can, TensorRT cannot.
+    """
+
+    format: str
+    batch: BatchProfile
+    options: BuilderOptions = field(default_factory=BuilderOptions)
     compute_capabilities: tuple[str, ...] = ()
 
     @property
@@ -136,7 +163,7 @@ def build_engine(
     _name(network, described, source)
     _check_types(trt, network, described, source)
     config = _configure(trt, builder, network, settings, described.spec.halting.max_steps)
-    _load_timing_cache(config, settings.timing_cache)
+    _load_timing_cache(config, settings.options.timing_cache)
     with Phases(f"building {output.name}") as phases:
         config.progress_monitor = monitor = _monitor(trt, phases)
         plan = builder.build_serialized_network(network, config)
@@ -149,35 +176,30 @@ def build_engine(
             hint="type trm-deploy --debug export ... for its whole log, or try --graph step",
         )
     built = replace(
-        _record(source, described, settings, gpu),
+        _record(source, described, settings, gpu, {flavour.module: trt.__version__}),
         command=elsewhere,
         artefact_sha256=hashlib.sha256(plan).hexdigest(),
     )
-    built = replace(built, versions={**built.versions, flavour.module: trt.__version__})
     if gpu is not None and gpu.compute_capability in built.compute_capabilities:
         # Only a GPU that can run the engine can tell what it is.
-        built = replace(built, precision_source=_inspect(trt, logger, flavour, plan, described, settings))
+        built = replace(built, precision_source=_inspect(trt, logger, plan, described, settings))
         if check is not None:
             built = replace(built, parity=_checked(plan, built, output.name, check))
     write_atomic(output, bytes(plan))
     record.write(output, built)
-    if settings.timing_cache is not None:
-        write_atomic(settings.timing_cache, bytes(config.get_timing_cache().serialize()))
+    if settings.options.timing_cache is not None:
+        write_atomic(settings.options.timing_cache, bytes(config.get_timing_cache().serialize()))
     return built
 
 
 def command(source: Path, output: Path, settings: BuildSettings) -> str:
     """What to type in the folder of both files to build the engine there."""
     words = ["trm-deploy", "export", source.name, "--format", settings.format, "--batch", str(settings.batch)]
-    for flag, value in (
-        ("--workspace", settings.workspace_mib),
-        ("--opt-level", settings.opt_level),
-        ("--max-aux-streams", settings.max_aux_streams),
-        ("--compute-capability", ",".join(settings.compute_capabilities) or None),
-    ):
-        words += [] if value is None else [flag, str(value)]
-    words += ["--version-compatible"] * settings.version_compatible
-    words += ["--hardware-compatible"] * settings.hardware_compatible
+    for flag, value in settings.options.given().items():
+        if flag != "--timing-cache":  # a file of this machine
+            words += [flag] if value is True else [flag, str(value)]
+    if settings.compute_capabilities:
+        words += ["--compute-capability", ",".join(settings.compute_capabilities)]
     return shlex.join([*words, "-o", output.name])
 
 
@@ -192,7 +214,9 @@ def _checked(
         return check(staged)
 
 
-def _record(source: Path, described: OnnxFile, settings: BuildSettings, gpu: Gpu | None) -> record.BuildRecord:
+def _record(
+    source: Path, described: OnnxFile, settings: BuildSettings, gpu: Gpu | None, versions: dict[str, str]
+) -> record.BuildRecord:
     """What is known of an engine before it is built; its ONNX file's own record goes over into it."""
     before = record.read_matching(source)
     capabilities = settings.compute_capabilities or ((gpu.compute_capability,) if gpu else ())
@@ -207,14 +231,14 @@ def _record(source: Path, described: OnnxFile, settings: BuildSettings, gpu: Gpu
         artefact_sha256="",
         opset=described.opset,
         ir_version=described.ir_version,
-        versions=before.versions if before else {},
+        versions={**(before.versions if before else {}), **versions},
         halting_threshold=before.halting_threshold if before else described.spec.halting.threshold,
         batch=str(settings.batch),
         platform=machine.platform_tag(),
         device=gpu.name if gpu and gpu.compute_capability in capabilities else "",
         compute_capabilities=capabilities,
-        version_compatible=settings.version_compatible,
-        hardware_compatible=settings.hardware_compatible,
+        version_compatible=settings.options.version_compatible,
+        hardware_compatible=settings.options.hardware_compatible,
     )
 
 
@@ -267,13 +291,9 @@ def _check_types(trt: Any, network: Any, described: OnnxFile, source: Path) -> N
         if layer.type == trt.LayerType.MATRIX_MULTIPLY:
             kinds.append(layer.get_input(0).dtype.name)
     wanted = PRODUCT_TYPES[described.precision]
-    heads = described.steps or 1  # the halting head, once a step where steps are written out
     others = [kind for kind in kinds if kind != wanted]
-    if (
-        not kinds
-        or (wanted != "FLOAT" and (len(others) > heads or set(others) - {"FLOAT"}))
-        or (wanted == "FLOAT" and others)
-    ):
+    # The halting head is float32 in every precision: once, or once a step where steps are written out.
+    if not kinds or set(others) - {"FLOAT"} or len(others) > (described.steps or 1):
         raise TrmDeployError(
             f"{source}: says {described.precision}, but {len(others)} of its {len(kinds)} matrix products are"
             f" {', '.join(sorted(set(others))) or 'missing'}",
@@ -283,17 +303,18 @@ def _check_types(trt: Any, network: Any, described: OnnxFile, source: Path) -> N
 
 def _configure(trt: Any, builder: Any, network: Any, settings: BuildSettings, max_steps: int) -> Any:
     config = builder.create_builder_config()
-    if settings.workspace_mib is not None:
-        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, settings.workspace_mib << 20)
+    options = settings.options
     # On by default, and no float32: it keeps ten bits of the mantissa.
     config.clear_flag(trt.BuilderFlag.TF32)
-    if settings.opt_level is not None:
-        config.builder_optimization_level = settings.opt_level
-    if settings.max_aux_streams is not None:
-        config.max_aux_streams = settings.max_aux_streams
-    if settings.version_compatible:
+    if options.workspace_mib is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib << 20)
+    if options.opt_level is not None:
+        config.builder_optimization_level = options.opt_level
+    if options.max_aux_streams is not None:
+        config.max_aux_streams = options.max_aux_streams
+    if options.version_compatible:
         config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
-    if settings.hardware_compatible:
+    if options.hardware_compatible:
         config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
     # Detailed, so that the finished engine can be asked for its layers' types.
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
@@ -373,14 +394,14 @@ def _monitor(trt: Any, phases: Phases) -> Any:
     return Monitor()
 
 
-def _inspect(trt: Any, logger: Any, flavour: Flavour, plan: Any, described: OnnxFile, settings: BuildSettings) -> str:
+def _inspect(trt: Any, logger: Any, plan: Any, described: OnnxFile, settings: BuildSettings) -> str:
     """Ask the finished engine for its layers' types: "engine" where it tells them, else "network".
 
     Raises:
         TrmDeployError: the engine computes in another precision than the graph.
     """
-    runtime = flavours.make(trt.Runtime, logger, flavour, help="type: trm-deploy doctor")
-    if settings.version_compatible:
+    runtime = flavours.make(trt.Runtime, logger, settings.flavour, help="type: trm-deploy doctor")
+    if settings.options.version_compatible:
         runtime.engine_host_code_allowed = True  # built here a moment ago
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:

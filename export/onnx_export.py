@@ -252,18 +252,18 @@ def unroll(step: onnx.ModelProto, spec: ModelSpec, steps: int) -> onnx.ModelProt
     return inlined
 
 
-def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
     """A graph and those inside its loops."""
     yield graph
     for node in graph.node:
         for attribute in node.attribute:
             if attribute.HasField("g"):
-                yield from _graphs(attribute.g)
+                yield from graphs(attribute.g)
 
 
 def _strip(model: onnx.ModelProto) -> None:
     """Take out what the tracer noted of its source: stack traces with paths, half the file's size."""
-    for graph in _graphs(model.graph):
+    for graph in graphs(model.graph):
         for noted in (*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer, graph):
             del noted.metadata_props[:]
             noted.doc_string = ""
@@ -274,7 +274,7 @@ def _strip(model: onnx.ModelProto) -> None:
 def _name_batch(model: onnx.ModelProto) -> None:
     """Call the free size "batch" wherever the tracer's own symbol for it stands."""
     symbol = model.graph.input[0].type.tensor_type.shape.dim[0].dim_param
-    for graph in _graphs(model.graph):
+    for graph in graphs(model.graph):
         for value in (*graph.value_info, *graph.input, *graph.output):
             for size in value.type.tensor_type.shape.dim:
                 if size.dim_param == symbol:

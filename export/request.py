@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from trm_deploy import machine, onnx_file
 from trm_deploy.errors import InputError, require
-from trm_deploy.export import engine_build
-from trm_deploy.export.engine_build import BatchProfile, BuildSettings
+from trm_deploy.export.engine_build import BatchProfile, BuilderOptions, BuildSettings, build_engine
 from trm_deploy.export.targets import Target, target, this_machine
 from trm_deploy.flavours import FLAVOURS
 
@@ -25,19 +25,8 @@ DEFAULT_BATCH = "1:8:64"
 RTX_CAPABILITIES = ("8.6", "8.9", "12.0")
 OPSET = 20
 
-# What --format onnx has no use for, as the command line writes it.
-ENGINE_FLAGS = {
-    "batch": "--batch",
-    "workspace_mib": "--workspace",
-    "opt_level": "--opt-level",
-    "timing_cache": "--timing-cache",
-    "version_compatible": "--version-compatible",
-    "hardware_compatible": "--hardware-compatible",
-    "max_aux_streams": "--max-aux-streams",
-    "compute_capability": "--compute-capability",
-}
 # What TensorRT for RTX does not take: it compiles its kernels where it runs.
-TRT_FLAGS = {name: ENGINE_FLAGS[name] for name in ("timing_cache", "version_compatible", "hardware_compatible")}
+TRT_FLAGS = ("--timing-cache", "--version-compatible", "--hardware-compatible")
 # What an ONNX file has decided already.
 GRAPH_FLAGS = {
     "graph": "--graph",
@@ -61,12 +50,7 @@ class ExportRequest:
     unroll_inner: bool = False
     target: str | None = None
     batch: str | None = None
-    workspace_mib: int | None = None
-    opt_level: int | None = None
-    timing_cache: Path | None = None
-    version_compatible: bool = False
-    hardware_compatible: bool = False
-    max_aux_streams: int | None = None
+    options: BuilderOptions = field(default_factory=BuilderOptions)
     compute_capability: str | None = None
     output: Path | None = None
 
@@ -86,23 +70,23 @@ class ExportRequest:
                 raise InputError(
                     f"{self.source}: is an ONNX file already", hint="add --format trt or rtx, or name a checkpoint"
                 )
-            self._refuse(ENGINE_FLAGS, f"goes with --format {' or '.join(FLAVOURS)}, not with --format onnx")
+            engine = {"--batch": self.batch, "--compute-capability": self.compute_capability}
+            _refuse(
+                {**engine, **self.options.given()},
+                f"goes with --format {' or '.join(FLAVOURS)}, not with --format onnx",
+            )
             return
         if self.format == "rtx":
-            self._refuse(TRT_FLAGS, "goes with --format trt: TensorRT for RTX has no use for it")
-        if self.format == "trt" and self.compute_capability:
-            raise InputError(
-                "--compute-capability goes with --format rtx: TensorRT builds for the GPU of the machine it runs on",
-                hint="leave it out, and build on the device",
+            given = {flag: value for flag, value in self.options.given().items() if flag in TRT_FLAGS}
+            _refuse(given, "goes with --format trt: TensorRT for RTX has no use for it")
+        if self.format == "trt":
+            _refuse(
+                {"--compute-capability": self.compute_capability},
+                "goes with --format rtx: TensorRT builds for the GPU of the machine it runs on",
             )
         if self.from_onnx:
-            self._refuse(GRAPH_FLAGS, f"goes with a checkpoint: {self.source} has its graph already")
-
-    def _refuse(self, flags: dict[str, str], reason: str) -> None:
-        for name, flag in flags.items():
-            value = getattr(self, name)
-            if value is not None and value is not False:
-                raise InputError(f"{flag} {reason}", hint=f"leave out {flag}")
+            graph = {flag: getattr(self, name) for name, flag in GRAPH_FLAGS.items()}
+            _refuse(graph, f"goes with a checkpoint: {self.source} has its graph already")
 
     def device(self) -> Target | None:
         """The target that is named; else, where an engine is built on this machine, this machine if it is known."""
@@ -134,17 +118,23 @@ class ExportRequest:
             gpu = machine.gpu()
             capabilities = (gpu.compute_capability,) if gpu else RTX_CAPABILITIES
             print(f"building for compute capability {', '.join(capabilities)}", file=sys.stderr)
+        options = self.options
+        # A workspace is TensorRT's; TensorRT for RTX picks no tactics by time.
+        if device is not None and self.format == "trt" and options.workspace_mib is None:
+            options = replace(options, workspace_mib=device.workspace_mib)
         return BuildSettings(
             format=self.format,
             batch=BatchProfile.parse(self.batch or (device.batch if device else DEFAULT_BATCH)),
-            workspace_mib=self.workspace_mib or (device.workspace_mib if device else None),
-            opt_level=self.opt_level,
-            timing_cache=self.timing_cache,
-            version_compatible=self.version_compatible,
-            hardware_compatible=self.hardware_compatible,
-            max_aux_streams=self.max_aux_streams,
+            options=options,
             compute_capabilities=capabilities,
         )
+
+
+def _refuse(flags: dict[str, Any], reason: str) -> None:
+    """Raises `InputError` for the first flag that is given."""
+    for flag, value in flags.items():
+        if value is not None and value is not False:
+            raise InputError(f"{flag} {reason}", hint=f"leave out {flag}")
 
 
 Verify = Callable[["Checkpoint", Path, str], "ParityResult"]
@@ -165,6 +155,8 @@ def fulfil(request: ExportRequest, *, verify: Verify) -> None:
     output = request.artefact()
     if request.format == "onnx":
         _export_onnx(request, output, device, verify)
+        if device is not None:
+            device.check(onnx_file.read(output), output)
         return
     settings = request.build_settings(device)
     loaded: Checkpoint | None = None
@@ -181,13 +173,8 @@ def fulfil(request: ExportRequest, *, verify: Verify) -> None:
         onnx = output.with_name(output.name + ".onnx")
         loaded = _export_onnx(request, onnx, device, verify)
 
-    def check(plan: Path) -> dict[str, Any]:
-        assert loaded is not None
-        result = verify(loaded, plan, output.name)
-        result.raise_if_failed()
-        return result.summary()
-
-    built = engine_build.build_engine(onnx, output, settings, target=device, check=check if loaded else None)
+    check = None if loaded is None else partial(_parity, loaded, verify, output.name)
+    built = build_engine(onnx, output, settings, target=device, check=check)
     print(
         f"wrote {output} and {output.name}.json: {built.graph} engine, {built.precision}, batch {built.batch}",
         file=sys.stderr,
@@ -198,6 +185,13 @@ def fulfil(request: ExportRequest, *, verify: Verify) -> None:
             f"parity of the engine is not checked yet; type on the device: trm-deploy parity {checkpoint} {output}",
             file=sys.stderr,
         )
+
+
+def _parity(loaded: Checkpoint, verify: Verify, name: str, plan: Path) -> dict[str, Any]:
+    """The summary of a comparison that must not fail."""
+    result = verify(loaded, plan, name)
+    result.raise_if_failed()
+    return result.summary()
 
 
 def _export_onnx(request: ExportRequest, output: Path, device: Target | None, verify: Verify) -> Checkpoint:
@@ -216,6 +210,4 @@ def _export_onnx(request: ExportRequest, output: Path, device: Target | None, ve
     print(f"exporting {request.source} as a {settings.graph} graph, {settings.precision} ...", file=sys.stderr)
     loaded = export_checkpoint(request.source, output, settings, verify=verify)
     print(f"wrote {output} and {output.name}.json", file=sys.stderr)
-    if device is not None:
-        device.check(onnx_file.read(output), output)
     return loaded

@@ -28,13 +28,16 @@ class Solution:
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one supervision step gives. `y` and `z` are handles to be passed on, on the runtime's device."""
+    """What one supervision step gives.
+
+    All but the halting logit may stay on the runtime's device: handles, to be passed on (y, z) or read.
+    """
 
     y: Any  # [B, S, D]
     z: Any  # [B, S, D]
-    answer: Int32  # [B, L]
+    answer: Any  # int32 [B, L]
     halt_logit: Float32  # [B]
-    logits: Float32  # [B, L, V]
+    logits: Any  # float32 [B, L, V]
 
 
 class Runtime(Protocol):

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
-from trm_deploy.runtimes.base import Int32, Runtime, Solution, StepRuntime, initial_numpy_state
+from trm_deploy.runtimes.base import Int32, Solution, StepRuntime, initial_numpy_state
+
+
+class Solve(Protocol):
+    """The shape of `Runtime.solve`."""
+
+    def __call__(
+        self, tokens: Int32, puzzle_ids: Int32 | None = None, *, max_steps: int, halt_threshold: float
+    ) -> Solution:
+        """See `Runtime.solve`."""
 
 
 def solve_by_steps(
@@ -14,7 +23,8 @@ def solve_by_steps(
 ) -> Solution:
     """`Runtime.solve` for an engine that has only the step form: the host loops until every sample has halted.
 
-    The whole batch is computed at every step; rows that have halted are frozen in what is kept of them.
+    The whole batch is computed at every step. The host reads the halting logits of each, and answers and logits only
+    when a row leaves: they are kept as they stand then.
     """
     batch, length = tokens.shape
     answer = np.zeros((batch, length), np.int32)
@@ -26,18 +36,20 @@ def solve_by_steps(
     for step in range(1, max_steps + 1):
         result = runtime.step(tokens, np.full(batch, step == 1), y, z, puzzle_ids)
         y, z = result.y, result.z
-        answer[active] = result.answer[active]
-        steps[active] = step
-        halt_logit[active] = result.halt_logit[active]
-        logits[active] = result.logits[active]
-        active &= ~(result.halt_logit > halt_threshold)
+        leaving = active if step == max_steps else active & (result.halt_logit > halt_threshold)
+        if leaving.any():
+            answer[leaving] = np.asarray(result.answer)[leaving]
+            steps[leaving] = step
+            halt_logit[leaving] = result.halt_logit[leaving]
+            logits[leaving] = np.asarray(result.logits)[leaving]
+            active = active & ~leaving
         if not active.any():
             break
     return Solution(answer, steps, halt_logit, logits)
 
 
 def solve_in_batches(
-    runtime: Runtime,
+    solve: Solve,
     tokens: Int32,
     puzzle_ids: Int32 | None = None,
     *,
@@ -45,17 +57,12 @@ def solve_in_batches(
     max_steps: int,
     halt_threshold: float,
 ) -> Solution:
-    """`Runtime.solve` for any number of puzzles, `batch_size` at a time. int32 [N, L], int32 [N] or None."""
+    """`solve` for any number of puzzles, `batch_size` at a time. int32 [N, L], int32 [N] or None."""
     parts = []
     for start in range(0, len(tokens), batch_size):
         rows = slice(start, start + batch_size)
         ids = None if puzzle_ids is None else puzzle_ids[rows]
-        parts.append(runtime.solve(tokens[rows], ids, max_steps=max_steps, halt_threshold=halt_threshold))
-    return concatenate(parts)
-
-
-def concatenate(parts: Sequence[Solution]) -> Solution:
-    """Batches one behind the other."""
+        parts.append(solve(tokens[rows], ids, max_steps=max_steps, halt_threshold=halt_threshold))
     return Solution(
         np.concatenate([part.answer for part in parts]),
         np.concatenate([part.steps for part in parts]),

@@ -29,8 +29,9 @@ def inspect(path: Path) -> dict[str, Any]:
     Raises:
         ArtefactError, CheckpointError: it cannot be read, or is not ours.
     """
+    digest = record.sha256(path) if path.is_file() else ""
     built = record.read(path)
-    own = built if built is not None and path.is_file() and built.artefact_sha256 == record.sha256(path) else None
+    own = built if built is not None and built.artefact_sha256 == digest else None
     if path.is_file() and zipfile.is_zipfile(path):
         kind, details, spec = "checkpoint", *_checkpoint_lines(path)
     elif path.is_file() and (flavour := plans.flavour_of(path)):
@@ -46,10 +47,10 @@ def inspect(path: Path) -> dict[str, Any]:
         "file": str(path),
         "kind": kind,
         "bytes": path.stat().st_size,
-        "sha256": record.sha256(path),
+        "sha256": digest,
         **details,
         **_spec_lines(spec),
-        "build_record": _record_line(path, built),
+        "build_record": _record_line(path, built, own),
     }
 
 
@@ -99,10 +100,10 @@ def _spec_lines(spec: ModelSpec) -> dict[str, Any]:
     }
 
 
-def _record_line(path: Path, built: record.BuildRecord | None) -> str:
+def _record_line(path: Path, built: record.BuildRecord | None, own: record.BuildRecord | None) -> str:
     if built is None:
         return "none beside it"
-    if built.artefact_sha256 != record.sha256(path):
+    if own is None:
         return f"{record.path_of(path).name} is of another file (its SHA-256 differs)"
     parity = "parity held" if built.parity.get("passed") else "parity unknown"
     return f"{record.path_of(path).name}: {parity}, halting threshold {built.halting_threshold:g}"

@@ -26,10 +26,11 @@ class OrtRuntime:
     def __init__(self, session: Any, spec: ModelSpec, graph: str, fixed_steps: int | None, precision: str) -> None:
         self._session = session
         self._inputs = {node.name for node in session.get_inputs()}
-        self._spec = spec
         self._graph = graph
-        self._fixed_steps = fixed_steps
-        self._precision = precision
+        self.spec = spec
+        self.fixed_steps = fixed_steps
+        self.precision = precision
+        self.description = f"ONNX Runtime {graph} {precision}"
 
     @staticmethod
     def from_file(path: Path, *, device: Device = "cpu") -> OrtRuntime:
@@ -46,26 +47,6 @@ class OrtRuntime:
         kind = OrtStepRuntime if graph == "step" else OrtRuntime
         return kind(session, spec, graph, steps, precision)
 
-    @property
-    def spec(self) -> ModelSpec:
-        """What the model is."""
-        return self._spec
-
-    @property
-    def description(self) -> str:
-        """For tables."""
-        return f"ONNX Runtime {self._graph} {self._precision}"
-
-    @property
-    def precision(self) -> str:
-        """By the file's metadata."""
-        return self._precision
-
-    @property
-    def fixed_steps(self) -> int | None:
-        """Steps of the unrolled form, else None."""
-        return self._fixed_steps
-
     def details(self) -> dict[str, Any]:
         """What the file says of its graph, as plain values."""
 
@@ -74,7 +55,7 @@ class OrtRuntime:
 
         return {
             "graph": self._graph if self.fixed_steps is None else f"{self._graph}, {self.fixed_steps} steps",
-            "precision": self._precision,
+            "precision": self.precision,
             "inputs": signature(self._session.get_inputs()),
             "outputs": signature(self._session.get_outputs()),
         }

@@ -20,7 +20,7 @@ from trm_deploy.errors import ArtefactError, CannotRunHere, InputError, TrmDeplo
 from trm_deploy.runtimes import plan as plans
 from trm_deploy.runtimes import preflight
 from trm_deploy.runtimes.base import Int32, Solution, StepResult, check_inputs, check_step_limit
-from trm_deploy.runtimes.batching import concatenate
+from trm_deploy.runtimes.batching import solve_by_steps, solve_in_batches
 from trm_deploy.runtimes.cuda_memory import Buffer, Cuda, load_cudart
 from trm_deploy.spec import ModelSpec
 
@@ -114,27 +114,17 @@ class Engine:
         """As the layers say; "unknown" where they do not."""
         return flavours.engine_precision(self._trt, self._engine) or "unknown"
 
-    @property
-    def device_memory(self) -> int:
-        """Bytes that the context works in, beside weights and tensors."""
-        size = getattr(self._engine, "device_memory_size_v2", None)
-        return int(size if size is not None else self._engine.device_memory_size)
-
 
 class TrtRuntime:
     """A plan of the loop or unrolled form; `from_file` gives a `TrtStepRuntime` where it holds the step form."""
 
-    def __init__(
-        self, engine: Engine, spec: ModelSpec, *, flavour: flavours.Flavour, version: str, graph: str, precision: str
-    ) -> None:
+    def __init__(self, engine: Engine, spec: ModelSpec, *, title: str, graph: str, precision: str) -> None:
         self._engine = engine
-        self._spec = spec
-        self._title = f"{flavour.title} {version}"
-        self._graph = graph
-        self._precision = precision
-        self._fixed_steps: int | None = None
-        if graph == "unrolled":
-            self._fixed_steps = self._count_steps()
+        self.spec = spec
+        self.precision = precision
+        self.description = f"{title} {graph} {precision}"
+        self.largest_batch = engine.largest
+        self.fixed_steps = self._count_steps() if graph == "unrolled" else None
 
     @staticmethod
     def from_file(path: Path, *, allow_host_code: bool = False) -> TrtRuntime:
@@ -161,46 +151,15 @@ class TrtRuntime:
         return kind(
             engine,
             plan.spec,
-            flavour=plan.flavour,
-            version=trt.__version__,
+            title=f"{plan.flavour.title} {trt.__version__}",
             graph=graph,
             precision=built.precision if built else engine.precision(),
         )
 
-    @property
-    def spec(self) -> ModelSpec:
-        """What the model is."""
-        return self._spec
-
-    @property
-    def precision(self) -> str:
-        """By the build record, else by the engine's layers."""
-        return self._precision
-
-    @property
-    def description(self) -> str:
-        """For tables."""
-        return f"{self._title} {self._graph} {self._precision}"
-
-    @property
-    def fixed_steps(self) -> int | None:
-        """Steps of the unrolled form, else None."""
-        return self._fixed_steps
-
-    @property
-    def largest_batch(self) -> int | None:
-        """Of the engine's profile."""
-        return self._engine.largest
-
-    @property
-    def device_memory(self) -> int:
-        """Bytes that the engine works in on the device, beside weights and tensors."""
-        return self._engine.device_memory
-
     def _count_steps(self) -> int:
         """Steps of the unrolled form: with halting off, every sample takes them all."""
         tokens = np.zeros((1, self.spec.task.sequence_length), np.int32)
-        return int(self._run(tokens, None, 1, np.inf).steps[0])
+        return int(self._solve_batch(tokens, max_steps=1, halt_threshold=np.inf).steps[0])
 
     def solve(
         self, tokens: Int32, puzzle_ids: Int32 | None = None, *, max_steps: int, halt_threshold: float
@@ -208,14 +167,18 @@ class TrtRuntime:
         """See `Runtime.solve`; a batch beyond the engine's profile is split."""
         check_inputs(self.spec, tokens, puzzle_ids, max_steps)
         check_step_limit(self.fixed_steps, max_steps)
-        parts = []
-        for start in range(0, len(tokens), self._engine.largest):
-            rows = slice(start, start + self._engine.largest)
-            ids = None if puzzle_ids is None else puzzle_ids[rows]
-            parts.append(self._run(tokens[rows], ids, max_steps, halt_threshold))
-        return concatenate(parts)
+        return solve_in_batches(
+            self._solve_batch,
+            tokens,
+            puzzle_ids,
+            batch_size=self.largest_batch,
+            max_steps=max_steps,
+            halt_threshold=halt_threshold,
+        )
 
-    def _run(self, tokens: Int32, puzzle_ids: Int32 | None, max_steps: int, halt_threshold: float) -> Solution:
+    def _solve_batch(
+        self, tokens: Int32, puzzle_ids: Int32 | None = None, *, max_steps: int, halt_threshold: float
+    ) -> Solution:
         """One enqueue of at most the largest batch."""
         engine, buffers, count = self._engine, self._engine.buffers, len(tokens)
         batch = self._upload_question(tokens, puzzle_ids)
@@ -241,8 +204,8 @@ class TrtRuntime:
 
 
 @dataclass(frozen=True)
-class DeviceState:
-    """y or z on the device after a step; numpy.asarray brings it to the host. The next step overwrites it."""
+class DeviceArray:
+    """A result on the device after a step; numpy.asarray brings it to the host. The next step overwrites it."""
 
     runtime: TrtStepRuntime
     name: str
@@ -250,51 +213,29 @@ class DeviceState:
     batch: int
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        array = self.runtime.read_state(self)
+        array = self.runtime.read(self)
         return array.astype(dtype) if dtype is not None else array
 
 
 class TrtStepRuntime(TrtRuntime):
-    """The step form: single steps with the state on the device, and `solve` by a loop on the host."""
+    """The step form: single steps with their results on the device, and `solve` by a loop on the host."""
 
-    def __init__(
-        self, engine: Engine, spec: ModelSpec, *, flavour: flavours.Flavour, version: str, graph: str, precision: str
-    ) -> None:
-        super().__init__(engine, spec, flavour=flavour, version=version, graph=graph, precision=precision)
+    def __init__(self, engine: Engine, spec: ModelSpec, *, title: str, graph: str, precision: str) -> None:
+        super().__init__(engine, spec, title=title, graph=graph, precision=precision)
         self._graph_batch = 0  # the batch size that the context is set up for
         self._cuda_graph: Any = None  # the captured step at that size
         self._may_capture = True
-        self._steps = 0  # done since the runtime was made: tells which state is still there
+        self._steps = 0  # done since the runtime was made: tells which results are still there
 
     @property
     def captured(self) -> bool:
         """Whether the last batch size's step is a CUDA graph by now."""
         return self._cuda_graph is not None
 
-    def _run(self, tokens: Int32, puzzle_ids: Int32 | None, max_steps: int, halt_threshold: float) -> Solution:
-        cuda, buffers, count = self._engine.cuda, self._engine.buffers, len(tokens)
-        batch = self._upload_question(tokens, puzzle_ids)
-        kept = {name: np.zeros_like(buffers[name].array[:count]) for name in ("answer", "halt_logit", "logits")}
-        steps = np.zeros(count, np.int32)
-        active = np.ones(count, bool)
-        for step in range(1, max_steps + 1):
-            if step <= 2:  # all rows start afresh at step 1 and none later
-                buffers["reset"].upload(np.full(batch, step == 1))
-            self._advance(batch)
-            cuda.synchronize()
-            halt_logit = buffers["halt_logit"].array[:count]
-            steps[active] = step
-            leaving = active & (halt_logit > halt_threshold) if step < max_steps else active.copy()
-            if leaving.any():
-                for name in ("answer", "logits"):
-                    buffers[name].download(batch)
-                cuda.synchronize()
-                for name, values in kept.items():
-                    values[leaving] = buffers[name].array[:count][leaving]
-                active &= ~leaving
-            if not active.any():
-                break
-        return Solution(kept["answer"], steps, kept["halt_logit"], kept["logits"])
+    def _solve_batch(
+        self, tokens: Int32, puzzle_ids: Int32 | None = None, *, max_steps: int, halt_threshold: float
+    ) -> Solution:
+        return solve_by_steps(self, tokens, puzzle_ids, max_steps=max_steps, halt_threshold=halt_threshold)
 
     def step(
         self, tokens: Int32, reset: NDArray[np.bool_], y: Any, z: Any, puzzle_ids: Int32 | None = None
@@ -309,42 +250,37 @@ class TrtStepRuntime(TrtRuntime):
         if count > engine.largest:
             raise InputError(f"the batch has {count} samples, this engine takes up to {engine.largest} a step")
         batch = self._upload_question(tokens, puzzle_ids)
-        # Both are read before either is written: a state may come in the other's place.
-        for name, value in [(name, self._incoming(name, value, count)) for name, value in (("y", y), ("z", z))]:
-            if value is not None:
-                buffers[name].upload(engine.filled(value))
+        if not reset.all():
+            # Both are read before either is written: a state may come in the other's place.
+            for name, value in [(name, self._incoming(name, value, count)) for name, value in (("y", y), ("z", z))]:
+                if value is not None:
+                    buffers[name].upload(engine.filled(value))
         buffers["reset"].upload(engine.filled(reset))
         self._advance(batch)
-        for name in ("answer", "logits"):
-            buffers[name].download(batch)
         engine.cuda.synchronize()
-        return StepResult(
-            DeviceState(self, "y", self._steps, count),
-            DeviceState(self, "z", self._steps, count),
-            *(buffers[name].array[:count].copy() for name in ("answer", "halt_logit", "logits")),
-        )
+        on_device = (DeviceArray(self, name, self._steps, count) for name in ("y", "z", "answer", "logits"))
+        new_y, new_z, answer, logits = on_device
+        return StepResult(new_y, new_z, answer, buffers["halt_logit"].array[:count].copy(), logits)
 
     def _incoming(self, name: str, value: Any, count: int) -> NDArray[Any] | None:
         """A state's values on the host; None where they are in their place on the device."""
-        if isinstance(value, DeviceState) and (value.runtime, value.name, value.batch) == (self, name, count):
+        if isinstance(value, DeviceArray) and (value.runtime, value.name, value.batch) == (self, name, count):
             self._check_current(value)
             return None
         return np.asarray(value)
 
-    def read_state(self, state: DeviceState) -> NDArray[Any]:
-        """The state's values [B, S, D]; raises `InputError` where a later step has overwritten them."""
-        self._check_current(state)
-        buffer = self._engine.buffers[state.name]
-        buffer.download(state.batch)
+    def read(self, result: DeviceArray) -> NDArray[Any]:
+        """A result's values; raises `InputError` where a later step has overwritten them."""
+        self._check_current(result)
+        buffer = self._engine.buffers[result.name]
+        buffer.download(result.batch)
         self._engine.cuda.synchronize()
-        values: NDArray[Any] = buffer.array[: state.batch].copy()
+        values: NDArray[Any] = buffer.array[: result.batch].copy()
         return values
 
-    def _check_current(self, state: DeviceState) -> None:
-        if state.step != self._steps:
-            raise InputError(
-                f"the state {state.name} of step {state.step} is gone: this runtime keeps the last one only"
-            )
+    def _check_current(self, result: DeviceArray) -> None:
+        if result.step != self._steps:
+            raise InputError(f"{result.name} of step {result.step} is gone: this runtime keeps the last step's only")
 
     def _advance(self, batch: int) -> None:
         """Put a step on the stream: the engine, its state back to the inputs, the halting logits to the host."""

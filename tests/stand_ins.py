@@ -12,7 +12,7 @@ import ctypes
 import enum
 import importlib.machinery
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,6 +21,8 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import TensorProto
+
+from trm_deploy.export.onnx_export import graphs
 
 VERSIONS = {"10.3": "10.3.0.30", "11": "11.0.0.114"}
 
@@ -160,12 +162,14 @@ class _Tensor:
         self.shape = tuple(size.dim_value if size.HasField("dim_value") else -1 for size in kind.shape.dim)
 
 
-def _graphs(graph: Any) -> Iterator[Any]:
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from _graphs(attribute.g)
+def types_of(model: onnx.ModelProto) -> dict[str, int]:
+    """Element type of every tensor whose type the model tells, those inside loops included."""
+    kinds: dict[str, int] = {}
+    for graph in graphs(model.graph):
+        kinds |= {weight.name: weight.data_type for weight in graph.initializer}
+        for value in (*graph.value_info, *graph.input, *graph.output):
+            kinds[value.name] = value.type.tensor_type.elem_type
+    return kinds
 
 
 class _LayerType(enum.Enum):
@@ -228,13 +232,8 @@ def tensorrt(version: str, cuda: Cuda, *, gpu: bool = True, downgrades: bool = F
 
         @property
         def _products(self) -> list[DataType]:
-            kinds: dict[str, int] = {}
-            found = []
-            for graph in _graphs(self.model.graph):
-                kinds |= {weight.name: weight.data_type for weight in graph.initializer}
-                for value in (*graph.value_info, *graph.input, *graph.output):
-                    kinds[value.name] = value.type.tensor_type.elem_type
-            for graph in _graphs(self.model.graph):
+            kinds, found = types_of(self.model), []
+            for graph in graphs(self.model.graph):
                 for node in graph.node:
                     if node.op_type in ("MatMul", "Gemm"):
                         found.append(TYPES[next(kinds[name] for name in node.input if name in kinds)])
@@ -264,7 +263,7 @@ def tensorrt(version: str, cuda: Cuda, *, gpu: bool = True, downgrades: bool = F
 
         def parse(self, data: bytes) -> bool:
             model = onnx.load_from_string(data)
-            operators = {node.op_type for graph in _graphs(model.graph) for node in graph.node}
+            operators = {node.op_type for graph in graphs(model.graph) for node in graph.node}
             if "NoSuchOperator" in operators:
                 self._errors.append(
                     SimpleNamespace(
@@ -441,9 +440,6 @@ def tensorrt(version: str, cuda: Cuda, *, gpu: bool = True, downgrades: bool = F
             )
             self.inputs = [_Tensor(value) for value in self.model.graph.input]
             self.outputs = [_Tensor(value) for value in self.model.graph.output]
-            if not new:
-                self.device_memory_size = 4096
-            self.device_memory_size_v2 = 4096
 
         @property
         def num_io_tensors(self) -> int:

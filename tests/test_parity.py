@@ -128,6 +128,14 @@ def test_a_wrong_free_run_fails_though_every_step_is_right(
     assert all(difference.passed for difference in engine.step_differences)
 
 
+def test_a_narrow_engine_that_never_halts_fails(model: RecursiveReasoner) -> None:
+    engine = NeverHalts(random_model(model.spec))
+    engine.precision = "fp16"
+    report = compare(model, engine)
+    assert report.engines[0].free.halted < report.reference.halted
+    assert "free running: halted" in report.engines[0].failures[0]
+
+
 def test_a_lower_solved_share_fails(model: RecursiveReasoner) -> None:
     right = TorchRuntime(model).solve(TOKENS, max_steps=6, halt_threshold=0.0).answer
     report = compare(

@@ -149,7 +149,7 @@ def export(
     opt_level: Annotated[Optional[int], typer.Option("--opt-level", min=0, max=5, help="Builder's effort.")] = None,
     timing_cache: Annotated[Optional[Path], typer.Option("--timing-cache", help="File with tactic timings.")] = None,
     version_compatible: Annotated[
-        bool, typer.Option("--version-compatible", help="Plan for newer TensorRT of the same major version too.")
+        bool, typer.Option("--version-compatible", help="Plan for newer TensorRT too.")
     ] = False,
     hardware_compatible: Annotated[
         bool, typer.Option("--hardware-compatible", help="Plan for other GPUs from Ampere on too.")
@@ -162,6 +162,7 @@ def export(
     output: Annotated[Optional[Path], typer.Option("-o", "--output", help="The file to write.")] = None,
 ) -> None:
     """Export to ONNX or on to an engine, with halting inside the graph, and check parity with PyTorch."""
+    from trm_deploy.export.engine_build import BuilderOptions
     from trm_deploy.export.request import ExportRequest, fulfil
 
     request = ExportRequest(
@@ -174,12 +175,14 @@ def export(
         unroll_inner=unroll_inner,
         target=target,
         batch=batch,
-        workspace_mib=workspace,
-        opt_level=opt_level,
-        timing_cache=timing_cache,
-        version_compatible=version_compatible,
-        hardware_compatible=hardware_compatible,
-        max_aux_streams=max_aux_streams,
+        options=BuilderOptions(
+            workspace_mib=workspace,
+            opt_level=opt_level,
+            timing_cache=timing_cache,
+            version_compatible=version_compatible,
+            hardware_compatible=hardware_compatible,
+            max_aux_streams=max_aux_streams,
+        ),
         compute_capability=compute_capability,
         output=output,
     )

@@ -29,8 +29,7 @@ class Flavour:
         module: to import.
         title: its name.
         magic: the first bytes of its plans.
-        extra: of this package, that brings it.
-        install: what to type or know beyond the extra.
+        install: what to type, and what to know, to get it.
         ahead_of_time: builds for compute capabilities that are named, without a GPU.
         oldest: the first release that is served, major and minor.
     """
@@ -39,7 +38,6 @@ class Flavour:
     module: str
     title: str
     magic: bytes
-    extra: str
     install: str
     ahead_of_time: bool
     oldest: tuple[int, int]
@@ -53,7 +51,6 @@ FLAVOURS = {
             "tensorrt",
             "TensorRT",
             b"ftrt",
-            "tensorrt",
             "type: pip install 'trm-deploy[tensorrt]' (pip may need NVIDIA's own package index),"
             " or on a Jetson: sudo apt install python3-libnvinfer",
             ahead_of_time=False,
@@ -64,7 +61,6 @@ FLAVOURS = {
             "tensorrt_rtx",
             "TensorRT for RTX",
             b"vtrt",
-            "rtx",
             "type: pip install 'trm-deploy[rtx]'",
             ahead_of_time=True,
             oldest=(1, 3),

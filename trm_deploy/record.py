@@ -41,7 +41,6 @@ class BuildRecord:
     """
 
     format: str = "onnx"
-
     graph: str
     steps: int | None = None
     precision: str
@@ -113,7 +112,7 @@ def halting_threshold(flag: float | None, artefact: Path, spec: ModelSpec) -> fl
     """The threshold in force: the flag's, else the record's, else the artefact's own."""
     if flag is not None:
         return flag
-    record = read(artefact)
+    record = read_matching(artefact)
     return spec.halting.threshold if record is None else record.halting_threshold
 
 

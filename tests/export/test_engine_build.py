@@ -15,7 +15,7 @@ from tests import stand_ins
 from tests.conftest import GRAPHS, PRECISIONS, PRESETS, Graph, exported
 from trm_deploy import flavours, machine, onnx_file, record
 from trm_deploy.errors import ArtefactError, CannotRunHere, InputError, MissingPackage, TrmDeployError
-from trm_deploy.export.engine_build import BatchProfile, BuildSettings, build_engine
+from trm_deploy.export.engine_build import BatchProfile, BuilderOptions, BuildSettings, build_engine
 from trm_deploy.export.targets import target
 from trm_deploy.machine import Gpu
 from trm_deploy.runtimes import inspection
@@ -155,9 +155,7 @@ class TestTensorRt:
             return configs[-1]
 
         monkeypatch.setattr(trt.Builder, "create_builder_config", noting)
-        settings = BuildSettings(
-            format="trt",
-            batch=BatchProfile(2, 3, 5),
+        options = BuilderOptions(
             workspace_mib=64,
             opt_level=2,
             timing_cache=tmp_path / "timings",
@@ -165,6 +163,7 @@ class TestTensorRt:
             hardware_compatible=True,
             max_aux_streams=1,
         )
+        settings = BuildSettings("trt", BatchProfile(2, 3, 5), options)
         built = build_engine(saved(tmp_path, "trm-mlp", "loop"), tmp_path / "s.plan", settings)
         (config,) = configs
         assert config.pools == {"workspace": 64 << 20}
@@ -174,6 +173,8 @@ class TestTensorRt:
         assert config.profile.shapes == {"tokens": ((2, 16), (3, 16), (5, 16))}
         assert (built.version_compatible, built.hardware_compatible) == (True, True)
         assert (tmp_path / "timings").read_bytes() == b"timings"
+        flags = "--workspace 64 --opt-level 2 --version-compatible --hardware-compatible --max-aux-streams 1"
+        assert built.command == f"trm-deploy export trm-mlp.onnx --format trt --batch 2:3:5 {flags} -o s.plan"
 
     def test_an_engine_for_another_gpu_than_this_one(self, trt: Any, tmp_path: Path) -> None:
         source = saved(tmp_path, "trm-mlp", "loop")
@@ -190,7 +191,7 @@ class TestTensorRt:
 
     def test_a_foreign_timing_cache(self, trt: Any, tmp_path: Path) -> None:
         (tmp_path / "timings").write_bytes(b"foreign")
-        settings = BuildSettings(format="trt", batch=BatchProfile(1, 1, 1), timing_cache=tmp_path / "timings")
+        settings = BuildSettings("trt", BatchProfile(1, 1, 1), BuilderOptions(timing_cache=tmp_path / "timings"))
         with pytest.raises(ArtefactError, match="timings: is no timing cache"):
             build_engine(saved(tmp_path, "trm-mlp", "loop"), tmp_path / "s.plan", settings)
 

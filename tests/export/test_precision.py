@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -13,17 +11,11 @@ import torch
 from onnx import TensorProto
 
 from tests.conftest import GRAPHS, PRESETS, Graph, exported, random_model, tiny_spec
+from tests.stand_ins import types_of
 from trm_deploy import parity
+from trm_deploy.export.onnx_export import graphs
 from trm_deploy.export.precision import cast
 from trm_deploy.runtimes import load
-
-
-def graphs(graph: Any) -> Iterator[Any]:
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from graphs(attribute.g)
 
 
 def test_the_halting_head_keeps_its_float32_values() -> None:
@@ -41,11 +33,7 @@ def test_the_halting_head_keeps_its_float32_values() -> None:
 def test_norms_are_float32_and_products_float16(preset: str, graph: Graph) -> None:
     model = exported(preset, graph, steps=2 if graph == "unrolled" else None, precision="fp16")
     inferred = onnx.shape_inference.infer_shapes(model)
-    kinds: dict[str, int] = {}
-    for inner in graphs(inferred.graph):
-        kinds |= {weight.name: weight.data_type for weight in inner.initializer}
-        for value in (*inner.value_info, *inner.input, *inner.output):
-            kinds[value.name] = value.type.tensor_type.elem_type
+    kinds = types_of(inferred)
     found: dict[str, list[int]] = {"ReduceMean": [], "MatMul": [], "Greater": []}
     heads = 0
     for inner in graphs(inferred.graph):

@@ -72,7 +72,7 @@ def test_the_step_runtimes_step_alike(artefacts: dict[str, Path]) -> None:
 
 def test_batches_of_any_size_give_the_same_answers(runtime: Runtime) -> None:
     whole = runtime.solve(TOKENS, max_steps=6, halt_threshold=0.0)
-    parts = solve_in_batches(runtime, TOKENS, batch_size=2, max_steps=6, halt_threshold=0.0)
+    parts = solve_in_batches(runtime.solve, TOKENS, batch_size=2, max_steps=6, halt_threshold=0.0)
     np.testing.assert_array_equal(parts.answer, whole.answer)
     np.testing.assert_array_equal(parts.steps, whole.steps)
 
