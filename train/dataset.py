@@ -1,0 +1,181 @@
+"""Datasets in the layout of the published TRM and HRM code, so that data built by either code trains with either.
+
+    FOLDER/identifiers.json             names of the puzzle identifiers, by number; 0 is "<blank>"
+    FOLDER/{train,test}/dataset.json    `Metadata`
+    FOLDER/{train,test}/all__inputs.npy, all__labels.npy               integer [N, L], an example a row
+    FOLDER/{train,test}/all__puzzle_identifiers.npy                    integer [P], of each puzzle
+    FOLDER/{train,test}/all__puzzle_indices.npy, all__group_indices.npy
+
+Puzzle p holds the examples from puzzle_indices[p] up to puzzle_indices[p + 1]; group g, a puzzle with its
+augmentations, holds the puzzles from group_indices[g] up to group_indices[g + 1].
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trm_deploy.errors import InputError
+from trm_deploy.files import atomic_path, write_atomic
+
+SET = "all"
+SPLITS = ("train", "test")
+BLANK_IDENTIFIER = "<blank>"
+ARRAYS = ("inputs", "labels", "puzzle_identifiers", "puzzle_indices", "group_indices")
+
+Integers = NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metadata:
+    """What `dataset.json` says; the names are the published ones.
+
+    Attributes:
+        seq_len: L, tokens of an example.
+        vocab_size: V.
+        num_puzzle_identifiers: rows of the puzzle-embedding table, the blank one included.
+        pad_id: token that fills up an input.
+        ignore_label_id: token of a label that the loss passes over; None where it passes over none.
+        blank_identifier_id: puzzle identifier that stands for none.
+        total_groups, total_puzzles, mean_puzzle_examples: statistics of the split.
+        sets: names of the sets; ours have one, "all".
+    """
+
+    seq_len: int
+    vocab_size: int
+    num_puzzle_identifiers: int
+    pad_id: int = 0
+    ignore_label_id: int | None = 0
+    blank_identifier_id: int = 0
+    total_groups: int = 0
+    total_puzzles: int = 0
+    mean_puzzle_examples: float = 1.0
+    sets: tuple[str, ...] = (SET,)
+
+
+@dataclass(frozen=True)
+class Split:
+    """The training or the test part of a dataset; inputs and labels may be mapped from disk."""
+
+    metadata: Metadata
+    inputs: Integers  # [N, L]
+    labels: Integers  # [N, L]
+    puzzle_identifiers: Integers  # [P]
+    puzzle_indices: Integers  # [P + 1]
+    group_indices: Integers  # [G + 1]
+
+    @property
+    def example_identifiers(self) -> Integers:
+        """The puzzle identifier of each example, [N]."""
+        return np.repeat(self.puzzle_identifiers, np.diff(self.puzzle_indices))
+
+
+def metadata_of(path: Path) -> Metadata:
+    """Read a `dataset.json`; keys that are not ours (other versions write more) are passed over.
+
+    Raises:
+        InputError: missing, no JSON, or without a key or with a wrong type.
+    """
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})", hint="expected a dataset's folder") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: is no valid JSON ({error})") from error
+    if not isinstance(document, dict):
+        raise InputError(f"{path}: is a JSON {type(document).__name__}, expected an object")
+    for key in ("seq_len", "vocab_size", "num_puzzle_identifiers"):
+        value = document.get(key)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise InputError(f"{path}: the key {key!r} is {value!r}, expected a whole number of at least 1")
+    known = {key: value for key, value in document.items() if key in Metadata.__dataclass_fields__}
+    known["sets"] = tuple(known.get("sets", (SET,)))
+    return Metadata(**known)
+
+
+def read_split(folder: Path, split: str) -> Split:
+    """One split of a dataset; inputs and labels are mapped, not read.
+
+    Args:
+        folder: the dataset's.
+        split: ``train`` or ``test``.
+
+    Raises:
+        InputError: an array is missing, damaged, of a wrong shape, or holds what the metadata do not allow.
+    """
+    place = folder / split
+    metadata = metadata_of(place / "dataset.json")
+    arrays = {name: _array(place / f"{SET}__{name}.npy", mapped=name in ("inputs", "labels")) for name in ARRAYS}
+    found = Split(metadata, **arrays)
+    _check(found, place)
+    return found
+
+
+def _array(path: Path, *, mapped: bool) -> Integers:
+    try:
+        array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: there is no such file", hint="build the dataset again") from error
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path}: is no array, or a truncated one ({error})", hint="build the dataset again"
+        ) from error
+    if not np.issubdtype(array.dtype, np.integer):
+        raise InputError(f"{path}: holds {array.dtype}, expected integers")
+    return array  # type: ignore[no-any-return]
+
+
+def _check(split: Split, place: Path) -> None:
+    metadata = split.metadata
+
+    def complain(name: str, what: str) -> None:
+        raise InputError(f"{place / f'{SET}__{name}.npy'}: {what}", hint="build the dataset again")
+
+    for name in ("inputs", "labels"):
+        array = getattr(split, name)
+        if array.ndim != 2 or array.shape[1] != metadata.seq_len or not len(array):
+            complain(name, f"has the shape {list(array.shape)}, dataset.json says [N, {metadata.seq_len}]")
+    if len(split.inputs) != len(split.labels):
+        complain("labels", f"has {len(split.labels)} rows, the inputs have {len(split.inputs)}")
+    for name, last, of in (
+        ("puzzle_indices", len(split.inputs), "examples"),
+        ("group_indices", len(split.puzzle_identifiers), "puzzles"),
+    ):
+        array = getattr(split, name)
+        if array.ndim != 1 or len(array) < 2 or array[0] != 0 or array[-1] != last or (np.diff(array) < 1).any():
+            complain(name, f"does not rise from 0 to the {last} {of}")
+    identifiers = split.puzzle_identifiers
+    if identifiers.shape != (len(split.puzzle_indices) - 1,):
+        complain("puzzle_identifiers", f"has the shape {list(identifiers.shape)}, expected a number a puzzle")
+    if identifiers.min() < 0 or identifiers.max() >= metadata.num_puzzle_identifiers:
+        complain(
+            "puzzle_identifiers",
+            f"reaches from {identifiers.min()} to {identifiers.max()},"
+            f" dataset.json allows 0 to {metadata.num_puzzle_identifiers - 1}",
+        )
+    for name in ("inputs", "labels"):
+        array = getattr(split, name)
+        if array.min() < 0 or array.max() >= metadata.vocab_size:
+            complain(
+                name, f"reaches from {array.min()} to {array.max()}, dataset.json allows 0 to {metadata.vocab_size - 1}"
+            )
+
+
+def write_split(folder: Path, split: str, data: Split) -> None:
+    """Write one split; the metadata come last, so that a folder with them is whole."""
+    place = folder / split
+    for name in ARRAYS:
+        with atomic_path(place / f"{SET}__{name}.npy") as temporary, temporary.open("wb") as file:
+            np.save(file, getattr(data, name))
+    write_atomic(place / "dataset.json", json.dumps(asdict(data.metadata)))
+
+
+def write_identifiers(folder: Path, names: Sequence[str]) -> None:
+    """Write `identifiers.json`: the name of each puzzle identifier; number 0 is the blank one."""
+    write_atomic(folder / "identifiers.json", json.dumps(list(names)))
