@@ -29,7 +29,7 @@ def _zero() -> Tensor:
     return torch.zeros((), dtype=torch.int64)
 
 
-def deep_recursion_as_loops(model: RecursiveReasoner, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+def deep_recursion(model: RecursiveReasoner, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
     """`RecursiveReasoner.deep_recursion` with T and n as nested loops; all [B, S, D]."""
     recursion = model.spec.recursion
 
@@ -47,10 +47,9 @@ def deep_recursion_as_loops(model: RecursiveReasoner, x: Tensor, y: Tensor, z: T
 class StepGraph(nn.Module):
     """One supervision step. A row with `reset` starts from the stored initial state, whatever came in."""
 
-    def __init__(self, model: RecursiveReasoner, *, unroll_inner: bool) -> None:
+    def __init__(self, model: RecursiveReasoner) -> None:
         super().__init__()
         self.model = model
-        self.unroll_inner = unroll_inner
 
     def forward(
         self, tokens: Tensor, puzzle_ids: Tensor | None, reset: Tensor, y: Tensor, z: Tensor
@@ -60,24 +59,22 @@ class StepGraph(nn.Module):
         fresh = reset[:, None, None]
         y, z = torch.where(fresh, y_init, y), torch.where(fresh, z_init, z)
         x = self.model.embed(tokens, puzzle_ids)
-        y, z = self.recurse(x, y, z)
+        y, z = deep_recursion(self.model, x, y, z)
         logits, halt_logit, _ = self.model.heads(y)
         return y, z, answer_of(logits), halt_logit, logits
 
-    def recurse(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        """One deep recursion, all [B, S, D]."""
-        if self.unroll_inner:
-            return self.model.deep_recursion(x, y, z)
-        return deep_recursion_as_loops(self.model, x, y, z)
 
-
-class LoopGraph(StepGraph):
+class LoopGraph(nn.Module):
     """All supervision steps, ending when every sample has halted or `max_steps` are done.
 
     A halted sample is frozen: its outputs stay as they stood when it halted, whatever shares its batch.
     """
 
-    def forward(  # type: ignore[override]
+    def __init__(self, model: RecursiveReasoner) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
         self, tokens: Tensor, puzzle_ids: Tensor | None, max_steps: Tensor, halt_threshold: Tensor
     ) -> tuple[Tensor, ...]:
         """int32 [B, L], int32 [B] or None, int32 [], float32 [] -> `LOOP_OUTPUTS`."""
@@ -91,7 +88,7 @@ class LoopGraph(StepGraph):
         def body(
             index: Tensor, halted: Tensor, steps: Tensor, halt_logit: Tensor, logits: Tensor, y: Tensor, z: Tensor
         ) -> tuple[Tensor, ...]:
-            y, z = self.recurse(x, y, z)
+            y, z = deep_recursion(self.model, x, y, z)
             new_logits, new_halt_logit, _ = self.model.heads(y)
             index = index + 1
             steps = torch.where(halted, steps, index)

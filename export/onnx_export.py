@@ -15,6 +15,7 @@ from torch import nn
 
 from trm_deploy.errors import InputError, TrmDeployError
 from trm_deploy.export.graphs import LOOP_OUTPUTS, STEP_OUTPUTS, LoopGraph, StepGraph
+from trm_deploy.export.loops import tidy, write_out_loops
 from trm_deploy.export.precision import cast
 from trm_deploy.models.recursive import RecursiveReasoner
 from trm_deploy.spec import GRAPH_KEY, METADATA_KEY, PRECISION_KEY, STEPS_KEY, ModelSpec, Precision
@@ -98,7 +99,11 @@ def _trace_step(model: RecursiveReasoner, opset: int, unroll_inner: bool) -> onn
         "y": y,
         "z": z,
     }
-    return _trace(StepGraph(model, unroll_inner=unroll_inner), inputs, STEP_OUTPUTS, opset)
+    traced = _trace(StepGraph(model), inputs, STEP_OUTPUTS, opset)
+    if unroll_inner:
+        recursion = model.spec.recursion
+        write_out_loops(traced.graph, (recursion.deep, recursion.latent))
+    return tidy(traced)
 
 
 def _trace_loop(model: RecursiveReasoner, opset: int, unroll_inner: bool) -> onnx.ModelProto:
@@ -108,7 +113,11 @@ def _trace_loop(model: RecursiveReasoner, opset: int, unroll_inner: bool) -> onn
         "max_steps": torch.tensor(model.spec.halting.max_steps, dtype=torch.int32),
         "halt_threshold": torch.tensor(0.0),
     }
-    return _trace(LoopGraph(model, unroll_inner=unroll_inner), inputs, LOOP_OUTPUTS, opset)
+    traced = _trace(LoopGraph(model), inputs, LOOP_OUTPUTS, opset)
+    if unroll_inner:
+        recursion = model.spec.recursion
+        write_out_loops(traced.graph, (None, recursion.deep, recursion.latent))
+    return tidy(traced)
 
 
 def _trace(
