@@ -33,10 +33,11 @@ from trm_deploy.files import atomic_path, write_atomic
 from trm_deploy.models.recursive import RecursiveReasoner
 from trm_deploy.models.solve import solve
 from trm_deploy.progress import progress
+from trm_deploy.train.choices import GRADIENTS, INITIAL_STATES, whole
 from trm_deploy.train.data import Stream, puzzles
 from trm_deploy.train.ema import warmed_average
 from trm_deploy.train.losses import step_loss
-from trm_deploy.train.recipe import OptimizerSettings, Recipe
+from trm_deploy.train.recipe import OptimizerSettings, Recipe, TrainingSettings
 
 EVALUATION_BATCH = 64
 
@@ -65,18 +66,20 @@ class StepResult(NamedTuple):
 
 
 class SupervisedStep(nn.Module):
-    """One supervision step with its loss: all latent recursions but the last without gradient, the last one with."""
+    """One supervision step with its loss; gradient flows as far back as the settings say."""
 
-    def __init__(self, model: RecursiveReasoner, halting_weight: float, state_dtype: torch.dtype) -> None:
+    def __init__(self, model: RecursiveReasoner, settings: TrainingSettings, state_dtype: torch.dtype) -> None:
         super().__init__()
         self.model = model
-        self.halting_weight = halting_weight
+        self.settings = settings
         self.state_dtype = state_dtype
 
-    def forward(self, tokens: Tensor, labels: Tensor, fresh: Tensor, y: Tensor, z: Tensor, deep: int) -> StepResult:
-        """int64 [B, L] twice, bool [B], state [B, S, D] twice, latent recursions in all.
+    def forward(
+        self, tokens: Tensor, labels: Tensor, fresh: Tensor, last: Tensor, y: Tensor, z: Tensor, deep: int
+    ) -> StepResult:
+        """int64 [B, L] twice, bool [B] twice, state [B, S, D] twice, latent recursions in all.
 
-        Rows that are `fresh` start from the initial state.
+        Rows that are `fresh` start from the initial state; those that are `last` take their last supervision step.
         """
         model = self.model
         y_init, z_init = model.initial_state(len(tokens))
@@ -84,15 +87,18 @@ class SupervisedStep(nn.Module):
         z = torch.where(fresh[:, None, None], z_init.to(z.dtype), z)
         # Autocast narrows matrix products only; a narrow x keeps the sums and norms between them narrow too.
         x = model.embed(tokens).to(self.state_dtype)
-        with torch.no_grad():
-            for _ in range(deep - 1):
-                y, z = model.latent_recursion(x, y, z)
-        y, z = model.latent_recursion(x, y, z)
-        logits, halt_logit, _ = model.heads(y)
-        losses = step_loss(logits, halt_logit, labels)
+        y, z = GRADIENTS[self.settings.gradient](model, x, y, z, deep)
+        logits, halt_logit, q = model.heads(y)
+
+        def next_q() -> Tensor:
+            with torch.no_grad():
+                later, _ = whole(model, x, y, z, deep)
+                return model.heads(later)[2]
+
+        losses = step_loss(logits, q, labels, last, next_q, loss=self.settings.loss, rule=model.spec.halting.rule)
         answer_loss, halting_loss = losses.answer.mean(), losses.halting.mean()
         return StepResult(
-            answer_loss + self.halting_weight * halting_loss,
+            answer_loss + self.settings.halting_weight * halting_loss,
             answer_loss.detach(),
             halting_loss.detach(),
             losses.correct,
@@ -147,12 +153,13 @@ class Trainer:
             )
         torch.manual_seed(training.seed)
         self.model = RecursiveReasoner(recipe.spec)
+        INITIAL_STATES[training.initial_state](self.model)
         self.average = AveragedModel(self.model, multi_avg_fn=warmed_average(training.ema))
         self.optimizer = build_optimizer(self.model, recipe.optimizer)
         narrow = training.precision == "bf16"
         self._autocast = torch.autocast("cpu", dtype=torch.bfloat16, enabled=narrow)
         self._state_dtype = torch.bfloat16 if narrow else torch.float32
-        supervised = SupervisedStep(self.model, training.halting_weight, self._state_dtype)
+        supervised = SupervisedStep(self.model, training, self._state_dtype)
         self._supervised = torch.compile(supervised, dynamic=False) if training.compile else supervised
         self.stream = Stream(puzzles(recipe.data), recipe.puzzle, training.seed)
         self.held_out = puzzles(
@@ -168,15 +175,13 @@ class Trainer:
 
     def _empty_batch(self) -> Batch:
         size, length = self.recipe.training.batch_size, self.recipe.puzzle.cells
-        state = torch.zeros(
-            size, self.model.positions, self.recipe.spec.architecture.hidden_size, dtype=self._state_dtype
-        )
+        y, z = (torch.zeros_like(state, dtype=self._state_dtype) for state in self.model.initial_state(size))
         tokens = torch.zeros(size, length, dtype=torch.int64)
         return Batch(
             tokens,
             tokens.clone(),
-            state,
-            state.clone(),
+            y,
+            z,
             torch.zeros(size, dtype=torch.int64),
             torch.ones(size, dtype=torch.bool),
         )
@@ -215,9 +220,11 @@ class Trainer:
         factor = settings.learning_rate_factor(self.step, self.recipe.training.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = settings.learning_rate * factor
+        steps = batch.steps + 1
+        last = steps >= self.recipe.spec.halting.max_steps
         with self._autocast:
             result: StepResult = self._supervised(
-                batch.tokens, batch.labels, batch.halted, batch.y, batch.z, self._deep()
+                batch.tokens, batch.labels, batch.halted, last, batch.y, batch.z, self._deep()
             )
         if not torch.isfinite(result.loss):
             raise RecipeError(
@@ -231,7 +238,6 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         self.average.update_parameters(self.model)
 
-        steps = batch.steps + 1
         halted = self._halts(steps, result.halt_logit)
         self.batches[turn] = Batch(batch.tokens, batch.labels, result.y, result.z, steps, halted)
         return result, self.batches[turn]
