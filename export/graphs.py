@@ -1,112 +1,51 @@
-"""The graph forms of a reasoner, as PyTorch modules that `torch.onnx.export` turns into ONNX.
+"""The pieces of a reasoner without control flow, as one PyTorch module that `torch.onnx.export` traces in seconds.
 
-    step   one supervision step, state in and out
-    loop   all supervision steps, as one loop that ends when every sample has halted
-
-Recursions become ONNX Loops through `while_loop`; what a loop carries is an operand, all else it takes by closure.
+`trm_deploy.export.composition` makes the graph forms of them: recursion, halting and freezing are added there as ONNX,
+so that a piece is traced once, however often a graph uses it.
 Shapes: B samples, L tokens, S = P + L positions, D hidden size, V vocabulary.
 """
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
-from torch._higher_order_ops import while_loop
 
 from trm_deploy.models.recursive import RecursiveReasoner
 
-STEP_OUTPUTS = ("y_next", "z_next", "answer", "halt_logit", "logits")
-LOOP_OUTPUTS = ("answer", "steps", "halt_logit", "logits")
+# Each piece with its results, by their names in the traced graph.
+PIECES = {
+    "embed": ("embedded",),  # tokens, puzzle_ids -> x
+    "start": ("y_start", "z_start"),  # tokens, for their batch size
+    "open": ("opened",),  # y, z -> the inner state
+    "update": ("updated",),  # x, y, inner -> the inner state
+    "close": ("y_closed", "z_closed"),  # x, y, z, inner
+    "heads": ("logits", "halt_logit"),  # y
+}
+RESULTS = tuple(name for names in PIECES.values() for name in names)
 
 
-def answer_of(logits: Tensor) -> Tensor:
-    """The answer int32 [B, L]: the likeliest token of float32 [B, L, V]."""
-    return logits.argmax(-1).to(torch.int32)
-
-
-def _zero() -> Tensor:
-    # Each loop counts in a tensor of its own: `while_loop` refuses an operand that is also closed over.
-    return torch.zeros((), dtype=torch.int64)
-
-
-def deep_recursion(model: RecursiveReasoner, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-    """`RecursiveReasoner.deep_recursion` with T and n as nested loops; all [B, S, D]."""
-    recursion = model.spec.recursion
-
-    def deep_body(index: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        def latent_body(index: Tensor, inner: Tensor) -> tuple[Tensor, Tensor]:
-            return index + 1, model.update(x, y, inner)
-
-        _, inner = while_loop(  # type: ignore[no-untyped-call]
-            lambda index, inner: index < recursion.latent, latent_body, (_zero(), model.states.open(y, z))
-        )
-        return index + 1, *model.close(x, y, z, inner)
-
-    _, y, z = while_loop(lambda index, y, z: index < recursion.deep, deep_body, (_zero(), y, z))  # type: ignore[no-untyped-call]
-    return y, z
-
-
-class StepGraph(nn.Module):
-    """One supervision step. A row with `reset` starts from the stored initial state, whatever came in."""
+class Pieces(nn.Module):
+    """All pieces side by side: no result depends on another."""
 
     def __init__(self, model: RecursiveReasoner) -> None:
         super().__init__()
         self.model = model
 
     def forward(
-        self, tokens: Tensor, puzzle_ids: Tensor | None, reset: Tensor, y: Tensor, z: Tensor
+        self, tokens: Tensor, puzzle_ids: Tensor | None, x: Tensor, y: Tensor, z: Tensor, inner: Tensor
     ) -> tuple[Tensor, ...]:
-        """int32 [B, L], int32 [B] or None, bool [B], [B, S, D] twice -> `STEP_OUTPUTS`."""
-        y_init, z_init = self.model.initial_state(tokens.shape[0])
-        fresh = reset[:, None, None]
-        y, z = torch.where(fresh, y_init, y), torch.where(fresh, z_init, z)
-        x = self.model.embed(tokens, puzzle_ids)
-        y, z = deep_recursion(self.model, x, y, z)
-        logits, halt_logit, _ = self.model.heads(y)
-        return y, z, answer_of(logits), halt_logit, logits
-
-
-class LoopGraph(nn.Module):
-    """All supervision steps, ending when every sample has halted or `max_steps` are done.
-
-    A halted sample is frozen: its outputs stay as they stood when it halted, whatever shares its batch.
-    """
-
-    def __init__(self, model: RecursiveReasoner) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(
-        self, tokens: Tensor, puzzle_ids: Tensor | None, max_steps: Tensor, halt_threshold: Tensor
-    ) -> tuple[Tensor, ...]:
-        """int32 [B, L], int32 [B] or None, int32 [], float32 [] -> `LOOP_OUTPUTS`."""
-        batch, length = tokens.shape
-        x = self.model.embed(tokens, puzzle_ids)
-        y, z = (state.clone() for state in self.model.initial_state(batch))
-
-        def unfinished(index: Tensor, halted: Tensor, *_: Tensor) -> Tensor:
-            return (index < max_steps) & ~halted.all()
-
-        def body(
-            index: Tensor, halted: Tensor, steps: Tensor, halt_logit: Tensor, logits: Tensor, y: Tensor, z: Tensor
-        ) -> tuple[Tensor, ...]:
-            y, z = deep_recursion(self.model, x, y, z)
-            new_logits, new_halt_logit, _ = self.model.heads(y)
-            index = index + 1
-            steps = torch.where(halted, steps, index)
-            halt_logit = torch.where(halted, halt_logit, new_halt_logit)
-            logits = torch.where(halted[:, None, None], logits, new_logits)
-            return index, halted | (halt_logit > halt_threshold), steps, halt_logit, logits, y, z
-
-        carried = (
-            torch.zeros((), dtype=torch.int32),
-            torch.zeros(batch, dtype=torch.bool),
-            torch.zeros(batch, dtype=torch.int32),
-            torch.zeros(batch, dtype=torch.float32),
-            torch.zeros((batch, length, len(self.model.spec.task.vocabulary)), dtype=torch.float32),
-            y,
-            z,
+        """int32 [B, L], int32 [B] or None, [B, S, D] four times -> `RESULTS`."""
+        model = self.model
+        y_start, z_start = (state.clone() for state in model.initial_state(tokens.shape[0]))
+        y_closed, z_closed = model.close(x, y, z, inner)
+        logits, halt_logit, _ = model.heads(y)
+        return (
+            model.embed(tokens, puzzle_ids),
+            y_start,
+            z_start,
+            model.states.open(y, z).clone(),
+            model.update(x, y, inner),
+            y_closed,
+            z_closed.clone(),
+            logits,
+            halt_logit,
         )
-        _, _, steps, halt_logit, logits, _, _ = while_loop(unfinished, body, carried)  # type: ignore[no-untyped-call]
-        # The answer follows from the frozen logits, so it need not be carried.
-        return answer_of(logits), steps, halt_logit, logits
