@@ -53,13 +53,19 @@ class StepGraph(nn.Module):
         self.unroll_inner = unroll_inner
 
     def forward(
-        self, tokens: Tensor, puzzle_ids: Tensor | None, reset: Tensor, y: Tensor, z: Tensor
+        self,
+        tokens: Tensor,
+        puzzle_ids: Tensor | None,
+        puzzle_embedding: Tensor | None,
+        reset: Tensor,
+        y: Tensor,
+        z: Tensor,
     ) -> tuple[Tensor, ...]:
-        """int32 [B, L], int32 [B] or None, bool [B], [B, S, D] twice -> `STEP_OUTPUTS`."""
+        """int32 [B, L], int32 [B] or None, float32 [B, E] or None, bool [B], [B, S, D] twice -> `STEP_OUTPUTS`."""
         y_init, z_init = self.model.initial_state(tokens.shape[0])
         fresh = reset[:, None, None]
         y, z = torch.where(fresh, y_init, y), torch.where(fresh, z_init, z)
-        x = self.model.embed(tokens, puzzle_ids)
+        x = self.model.embed(tokens, puzzle_ids, puzzle_embedding)
         y, z = self.recurse(x, y, z)
         logits, halt_logit, _ = self.model.heads(y)
         return y, z, answer_of(logits), halt_logit, logits
@@ -78,11 +84,16 @@ class LoopGraph(StepGraph):
     """
 
     def forward(  # type: ignore[override]
-        self, tokens: Tensor, puzzle_ids: Tensor | None, max_steps: Tensor, halt_threshold: Tensor
+        self,
+        tokens: Tensor,
+        puzzle_ids: Tensor | None,
+        puzzle_embedding: Tensor | None,
+        max_steps: Tensor,
+        halt_threshold: Tensor,
     ) -> tuple[Tensor, ...]:
-        """int32 [B, L], int32 [B] or None, int32 [], float32 [] -> `LOOP_OUTPUTS`."""
+        """int32 [B, L], int32 [B] or None, float32 [B, E] or None, int32 [], float32 [] -> `LOOP_OUTPUTS`."""
         batch, length = tokens.shape
-        x = self.model.embed(tokens, puzzle_ids)
+        x = self.model.embed(tokens, puzzle_ids, puzzle_embedding)
         y, z = (state.clone() for state in self.model.initial_state(batch))
 
         def unfinished(index: Tensor, halted: Tensor, *_: Tensor) -> Tensor:

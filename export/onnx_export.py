@@ -19,6 +19,9 @@ from trm_deploy.export.precision import cast
 from trm_deploy.models.recursive import RecursiveReasoner
 from trm_deploy.spec import GRAPH_KEY, METADATA_KEY, PRECISION_KEY, STEPS_KEY, ModelSpec, Precision
 
+# Inputs that stay the same at every step; a graph has one of the last two at the most.
+QUESTION = ("tokens", "puzzle_ids", "puzzle_embedding")
+
 Graph = Literal["loop", "step", "unrolled"]
 
 # TensorRT 10.3 (JetPack 6) and older runtimes know no newer ones.
@@ -85,15 +88,21 @@ def export_onnx(
     return exported
 
 
-def _puzzle_ids(spec: ModelSpec) -> torch.Tensor | None:
-    return torch.zeros(TRACED_BATCH, dtype=torch.int32) if spec.task.puzzle_identifiers > 1 else None
+def _puzzle_inputs(spec: ModelSpec) -> dict[str, torch.Tensor | None]:
+    """What tells puzzles apart: their numbers, or their rows where the table stays outside the graph."""
+    size, outside = spec.architecture.puzzle_embedding_size, spec.puzzle_table_outside
+    numbered = spec.task.puzzle_identifiers > 1 and not outside
+    return {
+        "puzzle_ids": torch.zeros(TRACED_BATCH, dtype=torch.int32) if numbered else None,
+        "puzzle_embedding": torch.zeros(TRACED_BATCH, size) if outside else None,
+    }
 
 
 def _trace_step(model: RecursiveReasoner, opset: int, unroll_inner: bool) -> onnx.ModelProto:
     y, z = (state.clone() for state in model.initial_state(TRACED_BATCH))
     inputs = {
         "tokens": torch.ones(TRACED_BATCH, model.spec.task.sequence_length, dtype=torch.int32),
-        "puzzle_ids": _puzzle_ids(model.spec),
+        **_puzzle_inputs(model.spec),
         "reset": torch.ones(TRACED_BATCH, dtype=torch.bool),
         "y": y,
         "z": z,
@@ -104,7 +113,7 @@ def _trace_step(model: RecursiveReasoner, opset: int, unroll_inner: bool) -> onn
 def _trace_loop(model: RecursiveReasoner, opset: int, unroll_inner: bool) -> onnx.ModelProto:
     inputs = {
         "tokens": torch.ones(TRACED_BATCH, model.spec.task.sequence_length, dtype=torch.int32),
-        "puzzle_ids": _puzzle_ids(model.spec),
+        **_puzzle_inputs(model.spec),
         "max_steps": torch.tensor(model.spec.halting.max_steps, dtype=torch.int32),
         "halt_threshold": torch.tensor(0.0),
     }
@@ -189,7 +198,7 @@ def unroll(step: onnx.ModelProto, spec: ModelSpec, steps: int) -> onnx.ModelProt
     for number in range(1, steps + 1):
         first = constant(f"is_first_{number}", TensorProto.BOOL, [], [number == 1])
         reset = add("Expand", [first, batch], f"reset_{number}")
-        feeds = {"tokens": "tokens", "puzzle_ids": "puzzle_ids", "reset": reset, "y": y, "z": z}
+        feeds = {**{name: name for name in QUESTION}, "reset": reset, "y": y, "z": z}
         results = {name: f"{name}_{number}" for name in STEP_OUTPUTS}
         nodes.append(
             helper.make_node(
@@ -225,7 +234,7 @@ def unroll(step: onnx.ModelProto, spec: ModelSpec, steps: int) -> onnx.ModelProt
         return helper.make_tensor_value_info(name, kind, dims)
 
     length, vocabulary = task.sequence_length, len(task.vocabulary)
-    inputs = [value for value in graph.input if value.name in ("tokens", "puzzle_ids")]
+    inputs = [value for value in graph.input if value.name in QUESTION]
     composed = helper.make_model(
         helper.make_graph(
             nodes,

@@ -6,8 +6,9 @@ import importlib
 import importlib.metadata
 import platform
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import trm_deploy
@@ -23,17 +24,23 @@ from trm_deploy.spec import ModelSpec
 SCHEMA = 1
 
 
-def inspect(path: Path) -> dict[str, Any]:
+def inspect(path: Path, settings: Sequence[str] = ()) -> dict[str, Any]:
     """What a checkpoint, an ONNX file or a plan is, as plain values. A plan is read without TensorRT or a GPU.
+
+    Args:
+        path: the file, or the folder of a published checkpoint.
+        settings: KEY=VALUE, what a published checkpoint does not say of itself.
 
     Raises:
         ArtefactError, CheckpointError: it cannot be read, or is not ours.
     """
+    if path.is_dir():
+        path = _checkpoints(path).locate(path)
     digest = record.sha256(path) if path.is_file() else ""
     built = record.read(path)
     own = built if built is not None and built.artefact_sha256 == digest else None
     if path.is_file() and zipfile.is_zipfile(path):
-        kind, details, spec = "checkpoint", *_checkpoint_lines(path)
+        kind, details, spec = "checkpoint", *_checkpoint_lines(path, settings)
     elif path.is_file() and (flavour := plans.flavour_of(path)):
         plan = plans.read(path)
         kind, details, spec = f"{flavour.title} plan", _plan_lines(plan, own), plan.spec
@@ -54,16 +61,21 @@ def inspect(path: Path) -> dict[str, Any]:
     }
 
 
-def _checkpoint_lines(path: Path) -> tuple[dict[str, Any], ModelSpec]:
+def _checkpoints(path: Path) -> ModuleType:
+    """`trm_deploy.checkpoint`, which needs torch."""
     require("torch", extra="export", purpose=f"to read the checkpoint {path}")
     from trm_deploy import checkpoint
 
-    loaded = checkpoint.load(path)
-    details = {
-        "parameters": sum(tensor.numel() for tensor in loaded.ema.values()),
-        "training_steps": loaded.training.get("steps"),
-        "seed": loaded.training.get("seed"),
-    }
+    return checkpoint
+
+
+def _checkpoint_lines(path: Path, settings: Sequence[str]) -> tuple[dict[str, Any], ModelSpec]:
+    loaded = _checkpoints(path).load(path, settings)
+    details: dict[str, Any] = {"parameters": sum(tensor.numel() for tensor in loaded.ema.values())}
+    if loaded.settings:
+        details |= {"made_by": "the published code", "settings": list(loaded.settings)}
+    else:
+        details |= {name: loaded.training.get(key) for name, key in (("training_steps", "steps"), ("seed", "seed"))}
     return details, loaded.spec
 
 

@@ -51,8 +51,11 @@ def read_file(path: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def write(artefact: Path, names: Sequence[str]) -> None:
-    """Write the names, in order of puzzle id, beside an artefact."""
+def write(artefact: Path, names: Sequence[str] | None) -> None:
+    """Write the names, in order of puzzle id, beside an artefact; without names, take an older file's away."""
+    if names is None:
+        path_of(artefact).unlink(missing_ok=True)
+        return
     write_atomic(path_of(artefact), json.dumps(list(names), ensure_ascii=False) + "\n")
 
 
