@@ -12,8 +12,8 @@ from types import ModuleType
 from typing import Any
 
 import trm_deploy
-from trm_deploy import flavours, machine, record
-from trm_deploy.errors import ArtefactError, CannotRunHere, MissingPackage, require
+from trm_deploy import embeddings, flavours, machine, record
+from trm_deploy.errors import ArtefactError, CannotRunHere, InputError, MissingPackage, require
 from trm_deploy.runtimes import load
 from trm_deploy.runtimes import plan as plans
 from trm_deploy.runtimes.cuda_memory import load_cudart
@@ -49,6 +49,8 @@ def inspect(path: Path, settings: Sequence[str] = ()) -> dict[str, Any]:
         if not isinstance(runtime, OrtRuntime):
             raise ArtefactError(f"{path}: is neither a checkpoint nor an ONNX file nor a plan")
         kind, details, spec = "ONNX", runtime.details(), runtime.spec
+    if settings and kind != "checkpoint":
+        raise InputError(f"--set {settings[0]} goes with a checkpoint: {path} is none", hint="leave out --set")
     return {
         "schema": SCHEMA,
         "file": str(path),
@@ -57,6 +59,7 @@ def inspect(path: Path, settings: Sequence[str] = ()) -> dict[str, Any]:
         "sha256": digest,
         **details,
         **_spec_lines(spec),
+        **_table_line(path, spec, own),
         "build_record": _record_line(path, built, own),
     }
 
@@ -110,6 +113,24 @@ def _spec_lines(spec: ModelSpec) -> dict[str, Any]:
         "recursion": f"n = {recursion.latent}, T = {recursion.deep}: {recursion.network_calls} network calls a step",
         "halting": f"rule {halting.rule}, threshold {halting.threshold:g}, at most {halting.max_steps} steps",
     }
+
+
+def _table_line(path: Path, spec: ModelSpec, own: record.BuildRecord | None) -> dict[str, Any]:
+    """What lies beside an artefact whose puzzle table is too large for it; nothing where that is not so."""
+    puzzles, size = embeddings.shape_of(spec)
+    if not size:
+        return {}
+    shape = f"{puzzles} x {size}"
+    if not spec.puzzle_table_outside or zipfile.is_zipfile(path):
+        return {"puzzle_embeddings": shape}
+    table = embeddings.path_of(path)
+    if not table.is_file():
+        return {"puzzle_embeddings": f"{shape}, in {table.name}, which is missing"}
+    matches = own is not None and own.puzzle_embeddings.get("sha256") == record.sha256(table)
+    state = (
+        "its SHA-256 matches" if matches else "unknown" if own is None else "is of another export (its SHA-256 differs)"
+    )
+    return {"puzzle_embeddings": f"{shape}, in {table.name}: {state}"}
 
 
 def _record_line(path: Path, built: record.BuildRecord | None, own: record.BuildRecord | None) -> str:

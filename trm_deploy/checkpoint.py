@@ -16,7 +16,7 @@ from __future__ import annotations
 import pickle
 import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,7 @@ class Checkpoint:
 
 
 def check_weights(
-    spec: ModelSpec, weights: Mapping[str, Tensor], source: str, called: Mapping[str, str] | None = None
+    spec: ModelSpec, weights: Mapping[str, Tensor], source: str, called: Callable[[str], str] = str
 ) -> None:
     """Compare weights with the shapes that a spec expects.
 
@@ -78,7 +78,7 @@ def check_weights(
         spec: of the model.
         weights: state dict.
         source: what to call it in messages.
-        called: the names of weights in the file, where they are not ours.
+        called: gives a weight's name in the file, where it is not ours.
 
     Raises:
         CheckpointError: a weight is missing, left over or of another shape than the spec says.
@@ -86,7 +86,7 @@ def check_weights(
     with torch.device("meta"):
         expected = RecursiveReasoner(spec).state_dict()
     for name in sorted(expected.keys() | weights.keys()):
-        shown = (called or {}).get(name, name)
+        shown = called(name)
         if name not in weights:
             raise CheckpointError(
                 f"{source}: the weight {shown} is missing, its spec expects {list(expected[name].shape)}"

@@ -53,6 +53,8 @@ PARTS = {
     "mlp.down_proj": "mlp.down",
 }
 
+_INVERSE = {ours: theirs for table in (NAMES, NETWORKS, PARTS) for theirs, ours in table.items()}
+
 # The settings that count here, by their published names. `task` is ours: the published code does not name tasks.
 SETTINGS: dict[str, type] = {
     "task": str,
@@ -129,7 +131,7 @@ def from_state_dict(path: Path, document: Mapping[str, Tensor], given: Mapping[s
     weights = {ours: document[theirs] for ours, theirs in names.items()}
     settings = _Settings(path, given)
     spec = _Reading(path, weights, names, settings).spec()
-    check_weights(spec, weights, str(path), called=names)
+    check_weights(spec, weights, str(path), called=lambda ours: names.get(ours) or _published_name(ours))
     # The file may be replaced while it is mapped: what is small is copied out of it, in our type.
     kept = {
         name: tensor if name == "puzzles" and spec.puzzle_table_outside else tensor.float().clone()
@@ -140,6 +142,14 @@ def from_state_dict(path: Path, document: Mapping[str, Tensor], given: Mapping[s
 
 def _bare(name: str) -> str:
     return PREFIX.sub("", name, count=1)
+
+
+def _published_name(ours: str) -> str:
+    """The bare published name of a weight of ours."""
+    if match := re.fullmatch(r"(networks\.\d)\.blocks\.(\d+)\.(.+)\.weight", ours):
+        network, layer, part = match.groups()
+        return f"{_INVERSE[network]}_level.layers.{layer}.{_INVERSE[part]}.weight"
+    return _INVERSE[ours]
 
 
 def _names(path: Path, document: Mapping[str, Tensor]) -> dict[str, str]:
@@ -294,6 +304,10 @@ class _Reading:
         table = weights.get("puzzles")
         self.identifiers, self.embedding_size = (1, 0) if table is None else self._matrix("puzzles")
         self.vocabulary, self.hidden_size = self._matrix("tokens.weight")
+        # Learned positions and an MLP over positions show how many there are.
+        places = ("position", "networks.0.blocks.0.mixer.mlp.down.weight")
+        self.shows_total = next((name for name in places if name in weights), "")
+        self.total = self._matrix(self.shows_total)[0] if self.shows_total else None
 
     def spec(self) -> ModelSpec:
         """The whole spec."""
@@ -302,14 +316,19 @@ class _Reading:
         layers = self._layers()
         self._check_sizes()
         attention = self.mixer == "attention"
+        prefix, length = self._lengths()
         settings.require(
             ["arch.H_cycles", "arch.L_cycles", "arch.halt_max_steps", "arch.expansion"]
             + ["arch.num_heads"] * attention
             + ["arch.pos_encodings"] * (attention and "position" not in self.weights)
             + ["arch.no_ACT_continue"] * (self.kind == "TRM")
+            + ["seq_len"] * (length is None)
+            + ["arch.puzzle_emb_len"] * (prefix is None)
         )
+        assert prefix is not None
+        assert length is not None
         positions = self._positions()
-        prefix, length = self._lengths()
+        self._check_lengths(prefix, length)
         self._check_expansion()
         for key, fixed in (("arch.rms_norm_eps", 1e-5), ("arch.rope_theta", 10000.0)):
             if settings.get(key) is None:
@@ -347,8 +366,7 @@ class _Reading:
 
     def _matrix(self, name: str) -> tuple[int, int]:
         if name not in self.weights:
-            theirs = next(theirs for theirs, ours in NAMES.items() if ours == name)
-            raise CheckpointError(f"{self.path}: the weight {theirs} is missing")
+            raise CheckpointError(f"{self.path}: the weight {_published_name(name)} is missing")
         if self.weights[name].ndim != 2:
             raise CheckpointError(f"{self.path}: {self._described(name)} is no matrix, expected one")
         rows, columns = self.weights[name].shape
@@ -425,26 +443,24 @@ class _Reading:
             raise CheckpointError(f"{self.path}: arch.pos_encodings is 'none', expected rope or learned in an HRM")
         return POSITIONS[named]
 
-    def _lengths(self) -> tuple[int, int]:
-        """P and L: prefix length and sequence length; an MLP over positions and learned positions show their sum."""
-        settings = self.settings
-        shown = next(
-            (name for name in ("position", "networks.0.blocks.0.mixer.mlp.down.weight") if name in self.weights), ""
-        )
-        total = len(self.weights[shown]) if shown else None
-        prefix, length = self._prefix(), settings.get("seq_len")
-        if total is not None and (prefix is None) != (length is None):
-            if prefix is None:
-                prefix = total - length
-                settings.note("arch.puzzle_emb_len", prefix, "weights, less seq_len")
-            else:
-                length = total - prefix
-                settings.note("seq_len", length, "weights, less the prefix")
-        settings.require(["seq_len"] * (length is None) + ["arch.puzzle_emb_len"] * (prefix is None))
-        if total is not None and prefix + length != total:
+    def _lengths(self) -> tuple[int | None, int | None]:
+        """P and L, prefix length and sequence length, as far as weights and settings tell them."""
+        prefix, length = self._prefix(), self.settings.get("seq_len")
+        if self.total is not None:
+            if prefix is None and length is not None:
+                prefix = self.total - length
+                self.settings.note("arch.puzzle_emb_len", prefix, "weights, less seq_len")
+            elif length is None and prefix is not None:
+                length = self.total - prefix
+                self.settings.note("seq_len", length, "weights, less the prefix")
+        return prefix, length
+
+    def _check_lengths(self, prefix: int, length: int) -> None:
+        """P and L must be those of the weights, and the puzzle table's rows fit into the prefix."""
+        if self.total not in (None, prefix + length):
             raise CheckpointError(
-                f"{self.path}: {self._described(shown)} is for {total} positions, expected {prefix + length}:"
-                f" a prefix of {prefix} and seq_len {length}",
+                f"{self.path}: {self._described(self.shows_total)} is for {self.total} positions,"
+                f" expected {prefix + length}: a prefix of {prefix} and seq_len {length}",
                 hint="take the all_config.yaml and dataset.json of the same run, or say it right with --set KEY=VALUE",
             )
         room = prefix * self.hidden_size
@@ -453,7 +469,6 @@ class _Reading:
                 f"{self.path}: {self._described('puzzles')} has rows of {self.embedding_size}, expected at most {room}:"
                 f" arch.puzzle_emb_len is {prefix}, arch.hidden_size {self.hidden_size}"
             )
-        return prefix, length
 
     def _prefix(self) -> int | None:
         """P as far as the settings tell it.
