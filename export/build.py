@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+import numpy as np
 import onnx
+import torch
+from numpy.typing import NDArray
 
-from trm_deploy import checkpoint, record
+from trm_deploy import checkpoint, embeddings, identifiers, record
 from trm_deploy.checkpoint import Checkpoint
 from trm_deploy.errors import InputError
 from trm_deploy.export.onnx_export import IR_VERSION, OPSET, Graph, export_onnx
@@ -42,7 +46,13 @@ class ParityResult(Protocol):
 
 
 def export_checkpoint(
-    source: Path, target: Path, settings: ExportSettings, *, verify: Callable[[Checkpoint, Path, str], ParityResult]
+    source: Path,
+    target: Path,
+    settings: ExportSettings,
+    *,
+    told: Sequence[str] = (),
+    identifiers_file: Path | None = None,
+    verify: Callable[[Checkpoint, Path, str], ParityResult],
 ) -> Checkpoint:
     """Export a checkpoint, compare it with PyTorch, and only then put it in its place with its record beside it.
 
@@ -50,6 +60,8 @@ def export_checkpoint(
         source: the checkpoint.
         target: the ONNX file to write.
         settings: what to export.
+        told: KEY=VALUE, what a published checkpoint does not say of itself.
+        identifiers_file: names of the puzzle ids; the `identifiers.json` beside the checkpoint where None, if any.
         verify: compares with a checkpoint an ONNX file, which is to be called by a name.
 
     Returns:
@@ -57,12 +69,13 @@ def export_checkpoint(
 
     Raises:
         CheckpointError: the checkpoint cannot be read.
-        InputError: settings that contradict each other.
+        InputError: settings that contradict each other, or an identifier map that does not fit the model.
         ParityFailure: the export does not compute what PyTorch computes; nothing is written then.
     """
-    loaded = checkpoint.load(source)
+    loaded = checkpoint.load(source, told)
     if target.is_dir():
         raise InputError(f"{target}: is a folder, expected a file to write", hint="name a file with -o")
+    names = _identifiers(loaded, checkpoint.locate(source), identifiers_file)
     model = export_onnx(
         loaded.model(),
         graph=settings.graph,
@@ -71,10 +84,20 @@ def export_checkpoint(
         opset=settings.opset,
         unroll_inner=settings.unroll_inner,
     )
-    with atomic_path(target) as temporary:
+    table: dict[str, Any] = {}
+    with ExitStack() as stack:
+        temporary = stack.enter_context(atomic_path(target))
         onnx.save(model, temporary)
+        if loaded.spec.puzzle_table_outside:
+            file = stack.enter_context(atomic_path(embeddings.path_of(target)))
+            digest = embeddings.write(file, _blocks(loaded.ema["puzzles"]), loaded.spec)
+            table = embeddings.described(loaded.spec, digest)
+            stack.enter_context(embeddings.lent(temporary, file))
         result = verify(loaded, temporary, target.name)
         result.raise_if_failed()
+    if not table:
+        embeddings.path_of(target).unlink(missing_ok=True)  # an older export's
+    identifiers.write(target, names)
     record.write(
         target,
         record.BuildRecord(
@@ -88,7 +111,29 @@ def export_checkpoint(
             ir_version=IR_VERSION,
             versions={name: version(name) for name in VERSIONED},
             halting_threshold=loaded.spec.halting.threshold,
+            puzzle_embeddings=table,
             parity=result.summary(),
         ),
     )
     return loaded
+
+
+# Bytes of a puzzle table that are in memory at a time.
+BLOCK = 16 << 20
+
+
+def _blocks(table: torch.Tensor) -> Iterator[NDArray[np.float32]]:
+    """The rows of a table [puzzles, E], usually mapped from a file, a block at a time."""
+    rows = max(1, BLOCK // (4 * table.shape[1]))
+    for start in range(0, len(table), rows):
+        yield table[start : start + rows].to(torch.float32).numpy()
+
+
+def _identifiers(loaded: Checkpoint, file: Path, named: Path | None) -> tuple[str, ...] | None:
+    """The names of the puzzle ids; None where there are none, or nothing to name: a model without a puzzle table."""
+    path = named or file.with_name("identifiers.json")
+    if named is None and not (path.is_file() and loaded.spec.architecture.puzzle_embedding_size):
+        return None
+    names = identifiers.read_file(path)
+    identifiers.check_count(names, loaded.spec.task.puzzle_identifiers, path)
+    return names

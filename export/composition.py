@@ -23,8 +23,8 @@ from trm_deploy.spec import ModelSpec
 Shape = list[str | int]
 Value = tuple[str, int, Shape]  # name, element type, shape
 
-# What a question consists of; a graph's inputs that stay the same at every step.
-QUESTION = ("tokens", "puzzle_ids")
+# What a question consists of: inputs that stay the same at every step. A graph has one of the last two at the most.
+QUESTION = ("tokens", "puzzle_ids", "puzzle_embedding")
 
 
 @dataclass(frozen=True)

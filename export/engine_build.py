@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from trm_deploy import flavours, machine, onnx_file, record
+from trm_deploy import embeddings, flavours, identifiers, machine, onnx_file, record
 from trm_deploy.errors import ArtefactError, CannotRunHere, InputError, TrmDeployError
 from trm_deploy.export.targets import Target
 from trm_deploy.files import write_atomic
@@ -151,6 +151,7 @@ def build_engine(
     if output.is_dir():
         raise InputError(f"{output}: is a folder, expected a file to write", hint="name a file with -o")
     flavour = settings.flavour
+    embeddings.open_table(source, described.spec)  # a missing one is not worth a build
     elsewhere = command(source, output, settings)
     gpu = machine.gpu()
     if target is not None and gpu is not None and not flavour.ahead_of_time:
@@ -184,7 +185,10 @@ def build_engine(
         # Only a GPU that can run the engine can tell what it is.
         built = replace(built, precision_source=_inspect(trt, logger, plan, described, settings))
         if check is not None:
-            built = replace(built, parity=_checked(plan, built, output.name, check))
+            built = replace(built, parity=_checked(plan, built, source, output.name, check))
+    # With the plan travels what lies beside its ONNX file.
+    built = replace(built, puzzle_embeddings=embeddings.carry(source, output, described.spec))
+    identifiers.write(output, identifiers.read(source))
     write_atomic(output, bytes(plan))
     record.write(output, built)
     if settings.options.timing_cache is not None:
@@ -204,14 +208,15 @@ def command(source: Path, output: Path, settings: BuildSettings) -> str:
 
 
 def _checked(
-    plan: Any, built: record.BuildRecord, name: str, check: Callable[[Path], dict[str, Any]]
+    plan: Any, built: record.BuildRecord, source: Path, name: str, check: Callable[[Path], dict[str, Any]]
 ) -> dict[str, Any]:
     """What `check` says of the plan, before it stands under its own name."""
     with tempfile.TemporaryDirectory() as folder:
         staged = Path(folder, name)
         write_atomic(staged, bytes(plan))
         record.write(staged, built)
-        return check(staged)
+        with embeddings.lent(staged, embeddings.path_of(source)):
+            return check(staged)
 
 
 def _record(

@@ -13,7 +13,7 @@ from trm_deploy.models.recursive import RecursiveReasoner
 
 # Each piece with its results, by their names in the traced graph.
 PIECES = {
-    "embed": ("embedded",),  # tokens, puzzle_ids -> x
+    "embed": ("embedded",),  # tokens, and what tells puzzles apart -> x
     "start": ("y_start", "z_start"),  # tokens, for their batch size
     "open": ("opened",),  # y, z -> the inner state
     "update": ("updated",),  # x, y, inner -> the inner state
@@ -31,15 +31,22 @@ class Pieces(nn.Module):
         self.model = model
 
     def forward(
-        self, tokens: Tensor, puzzle_ids: Tensor | None, x: Tensor, y: Tensor, z: Tensor, inner: Tensor
+        self,
+        tokens: Tensor,
+        puzzle_ids: Tensor | None,
+        puzzle_embedding: Tensor | None,
+        x: Tensor,
+        y: Tensor,
+        z: Tensor,
+        inner: Tensor,
     ) -> tuple[Tensor, ...]:
-        """int32 [B, L], int32 [B] or None, [B, S, D] four times -> `RESULTS`."""
+        """int32 [B, L], int32 [B] or None, float32 [B, E] or None, [B, S, D] four times -> `RESULTS`."""
         model = self.model
         y_start, z_start = (state.clone() for state in model.initial_state(tokens.shape[0]))
         y_closed, z_closed = model.close(x, y, z, inner)
         logits, halt_logit, _ = model.heads(y)
         return (
-            model.embed(tokens, puzzle_ids),
+            model.embed(tokens, puzzle_ids, puzzle_embedding),
             y_start,
             z_start,
             model.states.open(y, z).clone(),

@@ -20,7 +20,7 @@ from trm_deploy.export.composition import Traced, loop_graph, step_graph, unroll
 from trm_deploy.export.graphs import RESULTS, Pieces
 from trm_deploy.export.precision import cast
 from trm_deploy.models.recursive import RecursiveReasoner
-from trm_deploy.spec import GRAPH_KEY, METADATA_KEY, PRECISION_KEY, STEPS_KEY, Precision
+from trm_deploy.spec import GRAPH_KEY, METADATA_KEY, PRECISION_KEY, STEPS_KEY, ModelSpec, Precision
 
 Graph = Literal["loop", "step", "unrolled"]
 
@@ -106,7 +106,7 @@ def trace(model: RecursiveReasoner, opset: int) -> onnx.ModelProto:
     state = model.initial_state(TRACED_BATCH)[0]
     inputs = {
         "tokens": torch.ones(TRACED_BATCH, spec.task.sequence_length, dtype=torch.int32),
-        "puzzle_ids": torch.zeros(TRACED_BATCH, dtype=torch.int32) if spec.task.puzzle_identifiers > 1 else None,
+        **_puzzle_inputs(spec),
         **{name: state.clone() for name in ("x", "y", "z", "inner")},
     }
     batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
@@ -130,6 +130,16 @@ def trace(model: RecursiveReasoner, opset: int) -> onnx.ModelProto:
     # Stack traces with paths of the machine, half the file's size.
     common.ClearMetadataAndDocStringPass()(found)
     return ir.to_proto(found)
+
+
+def _puzzle_inputs(spec: ModelSpec) -> dict[str, torch.Tensor | None]:
+    """What tells puzzles apart: their numbers, or their rows where the table stays outside the graph."""
+    size, outside = spec.architecture.puzzle_embedding_size, spec.puzzle_table_outside
+    numbered = spec.task.puzzle_identifiers > 1 and not outside
+    return {
+        "puzzle_ids": torch.zeros(TRACED_BATCH, dtype=torch.int32) if numbered else None,
+        "puzzle_embedding": torch.zeros(TRACED_BATCH, size) if outside else None,
+    }
 
 
 @contextlib.contextmanager

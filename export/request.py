@@ -28,12 +28,14 @@ OPSET = 20
 # What TensorRT for RTX does not take: it compiles its kernels where it runs.
 TRT_FLAGS = ("--timing-cache", "--version-compatible", "--hardware-compatible")
 # What an ONNX file has decided already.
-GRAPH_FLAGS = {
+CHECKPOINT_FLAGS = {
     "graph": "--graph",
     "steps": "--steps",
     "precision": "--precision",
     "opset": "--opset",
     "unroll_inner": "--unroll-inner",
+    "settings": "--set",
+    "identifiers": "--identifiers",
 }
 
 
@@ -52,6 +54,8 @@ class ExportRequest:
     batch: str | None = None
     options: BuilderOptions = field(default_factory=BuilderOptions)
     compute_capability: str | None = None
+    settings: tuple[str, ...] = ()
+    identifiers: Path | None = None
     output: Path | None = None
 
     @property
@@ -85,8 +89,8 @@ class ExportRequest:
                 "goes with --format rtx: TensorRT builds for the GPU of the machine it runs on",
             )
         if self.from_onnx:
-            graph = {flag: getattr(self, name) for name, flag in GRAPH_FLAGS.items()}
-            _refuse(graph, f"goes with a checkpoint: {self.source} has its graph already")
+            graph = {flag: getattr(self, name) or None for name, flag in CHECKPOINT_FLAGS.items()}
+            _refuse(graph, f"goes with a checkpoint: {self.source} is an ONNX file, which has its graph already")
 
     def device(self) -> Target | None:
         """The target that is named; else, where an engine is built on this machine, this machine if it is known."""
@@ -98,7 +102,9 @@ class ExportRequest:
         """The file to write: -o, else the source's stem in the current folder."""
         if self.output is not None:
             return self.output
-        stem = self.source.stem.removesuffix(".plan") if self.from_onnx else self.source.stem
+        # "." and ".." have no name of their own.
+        source = self.source.resolve() if self.source.name in ("", "..") else self.source
+        stem = source.stem.removesuffix(".plan") if self.from_onnx else source.stem
         return Path(f"{stem}.{'onnx' if self.format == 'onnx' else 'plan'}")
 
     def build_settings(self, device: Target | None) -> BuildSettings:
@@ -208,6 +214,8 @@ def _export_onnx(request: ExportRequest, output: Path, device: Target | None, ve
         unroll_inner=request.unroll_inner or (request.format != "onnx" and request.graph == "step"),
     )
     print(f"exporting {request.source} as a {settings.graph} graph, {settings.precision} ...", file=sys.stderr)
-    loaded = export_checkpoint(request.source, output, settings, verify=verify)
+    loaded = export_checkpoint(
+        request.source, output, settings, told=request.settings, identifiers_file=request.identifiers, verify=verify
+    )
     print(f"wrote {output} and {output.name}.json", file=sys.stderr)
     return loaded

@@ -17,7 +17,7 @@ def load(path: Path, *, device: Device = "cpu", allow_host_code: bool = False) -
     TensorRT or TensorRT for RTX.
 
     Args:
-        path: the artefact.
+        path: the artefact; or a published checkpoint's folder.
         device: where to run it; a plan always runs on the GPU.
         allow_host_code: load a version-compatible plan, which carries code for this machine's processor.
 
@@ -29,15 +29,16 @@ def load(path: Path, *, device: Device = "cpu", allow_host_code: bool = False) -
     expected = "expected an ONNX file, a TensorRT plan or a checkpoint"
     if not path.exists():
         raise ArtefactError(f"{path}: there is no such file", hint="type: trm-deploy export CHECKPOINT --format onnx")
-    if path.is_dir():
-        raise ArtefactError(f"{path}: is a folder, {expected}")
+    in_folder = path.is_dir() and any(zipfile.is_zipfile(file) for file in path.iterdir() if file.is_file())
+    if path.is_dir() and not in_folder:
+        raise ArtefactError(f"{path}: is a folder without a checkpoint, {expected}")
     if not path.stat().st_size:
         raise ArtefactError(f"{path}: is empty, {expected}")
-    if plan.flavour_of(path):
+    if not in_folder and plan.flavour_of(path):
         from trm_deploy.runtimes.trt_runtime import TrtRuntime
 
         return TrtRuntime.from_file(path, allow_host_code=allow_host_code)
-    if zipfile.is_zipfile(path):
+    if in_folder or zipfile.is_zipfile(path):
         from trm_deploy.runtimes.torch_runtime import TorchRuntime
 
         return TorchRuntime.from_file(path, device=device)

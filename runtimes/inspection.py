@@ -6,13 +6,14 @@ import importlib
 import importlib.metadata
 import platform
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import trm_deploy
-from trm_deploy import flavours, machine, record
-from trm_deploy.errors import ArtefactError, CannotRunHere, MissingPackage, require
+from trm_deploy import embeddings, flavours, machine, record
+from trm_deploy.errors import ArtefactError, CannotRunHere, InputError, MissingPackage, require
 from trm_deploy.runtimes import load
 from trm_deploy.runtimes import plan as plans
 from trm_deploy.runtimes.cuda_memory import load_cudart
@@ -23,17 +24,23 @@ from trm_deploy.spec import ModelSpec
 SCHEMA = 1
 
 
-def inspect(path: Path) -> dict[str, Any]:
+def inspect(path: Path, settings: Sequence[str] = ()) -> dict[str, Any]:
     """What a checkpoint, an ONNX file or a plan is, as plain values. A plan is read without TensorRT or a GPU.
+
+    Args:
+        path: the file, or the folder of a published checkpoint.
+        settings: KEY=VALUE, what a published checkpoint does not say of itself.
 
     Raises:
         ArtefactError, CheckpointError: it cannot be read, or is not ours.
     """
+    if path.is_dir():
+        path = _checkpoints(path).locate(path)
     digest = record.sha256(path) if path.is_file() else ""
     built = record.read(path)
     own = built if built is not None and built.artefact_sha256 == digest else None
     if path.is_file() and zipfile.is_zipfile(path):
-        kind, details, spec = "checkpoint", *_checkpoint_lines(path)
+        kind, details, spec = "checkpoint", *_checkpoint_lines(path, settings)
     elif path.is_file() and (flavour := plans.flavour_of(path)):
         plan = plans.read(path)
         kind, details, spec = f"{flavour.title} plan", _plan_lines(plan, own), plan.spec
@@ -42,6 +49,8 @@ def inspect(path: Path) -> dict[str, Any]:
         if not isinstance(runtime, OrtRuntime):
             raise ArtefactError(f"{path}: is neither a checkpoint nor an ONNX file nor a plan")
         kind, details, spec = "ONNX", runtime.details(), runtime.spec
+    if settings and kind != "checkpoint":
+        raise InputError(f"--set {settings[0]} goes with a checkpoint: {path} is none", hint="leave out --set")
     return {
         "schema": SCHEMA,
         "file": str(path),
@@ -50,20 +59,26 @@ def inspect(path: Path) -> dict[str, Any]:
         "sha256": digest,
         **details,
         **_spec_lines(spec),
+        **_table_line(path, spec, own),
         "build_record": _record_line(path, built, own),
     }
 
 
-def _checkpoint_lines(path: Path) -> tuple[dict[str, Any], ModelSpec]:
+def _checkpoints(path: Path) -> ModuleType:
+    """`trm_deploy.checkpoint`, which needs torch."""
     require("torch", extra="export", purpose=f"to read the checkpoint {path}")
     from trm_deploy import checkpoint
 
-    loaded = checkpoint.load(path)
-    details = {
-        "parameters": sum(tensor.numel() for tensor in loaded.ema.values()),
-        "training_steps": loaded.training.get("steps"),
-        "seed": loaded.training.get("seed"),
-    }
+    return checkpoint
+
+
+def _checkpoint_lines(path: Path, settings: Sequence[str]) -> tuple[dict[str, Any], ModelSpec]:
+    loaded = _checkpoints(path).load(path, settings)
+    details: dict[str, Any] = {"parameters": sum(tensor.numel() for tensor in loaded.ema.values())}
+    if loaded.settings:
+        details |= {"made_by": "the published code", "settings": list(loaded.settings)}
+    else:
+        details |= {name: loaded.training.get(key) for name, key in (("training_steps", "steps"), ("seed", "seed"))}
     return details, loaded.spec
 
 
@@ -98,6 +113,24 @@ def _spec_lines(spec: ModelSpec) -> dict[str, Any]:
         "recursion": f"n = {recursion.latent}, T = {recursion.deep}: {recursion.network_calls} network calls a step",
         "halting": f"rule {halting.rule}, threshold {halting.threshold:g}, at most {halting.max_steps} steps",
     }
+
+
+def _table_line(path: Path, spec: ModelSpec, own: record.BuildRecord | None) -> dict[str, Any]:
+    """What lies beside an artefact whose puzzle table is too large for it; nothing where that is not so."""
+    puzzles, size = embeddings.shape_of(spec)
+    if not size:
+        return {}
+    shape = f"{puzzles} x {size}"
+    if not spec.puzzle_table_outside or zipfile.is_zipfile(path):
+        return {"puzzle_embeddings": shape}
+    table = embeddings.path_of(path)
+    if not table.is_file():
+        return {"puzzle_embeddings": f"{shape}, in {table.name}, which is missing"}
+    matches = own is not None and own.puzzle_embeddings.get("sha256") == record.sha256(table)
+    state = (
+        "its SHA-256 matches" if matches else "unknown" if own is None else "is of another export (its SHA-256 differs)"
+    )
+    return {"puzzle_embeddings": f"{shape}, in {table.name}: {state}"}
 
 
 def _record_line(path: Path, built: record.BuildRecord | None, own: record.BuildRecord | None) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trm_deploy import onnx_file
+from trm_deploy import embeddings, onnx_file
 from trm_deploy.errors import ArtefactError, CannotRunHere, require
-from trm_deploy.runtimes.base import Device, Int32, Solution, StepResult, check_inputs, check_step_limit
+from trm_deploy.runtimes.base import Device, Float32, Int32, Solution, StepResult, check_inputs, check_step_limit
 from trm_deploy.runtimes.batching import solve_by_steps
 from trm_deploy.spec import ModelSpec
 
@@ -23,10 +23,19 @@ class OrtRuntime:
 
     largest_batch = None
 
-    def __init__(self, session: Any, spec: ModelSpec, graph: str, fixed_steps: int | None, precision: str) -> None:
+    def __init__(
+        self,
+        session: Any,
+        spec: ModelSpec,
+        graph: str,
+        fixed_steps: int | None,
+        precision: str,
+        table: Float32 | None = None,
+    ) -> None:
         self._session = session
         self._inputs = {node.name for node in session.get_inputs()}
         self._graph = graph
+        self._table = table  # of puzzle embeddings, where it is not in the graph
         self.spec = spec
         self.fixed_steps = fixed_steps
         self.precision = precision
@@ -37,7 +46,8 @@ class OrtRuntime:
         """Load an ONNX file.
 
         Raises:
-            ArtefactError: truncated, no ONNX file, or not one that `trm-deploy export` made.
+            ArtefactError: truncated, no ONNX file, or not one that `trm-deploy export` made; or the file with its
+                puzzle embeddings is missing.
             CannotRunHere: ONNX Runtime or its CUDA provider is missing.
         """
         session = open_session(path, device)
@@ -45,7 +55,7 @@ class OrtRuntime:
         if precision not in STATE_DTYPES:
             raise ArtefactError(f"{path}: has the precision {precision!r}, expected one of {', '.join(STATE_DTYPES)}")
         kind = OrtStepRuntime if graph == "step" else OrtRuntime
-        return kind(session, spec, graph, steps, precision)
+        return kind(session, spec, graph, steps, precision, embeddings.open_table(path, spec))
 
     def details(self) -> dict[str, Any]:
         """What the file says of its graph, as plain values."""
@@ -66,13 +76,18 @@ class OrtRuntime:
         """See `Runtime.solve`."""
         check_inputs(self.spec, tokens, puzzle_ids, max_steps)
         check_step_limit(self.fixed_steps, max_steps)
-        feeds = {"tokens": tokens, "halt_threshold": np.array(halt_threshold, np.float32)}
+        feeds: dict[str, NDArray[Any]] = {
+            "tokens": tokens,
+            "halt_threshold": np.array(halt_threshold, np.float32),
+        }
         if "max_steps" in self._inputs:
             feeds["max_steps"] = np.array(max_steps, np.int32)
         feeds |= self._puzzle_feed(tokens, puzzle_ids)
         return Solution(*self._session.run(["answer", "steps", "halt_logit", "logits"], feeds))
 
-    def _puzzle_feed(self, tokens: Int32, puzzle_ids: Int32 | None) -> dict[str, Int32]:
+    def _puzzle_feed(self, tokens: Int32, puzzle_ids: Int32 | None) -> dict[str, NDArray[Any]]:
+        if self._table is not None:
+            return {"puzzle_embedding": embeddings.rows(self._table, puzzle_ids, len(tokens))}
         if "puzzle_ids" not in self._inputs:
             return {}
         return {"puzzle_ids": np.zeros(len(tokens), np.int32) if puzzle_ids is None else puzzle_ids}

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trm_deploy import flavours, machine
+from trm_deploy import embeddings, flavours, machine
 from trm_deploy.errors import ArtefactError, CannotRunHere, InputError, TrmDeployError
 from trm_deploy.runtimes import plan as plans
 from trm_deploy.runtimes import preflight
-from trm_deploy.runtimes.base import Int32, Solution, StepResult, check_inputs, check_step_limit
+from trm_deploy.runtimes.base import Float32, Int32, Solution, StepResult, check_inputs, check_step_limit
 from trm_deploy.runtimes.batching import solve_by_steps, solve_in_batches
 from trm_deploy.runtimes.cuda_memory import Buffer, Cuda, load_cudart
 from trm_deploy.spec import ModelSpec
@@ -118,8 +118,18 @@ class Engine:
 class TrtRuntime:
     """A plan of the loop or unrolled form; `from_file` gives a `TrtStepRuntime` where it holds the step form."""
 
-    def __init__(self, engine: Engine, spec: ModelSpec, *, title: str, graph: str, precision: str) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        spec: ModelSpec,
+        *,
+        title: str,
+        graph: str,
+        precision: str,
+        table: Float32 | None = None,
+    ) -> None:
         self._engine = engine
+        self._table = table  # of puzzle embeddings, where it is not in the engine
         self.spec = spec
         self.precision = precision
         self.description = f"{title} {graph} {precision}"
@@ -135,7 +145,7 @@ class TrtRuntime:
             allow_host_code: load a version-compatible plan, whose host code TensorRT executes.
 
         Raises:
-            ArtefactError: no plan of ours, truncated, altered.
+            ArtefactError: no plan of ours, truncated, altered; or the file with its puzzle embeddings is missing.
             CannotRunHere: TensorRT, cuda-python or a GPU is missing, or the plan is for another version or device.
         """
         plan = plans.read(path)
@@ -143,6 +153,7 @@ class TrtRuntime:
         built = preflight.check(
             path, plan, installed=trt.__version__, gpu=machine.gpu(), allow_host_code=allow_host_code
         )
+        table = embeddings.open_table(path, plan.spec)
         cuda = Cuda(load_cudart(purpose=f"to run {path}"))
         host_code = built is not None and built.version_compatible
         engine = Engine(trt, cuda, path, flavour=plan.flavour, host_code=host_code)
@@ -154,6 +165,7 @@ class TrtRuntime:
             title=f"{plan.flavour.title} {trt.__version__}",
             graph=graph,
             precision=built.precision if built else engine.precision(),
+            table=table,
         )
 
     def _count_steps(self) -> int:
@@ -200,6 +212,8 @@ class TrtRuntime:
         if "puzzle_ids" in buffers:
             ids = np.zeros(len(tokens), np.int32) if puzzle_ids is None else puzzle_ids
             buffers["puzzle_ids"].upload(engine.filled(ids))
+        if self._table is not None:
+            buffers["puzzle_embedding"].upload(engine.filled(embeddings.rows(self._table, puzzle_ids, len(tokens))))
         return len(filled)
 
 
@@ -220,8 +234,8 @@ class DeviceArray:
 class TrtStepRuntime(TrtRuntime):
     """The step form: single steps with their results on the device, and `solve` by a loop on the host."""
 
-    def __init__(self, engine: Engine, spec: ModelSpec, *, title: str, graph: str, precision: str) -> None:
-        super().__init__(engine, spec, title=title, graph=graph, precision=precision)
+    def __init__(self, engine: Engine, spec: ModelSpec, **described: Any) -> None:
+        super().__init__(engine, spec, **described)
         self._graph_batch = 0  # the batch size that the context is set up for
         self._cuda_graph: Any = None  # the captured step at that size
         self._may_capture = True

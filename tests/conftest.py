@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -104,3 +105,15 @@ def published_data() -> Path:
     if not folder or not Path(folder, "data").is_dir():
         pytest.skip("TRM_DEPLOY_TEST_DATA names no folder with data/ and golden/")
     return Path(folder)
+
+
+# The golden checkpoints, and whether each halts on q_halt > q_continue rather than on q_halt > 0.
+GOLDEN = {"trm_mlp_sudoku": False, "trm_att_maze": False, "hrm_sudoku": True}
+
+
+def golden_halting_steps(name: str, recorded: Any) -> Any:
+    """The step [B] at which each recorded sample halts, as it follows from the published code's halting logits."""
+    over = recorded["q_halt"] > (recorded["q_continue"] if GOLDEN[name] else 0)
+    steps = np.where(over.any(0), over.argmax(0) + 1, 16)
+    assert len(set(steps)) == 3
+    return steps

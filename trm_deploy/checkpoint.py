@@ -1,5 +1,7 @@
 """Reads and writes checkpoints: one file, a dict of plain types and tensors.
 
+Ours, read and written here; those of the published code are read by `trm_deploy.published`.
+
     format    "trm-deploy"
     schema    1
     spec      JSON text of the `ModelSpec`
@@ -12,7 +14,9 @@ Read with `weights_only=True` and nothing else: a pickle may carry code, and thi
 from __future__ import annotations
 
 import pickle
+import re
 import zipfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trm_deploy.errors import CheckpointError, SpecError
+from trm_deploy.errors import CheckpointError, InputError, SpecError
 from trm_deploy.files import atomic_path
 from trm_deploy.models.recursive import RecursiveReasoner
 from trm_deploy.record import sha256
@@ -40,6 +44,7 @@ class Checkpoint:
         training: plain values: steps, recipe, seed.
         sha256: of the file it was read from; empty for one that was not.
         source: what to call it in messages.
+        settings: of a published checkpoint: each setting with its value and where it comes from.
     """
 
     spec: ModelSpec
@@ -47,32 +52,52 @@ class Checkpoint:
     training: dict[str, Any] = field(default_factory=dict)
     sha256: str = ""
     source: str = "checkpoint"
+    settings: tuple[str, ...] = ()
 
     def model(self) -> RecursiveReasoner:
         """The model with these weights, in evaluation mode on the CPU.
 
+        A puzzle table that stays outside the graph is shared with this checkpoint, not copied.
+
         Raises:
             CheckpointError: a weight is missing, left over or of another shape than the spec says.
         """
-        with torch.device("meta"):
-            expected = RecursiveReasoner(self.spec).state_dict()
-        for name in sorted(expected.keys() | self.ema.keys()):
-            if name not in self.ema:
-                raise CheckpointError(
-                    f"{self.source}: the weight {name} is missing, its spec expects {list(expected[name].shape)}"
-                )
-            if name not in expected:
-                raise CheckpointError(
-                    f"{self.source}: the weight {name} {list(self.ema[name].shape)} has no place in its spec"
-                )
-            if self.ema[name].shape != expected[name].shape:
-                raise CheckpointError(
-                    f"{self.source}: the weight {name} has the shape {list(self.ema[name].shape)},"
-                    f" its spec expects {list(expected[name].shape)}"
-                )
-        model = RecursiveReasoner(self.spec)
-        model.load_state_dict(self.ema)
+        check_weights(self.spec, self.ema, self.source)
+        weights = dict(self.ema)
+        model = RecursiveReasoner(self.spec, table=weights.pop("puzzles") if self.spec.puzzle_table_outside else None)
+        model.load_state_dict(weights)
         return model.eval().requires_grad_(False)
+
+
+def check_weights(
+    spec: ModelSpec, weights: Mapping[str, Tensor], source: str, called: Callable[[str], str] = str
+) -> None:
+    """Compare weights with the shapes that a spec expects.
+
+    Args:
+        spec: of the model.
+        weights: state dict.
+        source: what to call it in messages.
+        called: gives a weight's name in the file, where it is not ours.
+
+    Raises:
+        CheckpointError: a weight is missing, left over or of another shape than the spec says.
+    """
+    with torch.device("meta"):
+        expected = RecursiveReasoner(spec).state_dict()
+    for name in sorted(expected.keys() | weights.keys()):
+        shown = called(name)
+        if name not in weights:
+            raise CheckpointError(
+                f"{source}: the weight {shown} is missing, its spec expects {list(expected[name].shape)}"
+            )
+        if name not in expected:
+            raise CheckpointError(f"{source}: the weight {shown} {list(weights[name].shape)} has no place in its spec")
+        if weights[name].shape != expected[name].shape:
+            raise CheckpointError(
+                f"{source}: the weight {shown} has the shape {list(weights[name].shape)},"
+                f" its spec expects {list(expected[name].shape)}"
+            )
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
@@ -88,8 +113,12 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         torch.save(document, temporary)
 
 
-def read_pickle(path: Path) -> Any:
+def read_pickle(path: Path, *, mapped: bool = False) -> Any:
     """What `torch.save` wrote, restricted to tensors and plain types.
+
+    Args:
+        path: the file.
+        mapped: leave the tensors in the file, mapped into memory, instead of reading them.
 
     Raises:
         CheckpointError: missing, a folder, truncated, not from `torch.save`, or a pickle that asks for code.
@@ -104,7 +133,7 @@ def read_pickle(path: Path) -> Any:
             " expected a file that torch.save wrote"
         )
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         if "weights_only" in str(error):
             raise CheckpointError(
@@ -117,17 +146,66 @@ def read_pickle(path: Path) -> Any:
         raise CheckpointError(f"{path}: is a damaged checkpoint ({reason[0]})") from error
 
 
-def load(path: Path) -> Checkpoint:
-    """Read a checkpoint.
+# A file of the published code; some copies have an extension.
+STEP = re.compile(r"step_(\d+)(\.\w+)?")
+
+
+def locate(path: Path) -> Path:
+    """The checkpoint's file: the path itself, or in a folder the `step_N` with the highest N, else its only checkpoint.
 
     Raises:
-        CheckpointError: see `read_pickle`; or the file is not one of ours, or its weights do not fit its spec.
+        CheckpointError: a folder without a checkpoint, or with several and nothing to choose by.
     """
-    document = read_pickle(path)
+    if not path.is_dir():
+        return path
+    files = sorted(file for file in path.iterdir() if file.is_file() and zipfile.is_zipfile(file))
+    steps = {file: int(match[1]) for file in files if (match := STEP.fullmatch(file.name))}
+    candidates = [file for file in steps if steps[file] == max(steps.values())] or files
+    if not candidates:
+        raise CheckpointError(f"{path}: is a folder without a checkpoint file, expected a step_N in it")
+    if len(candidates) > 1:
+        names = ", ".join(file.name for file in candidates)
+        raise CheckpointError(f"{path}: is a folder with several checkpoints: {names}", hint="name one of them")
+    return candidates[0]
+
+
+def load(path: Path, settings: Sequence[str] = ()) -> Checkpoint:
+    """Read a checkpoint, ours or one of the published code.
+
+    Args:
+        path: the file, or the folder of a published one, see `locate`.
+        settings: KEY=VALUE, what a published checkpoint does not say of itself; see `trm_deploy.published.parse_flags`.
+
+    Raises:
+        CheckpointError: see `read_pickle`; or the file is neither, or its weights do not fit its spec.
+        InputError: settings for a checkpoint of ours.
+    """
+    from trm_deploy import published
+
+    path = locate(path)
+    document = read_pickle(path, mapped=True)
+    if published.is_state_dict(document):
+        return published.from_state_dict(path, document, published.parse_flags(settings), sha256(path))
     if not isinstance(document, dict) or document.get("format") != FORMAT:
+        inside = (
+            [key for key, value in document.items() if published.is_state_dict(value)]
+            if isinstance(document, dict)
+            else []
+        )
+        if inside:
+            raise CheckpointError(
+                f"{path}: holds a state dict under {inside[0]!r} among other things, expected the bare state dict",
+                hint=f"save it by itself: torch.save(torch.load(FILE)[{inside[0]!r}], 'step_N')",
+            )
         raise CheckpointError(
-            f"{path}: is no trm-deploy checkpoint (no 'format' entry that says {FORMAT!r})",
-            hint="expected the ema.pt that 'trm-deploy train' writes",
+            f"{path}: is no trm-deploy checkpoint (no 'format' entry that says {FORMAT!r}),"
+            " nor one of the published code",
+            hint="expected the ema.pt that 'trm-deploy train' writes, or a published step_N",
+        )
+    if settings:
+        raise InputError(
+            f"--set {settings[0]} goes with a checkpoint of the published code: {path} says all of itself",
+            hint="leave out --set",
         )
     schema = document.get("schema")
     if schema != SCHEMA:
@@ -144,4 +222,9 @@ def load(path: Path) -> Checkpoint:
         parsed = ModelSpec.from_json(spec, source=str(path))
     except SpecError as error:
         raise CheckpointError(str(error)) from error
-    return Checkpoint(parsed, ema, training, sha256(path), str(path))
+    # What is small is copied out of the mapped file, which may be replaced.
+    kept = {
+        name: value if name == "puzzles" and parsed.puzzle_table_outside else value.clone()
+        for name, value in ema.items()
+    }
+    return Checkpoint(parsed, kept, training, sha256(path), str(path))

@@ -81,6 +81,14 @@ HaltThreshold = Annotated[
 AllowHostCode = Annotated[
     bool, typer.Option("--allow-host-code", help="Load a version-compatible plan, which carries processor code.")
 ]
+Settings = Annotated[
+    Optional[list[str]],
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="What a published checkpoint does not say, as in arch.H_cycles=3; repeatable.",
+    ),
+]
 Device = Annotated[DeviceName, typer.Option("--device", help="Where to run.")]
 
 
@@ -159,6 +167,11 @@ def export(
         Optional[str],
         typer.Option("--compute-capability", help="GPUs to build for ahead of time, as in 8.6,8.9 (rtx)."),
     ] = None,
+    settings: Settings = None,
+    identifiers: Annotated[
+        Optional[Path],
+        typer.Option("--identifiers", help="Names of the puzzle ids, JSON.  [default: identifiers.json beside it]"),
+    ] = None,
     output: Annotated[Optional[Path], typer.Option("-o", "--output", help="The file to write.")] = None,
 ) -> None:
     """Export to ONNX or on to an engine, with halting inside the graph, and check parity with PyTorch."""
@@ -184,6 +197,8 @@ def export(
             max_aux_streams=max_aux_streams,
         ),
         compute_capability=compute_capability,
+        settings=tuple(settings or ()),
+        identifiers=identifiers,
         output=output,
     )
 
@@ -244,6 +259,7 @@ def parity(
     limit: Annotated[Optional[int], typer.Option("--limit", min=1, help="Use the first so many puzzles.")] = None,
     max_steps: MaxSteps = None,
     halt_threshold: HaltThreshold = None,
+    settings: Settings = None,
     device: Device = DeviceName.cpu,
     allow_host_code: AllowHostCode = False,
     as_json: Json = False,
@@ -261,6 +277,7 @@ def parity(
         limit=limit,
         max_steps=max_steps,
         halt_threshold=halt_threshold,
+        settings=settings or (),
         device=device.value,
         allow_host_code=allow_host_code,
     )
@@ -271,12 +288,13 @@ def parity(
 @app.command()
 def inspect(
     artefact: Annotated[Path, typer.Argument(help="A checkpoint, an ONNX file or a plan.")],
+    settings: Settings = None,
     as_json: Json = False,
 ) -> None:
     """Say what an artefact is."""
     from trm_deploy.runtimes.inspection import inspect
 
-    _print_document(inspect(artefact), as_json)
+    _print_document(inspect(artefact, settings or ()), as_json)
 
 
 @app.command()

@@ -186,6 +186,7 @@ def compare_files(
     limit: int | None = None,
     max_steps: int | None = None,
     halt_threshold: float | None = None,
+    settings: Sequence[str] = (),
     device: Device = "cpu",
     allow_host_code: bool = False,
 ) -> Report:
@@ -197,13 +198,14 @@ def compare_files(
         puzzles: a file with puzzles; those that come with the package where None.
         limit: use the first so many.
         max_steps, halt_threshold: those of the checkpoint's spec where None.
+        settings: KEY=VALUE, see `trm_deploy.published.parse_flags`.
         device: where the engines run; the reference runs on the CPU, a plan on the GPU.
         allow_host_code: see `trm_deploy.runtimes.load`.
 
     Raises:
         InputError: a file cannot be read, or an engine is of another model.
     """
-    loaded = checkpoints.load(checkpoint)
+    loaded = checkpoints.load(checkpoint, settings)
     runtimes = [(str(path), _load_engine(path, loaded, device, allow_host_code=allow_host_code)) for path in engines]
     tokens = questions(loaded, puzzles, limit)
     controls = 3

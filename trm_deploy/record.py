@@ -37,6 +37,7 @@ class BuildRecord:
         device: GPU that an engine was built on; empty where there was none.
         compute_capabilities: GPUs that an engine runs on.
         version_compatible, hardware_compatible: whether an engine was built to run under other versions, on other GPUs.
+        puzzle_embeddings: shape, dtype and SHA-256 of the table beside the artefact; empty where it is in the graph.
         parity: the result of the check after the export; empty where it was left out.
     """
 
@@ -59,6 +60,7 @@ class BuildRecord:
     compute_capabilities: tuple[str, ...] = ()
     version_compatible: bool = False
     hardware_compatible: bool = False
+    puzzle_embeddings: dict[str, Any] = field(default_factory=dict)
     parity: dict[str, Any] = field(default_factory=dict)
 
 

@@ -30,6 +30,9 @@ PRECISION_KEY = "trm_deploy.precision"
 
 Precision = Literal["fp32", "fp16"]
 
+# Bytes from which a puzzle-embedding table stays outside the graph.
+LARGE_TABLE = 64 << 20
+
 Networks = Literal["shared", "separate"]
 Mixer = Literal["mlp", "attention"]
 Positions = Literal["none", "rotary", "learned"]
@@ -182,6 +185,13 @@ class ModelSpec:
             f"architecture.latents is {self.architecture.latents} with recursion.latent = {self.recursion.latent},"
             " expected no more latents than updates (one that is never updated says nothing)",
         )
+
+    @property
+    def puzzle_table_outside(self) -> bool:
+        """Whether the puzzle-embedding table is too large for the graph: it lies in a file beside the artefact, and the
+        graph takes a sample's row instead of its number.
+        """
+        return self.task.puzzle_identifiers * self.architecture.puzzle_embedding_size * 4 >= LARGE_TABLE
 
     def to_json(self, *, indent: int | None = None) -> str:
         """JSON text; compact unless `indent` is given."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
@@ -10,63 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import random_model, tiny_spec
+from tests.conftest import GOLDEN, golden_halting_steps, random_model, tiny_spec
+from trm_deploy import checkpoint
 from trm_deploy.models.layers import init_normal, rms_norm
 from trm_deploy.models.recursive import RecursiveReasoner
 from trm_deploy.models.solve import solve
-from trm_deploy.spec import Architecture, Halting, ModelSpec, Recursion, TaskSpec
-
-# The published code's names and ours.
-RENAMED = (
-    ("_orig_mod.model.inner.", ""),
-    ("H_init", "y_init"),
-    ("L_init", "z_init"),
-    ("embed_tokens.embedding_weight", "tokens.weight"),
-    ("lm_head", "answer_head"),
-    ("q_head", "halt_head"),
-    ("puzzle_emb.weights", "puzzles"),
-    ("mlp_t.", "mixer.mlp."),
-    ("self_attn.qkv_proj", "mixer.qkv"),
-    ("self_attn.o_proj", "mixer.out"),
-    ("gate_up_proj", "gate_up"),
-    ("down_proj", "down"),
-    ("layers", "blocks"),
-    ("L_level", "networks.0"),
-    ("H_level", "networks.1"),
-)
-GOLDEN = {
-    "trm_mlp_sudoku": ({"prefix_length": 16}, Recursion(latent=6, deep=3), Halting()),
-    "trm_att_maze": (
-        {"prefix_length": 16, "mixer": "attention", "positions": "rotary"},
-        Recursion(latent=4, deep=3),
-        Halting(),
-    ),
-    "hrm_sudoku": (
-        {"mixer": "attention", "positions": "rotary", "layers": 4, "networks": "separate"},
-        Recursion(latent=2, deep=2),
-        Halting(rule="halt-continue"),
-    ),
-}
+from trm_deploy.spec import Architecture, Halting, ModelSpec
 
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_golden_checkpoints(name: str, published_data: Path) -> None:
     folder = published_data / "golden" / name
-    architecture, recursion, halting = GOLDEN[name]
-    dataset = json.loads((folder / "dataset.json").read_text())
-    spec = ModelSpec(
-        task=TaskSpec(
-            name="", sequence_length=dataset["seq_len"], vocabulary=tuple(map(str, range(dataset["vocab_size"])))
-        ),
-        architecture=Architecture(hidden_size=64, heads=4, puzzle_embedding_size=64, **architecture),  # type: ignore[arg-type]
-        recursion=recursion,
-        halting=halting,
-    )
-    weights = torch.load(folder / "step_1000", weights_only=True)
-    for old, new in RENAMED:
-        weights = {key.replace(old, new): value for key, value in weights.items()}
-    model = RecursiveReasoner(spec)
-    model.load_state_dict(weights)
+    model = checkpoint.load(folder).model()
     recorded = np.load(folder / "io.npz")
     tokens = torch.from_numpy(recorded["inputs"])
     ids = torch.from_numpy(recorded["puzzle_identifiers"])
@@ -77,17 +31,15 @@ def test_golden_checkpoints(name: str, published_data: Path) -> None:
             out = model.step(tokens, y, z, ids)
             y, z = out.y, out.z
             np.testing.assert_allclose(out.q[:, 0].numpy(), recorded["q_halt"][step - 1], atol=1e-3)
+            np.testing.assert_allclose(out.q[:, 1].numpy(), recorded["q_continue"][step - 1], atol=1e-3)
             if step in recorded["steps"]:
                 index = list(recorded["steps"]).index(step)
                 np.testing.assert_allclose(out.logits.numpy(), recorded["logits"][index], atol=1e-3)
                 np.testing.assert_array_equal(out.logits.argmax(-1).numpy(), recorded["argmax"][index])
                 compared += 1
     assert compared == 4
-    over = recorded["q_halt"] > (0 if halting.rule == "halt" else recorded["q_continue"])
-    expected = np.where(over.any(0), over.argmax(0) + 1, 16)
     steps = solve(model, tokens, ids, max_steps=16, halt_threshold=0.0).steps
-    np.testing.assert_array_equal(steps.numpy(), expected)
-    assert len(set(expected)) == 3
+    np.testing.assert_array_equal(steps.numpy(), golden_halting_steps(name, recorded))
 
 
 def test_the_latent_is_updated_n_times_and_then_the_answer_once() -> None:

@@ -39,12 +39,17 @@ class Linear(nn.Linear):
         init_normal(self.weight, 1 / math.sqrt(inputs))
 
 
+def swiglu_width(width: int, expansion: float) -> int:
+    """Hidden width of a SwiGLU over `width` values: two thirds of the expansion, rounded up (TRM's and HRM's code)."""
+    return -(-round(expansion * width * 2 / 3) // WIDTH_MULTIPLE) * WIDTH_MULTIPLE
+
+
 class SwiGLU(nn.Module):
     """down(silu(gate(x)) * up(x)) over the last axis; `gate` and `up` share one matrix."""
 
     def __init__(self, width: int, expansion: float) -> None:
         super().__init__()
-        hidden = -(-round(expansion * width * 2 / 3) // WIDTH_MULTIPLE) * WIDTH_MULTIPLE
+        hidden = swiglu_width(width, expansion)
         self.gate_up = Linear(width, 2 * hidden)
         self.down = Linear(hidden, width)
 

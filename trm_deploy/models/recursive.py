@@ -110,6 +110,22 @@ class SplitLatent(States):
         return y + self._sum(inner)
 
 
+class OutsideTable:
+    """A puzzle-embedding table [puzzles, E] that is no part of the module: whatever copies, casts, moves or alters the
+    module's weights leaves it as it is, usually mapped from a file.
+    """
+
+    def __init__(self, table: Tensor) -> None:
+        self.table = table
+
+    def __deepcopy__(self, memo: object) -> OutsideTable:
+        return self
+
+    def rows(self, puzzle_ids: Tensor) -> Tensor:
+        """float32 [B, E] on the ids' device, from integer [B]."""
+        return self.table[puzzle_ids.cpu()].to(puzzle_ids.device, torch.float32)
+
+
 class RecursiveReasoner(nn.Module):
     """A recursive reasoner as its `ModelSpec` describes it.
 
@@ -121,7 +137,13 @@ class RecursiveReasoner(nn.Module):
     y_init: Tensor
     z_init: Tensor
 
-    def __init__(self, spec: ModelSpec) -> None:
+    def __init__(self, spec: ModelSpec, *, table: Tensor | None = None) -> None:
+        """With random weights.
+
+        Args:
+            spec: what the model is.
+            table: a puzzle-embedding table [puzzles, E] to use as it is, outside the module's own weights.
+        """
         super().__init__()
         self.spec = spec
         task, architecture = spec.task, spec.architecture
@@ -131,7 +153,8 @@ class RecursiveReasoner(nn.Module):
 
         self.tokens = nn.Embedding(len(task.vocabulary), size)
         init_normal(self.tokens.weight, 1 / self.embedding_scale)
-        if architecture.puzzle_embedding_size:
+        self.outside_table = None if table is None else OutsideTable(table)
+        if architecture.puzzle_embedding_size and table is None:
             # Zero at first, as published: a puzzle's row is learned from nothing.
             self.puzzles = nn.Parameter(torch.zeros(task.puzzle_identifiers, architecture.puzzle_embedding_size))
         if architecture.positions == "learned":
@@ -151,12 +174,13 @@ class RecursiveReasoner(nn.Module):
         self.register_buffer("y_init", init_normal(torch.empty(size), 1.0))
         self.register_buffer("z_init", init_normal(torch.empty(size), 1.0))
 
-    def embed(self, tokens: Tensor, puzzle_ids: Tensor | None = None) -> Tensor:
+    def embed(self, tokens: Tensor, puzzle_ids: Tensor | None = None, puzzle_embedding: Tensor | None = None) -> Tensor:
         """The embedded question x.
 
         Args:
             tokens: integer [B, L].
             puzzle_ids: integer [B]; None stands for puzzle 0 throughout.
+            puzzle_embedding: float32 [B, E], the puzzles' rows themselves, in place of their ids.
 
         Returns:
             [B, S, D]; the P prefix positions carry the puzzle embedding.
@@ -165,23 +189,25 @@ class RecursiveReasoner(nn.Module):
         x = self.tokens(tokens)
         if architecture.prefix_length:
             shape = (tokens.shape[0], architecture.prefix_length, architecture.hidden_size)
-            x = torch.cat((self._prefix(puzzle_ids, x).expand(shape), x), dim=1)
+            x = torch.cat((self._prefix(tokens, puzzle_ids, puzzle_embedding).to(x.dtype).expand(shape), x), dim=1)
         if architecture.positions == "learned":
             # Halves the variance of the sum, so that its scale stays that of the tokens alone.
             x = math.sqrt(0.5) * (x + self.position)
         embedded: Tensor = self.embedding_scale * x
         return embedded
 
-    def _prefix(self, puzzle_ids: Tensor | None, like: Tensor) -> Tensor:
+    def _prefix(self, tokens: Tensor, puzzle_ids: Tensor | None, rows: Tensor | None) -> Tensor:
         """The prefix [B or 1, P, D]: puzzle embeddings padded with zeros to P * D."""
         architecture = self.spec.architecture
         room = architecture.prefix_length * architecture.hidden_size
         if not architecture.puzzle_embedding_size:
-            rows = like.new_zeros(1, room)
-        else:
+            return torch.zeros(1, architecture.prefix_length, architecture.hidden_size, device=tokens.device)
+        if rows is None and self.outside_table is not None:
+            rows = self.outside_table.rows(tokens.new_zeros(1) if puzzle_ids is None else puzzle_ids)
+        elif rows is None:
             rows = self.puzzles[:1] if puzzle_ids is None else nn.functional.embedding(puzzle_ids, self.puzzles)
-            rows = nn.functional.pad(rows, (0, room - architecture.puzzle_embedding_size))
-        return rows.reshape(-1, architecture.prefix_length, architecture.hidden_size).to(like.dtype)
+        rows = nn.functional.pad(rows, (0, room - architecture.puzzle_embedding_size))
+        return rows.reshape(-1, architecture.prefix_length, architecture.hidden_size)
 
     def initial_state(self, batch: int) -> tuple[Tensor, Tensor]:
         """The state y [batch, S, D] and z [batch, S, D] (k * S positions where it is split) that samples start from."""
