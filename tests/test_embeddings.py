@@ -141,13 +141,13 @@ def test_a_missing_or_foreign_table_is_one_clear_error(tmp_path: Path) -> None:
     whole = table.read_bytes()
 
     def refused(message: str) -> None:
-        for open_it in (load, lambda path: build_engine(path, tmp_path / "a.plan", RTX)):
+        for open_it in (load, lambda path: build_engine(path, tmp_path / "a.plan", rtx)):
             with pytest.raises(ArtefactError, match=message) as caught:
                 open_it(artefact)
             assert "a.onnx.embeddings.npy: " in str(caught.value)
             assert "float32 [30, 40]" in str(caught.value)
 
-    RTX = BuildSettings(format="rtx", batch=BatchProfile(1, 1, 1), compute_capabilities=("8.6",))
+    rtx = BuildSettings(format="rtx", batch=BatchProfile(1, 1, 1), compute_capabilities=("8.6",))
     table.write_bytes(whole[:-8])
     refused("is no NumPy file, or a truncated one")
     table.write_bytes(b"rubbish")
