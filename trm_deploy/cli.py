@@ -212,16 +212,23 @@ def run(
     device: Device = DeviceName.cpu,
     allow_host_code: AllowHostCode = False,
     as_json: Json = False,
+    png: Annotated[
+        Optional[Path], typer.Option("--png", help="Folder: draw the answers into it, 0001.png and so on.")
+    ] = None,
 ) -> None:
     """Solve puzzles and verify the answers."""
     from trm_deploy.runtimes import running
 
+    if png is not None:
+        from trm_deploy.drawing import require_matplotlib
+
+        require_matplotlib()
     settings = running.RunSettings(
         attempts=attempts, max_steps=max_steps, halt_threshold=halt_threshold, batch_size=batch, seed=seed
     )
     unreadable = 0
     outcomes = running.run(engine, puzzles, settings, device=device.value, allow_host_code=allow_host_code)
-    for outcome in outcomes:
+    for number, outcome in enumerate(outcomes, start=1):
         unreadable += outcome.answer is None
         if as_json:
             print(dumps(outcome.to_plain()), flush=True)
@@ -229,6 +236,8 @@ def run(
             print(f"error: {outcome.question.error}", file=sys.stderr)
         else:
             print(outcome.to_text(colour=sys.stdout.isatty()), flush=True)
+        if png is not None:
+            outcome.write_png(png / f"{number:04}.png")
     if unreadable:
         raise typer.Exit(InputError.exit_code)
 

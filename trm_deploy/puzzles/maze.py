@@ -178,7 +178,9 @@ class Maze:
         for cell in range(self.cells):
             row, column = divmod(cell, self.columns)
             if answer[cell] in (START, GOAL):
-                axes.text(column, row, _character(int(answer[cell])), color="white", ha="center", va="center", size=7)
+                letter = _character(int(answer[cell]))
+                size = 200 / max(self.rows, self.columns)
+                axes.text(column, row, letter, color="white", ha="center", va="center_baseline", size=size)
             if answer[cell] != question[cell] and (question[cell], answer[cell]) != (OPEN, PATH):
                 axes.plot(column, row, marker="x", color="magenta")
 
