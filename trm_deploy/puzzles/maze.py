@@ -175,6 +175,9 @@ class Maze:
     def plot(self, axes: Any, question: Tokens, answer: Tokens) -> None:
         """A coloured square a cell; what may not have changed keeps its colour and is crossed out."""
         axes.imshow(PALETTE[answer].reshape(self.rows, self.columns, 3))
+        right, bottom = self.columns - 0.5, self.rows - 0.5
+        frame = ((-0.5, right, right, -0.5, -0.5), (-0.5, -0.5, bottom, bottom, -0.5))
+        axes.plot(*frame, color="black", linewidth=1.0, clip_on=False)
         for cell in range(self.cells):
             row, column = divmod(cell, self.columns)
             if answer[cell] in (START, GOAL):
