@@ -237,7 +237,8 @@ def _from_lines(lines: Iterator[tuple[int, str]], name: str, puzzle: Puzzle) -> 
             )
             yield Question(place, text + line.strip(), None, error)
             text, positions = "", []
-            continue
+            if len(cells) != puzzle.cells:
+                continue
         start, written = (0, line) if form.spaces_are_cells else (len(line) - len(line.lstrip()), line.strip())
         yield _question(written, [(number, start + i + 1) for i in range(len(written))], place, name, puzzle)
     if text:
