@@ -123,8 +123,8 @@ def train(
     print(f"wrote {folder / 'ema.pt'}; type: trm-deploy export {folder / 'ema.pt'}", file=sys.stderr)
 
 
-data_app = typer.Typer(help="Datasets to train on.", no_args_is_help=True)
-build_app = typer.Typer(help="Build a dataset in the published layout.", no_args_is_help=True)
+data_app = typer.Typer(help="Datasets to train on.")
+build_app = typer.Typer(help="Build a dataset in the published layout.")
 app.add_typer(data_app, name="data")
 data_app.add_typer(build_app, name="build")
 
