@@ -156,7 +156,7 @@ class Maze:
         return f"row {row + 1} column {column + 1}"
 
     def draw(self, question: Tokens, answer: Tokens, *, colour: bool) -> str:
-        """The answer as its characters; in colour the path is blue, and what may not have changed has a red ground."""
+        """The answer as its characters; in colour the path is cyan, and what must not change has a red ground."""
         if not colour:
             text = self.text(answer)
             return "\n".join(text[start : start + self.columns] for start in range(0, self.cells, self.columns))
@@ -173,7 +173,7 @@ class Maze:
         return f"\x1b[{colour}m{_character(answer)}\x1b[0m" if colour else _character(answer)
 
     def plot(self, axes: Any, question: Tokens, answer: Tokens) -> None:
-        """A coloured square a cell; what may not have changed keeps its colour and is crossed out."""
+        """A coloured square a cell; what must not change is crossed out where it did."""
         axes.imshow(PALETTE[answer].reshape(self.rows, self.columns, 3))
         right, bottom = self.columns - 0.5, self.rows - 0.5
         frame = ((-0.5, right, right, -0.5, -0.5), (-0.5, -0.5, bottom, bottom, -0.5))
