@@ -13,7 +13,7 @@ augmentations, holds the puzzles from group_indices[g] up to group_indices[g + 1
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -179,3 +179,61 @@ def write_split(folder: Path, split: str, data: Split) -> None:
 def write_identifiers(folder: Path, names: Sequence[str]) -> None:
     """Write `identifiers.json`: the name of each puzzle identifier; number 0 is the blank one."""
     write_atomic(folder / "identifiers.json", json.dumps(list(names)))
+
+
+def refuse_existing(folder: Path, *, force: bool) -> None:
+    """Check before any work that writing a dataset into the folder overwrites none.
+
+    Args:
+        folder: the dataset's, which need not exist.
+        force: allow it.
+
+    Raises:
+        InputError: a dataset lies there, or a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file, expected a folder or nothing", hint="name another place with -o")
+    if not force and any((folder / split / "dataset.json").exists() for split in SPLITS):
+        raise InputError(f"{folder}: holds a dataset already", hint="name another folder with -o, or add --force")
+
+
+def write_dataset(folder: Path, splits: Mapping[str, Split], names: Sequence[str] = (BLANK_IDENTIFIER,)) -> None:
+    """Write a dataset, in place of one that may lie there: until all of a split is written, it has no metadata.
+
+    Args:
+        folder: the dataset's.
+        splits: by their names.
+        names: of the puzzle identifiers.
+    """
+    for split in SPLITS:
+        (folder / split / "dataset.json").unlink(missing_ok=True)
+    write_identifiers(folder, names)
+    for split, data in splits.items():
+        write_split(folder, split, data)
+
+
+def of_single_examples(inputs: Integers, labels: Integers, *, vocabulary: int, forms: int = 1) -> Split:
+    """A split of puzzles that have one example each and no identifiers, as the published code builds it.
+
+    Args:
+        inputs, labels: [N, L].
+        vocabulary: V.
+        forms: consecutive examples that are forms of one puzzle, and so make a group.
+    """
+    examples, length = inputs.shape
+    groups = examples // forms
+    return Split(
+        Metadata(
+            seq_len=length,
+            vocab_size=vocabulary,
+            num_puzzle_identifiers=1,
+            total_groups=groups,
+            # The published code counts the groups here too.
+            total_puzzles=groups,
+        ),
+        inputs,
+        labels,
+        puzzle_identifiers=np.zeros(examples, np.int32),
+        puzzle_indices=np.arange(examples + 1, dtype=np.int32),
+        group_indices=np.arange(groups + 1, dtype=np.int32) * forms,
+    )

@@ -131,6 +131,100 @@ def train(
     print(f"wrote {folder / 'ema.pt'}; type: trm-deploy export {folder / 'ema.pt'}", file=sys.stderr)
 
 
+data_app = typer.Typer(help="Datasets to train on.")
+build_app = typer.Typer(help="Build a dataset in the published layout.")
+app.add_typer(data_app, name="data")
+data_app.add_typer(build_app, name="build")
+
+Csv = Annotated[Optional[Path], typer.Option("--csv", help="Published training file: source,question,answer,rating.")]
+TestCsv = Annotated[Optional[Path], typer.Option("--test-csv", help="Published test file.")]
+Subsample = Annotated[
+    Optional[int], typer.Option("--subsample", min=1, help="Use so many of the training file, chosen at random.")
+]
+Augment = Annotated[int, typer.Option("--augment", min=0, help="Further forms of each training puzzle.")]
+TrainCount = Annotated[
+    Optional[int], typer.Option("--train", min=1, help="Training puzzles to generate; 1000 if left out.")
+]
+TestCount = Annotated[Optional[int], typer.Option("--test", min=1, help="Test puzzles to generate; 1000 if left out.")]
+DataSeed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same files.")]
+DataOutput = Annotated[
+    Optional[Path], typer.Option("-o", "--output", help="The dataset's folder; data/ and the task's name if left out.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Write over a dataset that lies there.")]
+
+
+@build_app.command("sudoku")
+def build_sudoku(
+    size: Annotated[str, typer.Option("--size", help="9x9, 6x6 or 4x4.")] = "9x9",
+    csv: Csv = None,
+    test_csv: TestCsv = None,
+    subsample: Subsample = None,
+    augment: Augment = 0,
+    train: TrainCount = None,
+    test: TestCount = None,
+    seed: DataSeed = 0,
+    output: DataOutput = None,
+    force: Force = False,
+) -> None:
+    """Sudoku puzzles, generated or from the published Sudoku-Extreme files."""
+    from trm_deploy.errors import require
+
+    require("numba", extra="train", purpose="to make puzzles")
+    from trm_deploy.train.build import BuildSettings
+    from trm_deploy.train.sudoku_data import build_sudoku
+
+    settings = BuildSettings(
+        output=output,
+        csv=csv,
+        test_csv=test_csv,
+        train=train,
+        test=test,
+        subsample=subsample,
+        augment=augment,
+        seed=seed,
+        force=force,
+    )
+    print(build_sudoku(size, settings), file=sys.stderr)
+
+
+@build_app.command("maze")
+def build_maze(
+    size: Annotated[str, typer.Option("--size", help="Rows x columns.")] = "30x30",
+    csv: Csv = None,
+    test_csv: TestCsv = None,
+    subsample: Subsample = None,
+    augment: Augment = 0,
+    train: TrainCount = None,
+    test: TestCount = None,
+    min_path: Annotated[
+        Optional[int],
+        typer.Option("--min-path", min=1, help="Steps of the shortest paths at the least; 112 for 30x30 if left out."),
+    ] = None,
+    seed: DataSeed = 0,
+    output: DataOutput = None,
+    force: Force = False,
+) -> None:
+    """Mazes, generated or from the published Maze-Hard files."""
+    from trm_deploy.errors import require
+
+    require("numba", extra="train", purpose="to make puzzles")
+    from trm_deploy.train.build import BuildSettings
+    from trm_deploy.train.maze_data import build_maze
+
+    settings = BuildSettings(
+        output=output,
+        csv=csv,
+        test_csv=test_csv,
+        train=train,
+        test=test,
+        subsample=subsample,
+        augment=augment,
+        seed=seed,
+        force=force,
+    )
+    print(build_maze(size, settings, min_path=min_path), file=sys.stderr)
+
+
 @app.command()
 def export(
     source: Annotated[Path, typer.Argument(help="A checkpoint; for trt and rtx also an ONNX file that export made.")],
@@ -227,16 +321,23 @@ def run(
     device: Device = DeviceName.cpu,
     allow_host_code: AllowHostCode = False,
     as_json: Json = False,
+    png: Annotated[
+        Optional[Path], typer.Option("--png", help="Folder: draw the answers into it, 0001.png and so on.")
+    ] = None,
 ) -> None:
     """Solve puzzles and verify the answers."""
     from trm_deploy.runtimes import running
 
+    if png is not None:
+        from trm_deploy.drawing import require_matplotlib
+
+        require_matplotlib()
     settings = running.RunSettings(
         attempts=attempts, max_steps=max_steps, halt_threshold=halt_threshold, batch_size=batch, seed=seed
     )
     unreadable = 0
     outcomes = running.run(engine, puzzles, settings, device=device.value, allow_host_code=allow_host_code)
-    for outcome in outcomes:
+    for number, outcome in enumerate(outcomes, start=1):
         unreadable += outcome.answer is None
         if as_json:
             print(dumps(outcome.to_plain()), flush=True)
@@ -244,6 +345,8 @@ def run(
             print(f"error: {outcome.question.error}", file=sys.stderr)
         else:
             print(outcome.to_text(colour=sys.stdout.isatty()), flush=True)
+        if png is not None:
+            outcome.write_png(png / f"{number:04}.png")
     if unreadable:
         raise typer.Exit(InputError.exit_code)
 

@@ -18,7 +18,6 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -278,7 +277,7 @@ RANDOM_PUZZLES = 16
 
 
 def questions(loaded: Checkpoint, file: str | None, limit: int | None) -> Int32:
-    """int32 [N, L]: the puzzles of a file, else those that come with the package, else random tokens.
+    """int32 [N, L]: the puzzles of a file, else the task's examples, else random tokens where nothing names the task.
 
     Raises:
         InputError: a puzzle that cannot be read, or a file for a model whose task nothing names.
@@ -292,8 +291,9 @@ def questions(loaded: Checkpoint, file: str | None, limit: int | None) -> Int32:
         shape = (min(limit or RANDOM_PUZZLES, RANDOM_PUZZLES), task.sequence_length)
         return np.random.default_rng(0).integers(len(task.vocabulary), size=shape).astype(np.int32)
     puzzle = tasks.get(task.name)
-    with resources.as_file(resources.files("trm_deploy") / "assets" / "puzzles" / f"{task.name}.txt") as shipped:
-        found = list(itertools.islice(reading.read(file or str(shipped), puzzle), limit))
+    if file is None:
+        return puzzle.examples()[:limit]
+    found = list(itertools.islice(reading.read(file, puzzle), limit))
     for question in found:
         if question.tokens is None:
             raise InputError(question.error)

@@ -6,14 +6,17 @@ puzzle: its cells row by row, `0`, `.` or `_` for a blank.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import resources
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trm_deploy.errors import PuzzleError
-from trm_deploy.puzzles.base import Symmetries, Tokens
+from trm_deploy.puzzles.base import Symmetries, TextForm, Tokens
 
 BLANK = 1
 BLANKS = "0._"
@@ -46,12 +49,17 @@ class Sudoku:
         """pad, blank, then the digits."""
         return ("pad", ".", *(str(digit) for digit in range(1, self.side + 1)))
 
+    @property
+    def form(self) -> TextForm:
+        """Grids with or without lines between the boxes."""
+        return TextForm(self.side, self.side, comment="#", frame="+-=|", spaces_are_cells=False)
+
     def from_digits(self, digits: NDArray[np.integer]) -> Tokens:
         """Digits with 0 for a blank, any shape -> tokens of that shape."""
         return (digits + BLANK).astype(np.int32)
 
     def parse_line(self, line: str) -> Tokens:
-        """The question on one line.
+        """The question or answer on one line.
 
         Returns:
             int32 [L].
@@ -92,13 +100,18 @@ class Sudoku:
         return faults + self.question_faults(answer)
 
     def _broken(self, tokens: Tokens) -> Iterator[tuple[str, NDArray[np.intp]]]:
+        kinds = ("row", "column", "box")
+        for number, cells in enumerate(self.units):
+            if self._twice(cells, tokens):
+                yield f"{kinds[number // self.side]} {number % self.side + 1}", cells
+
+    @property
+    def units(self) -> NDArray[np.intp]:
+        """The cells that hold each digit once: rows, then columns, then boxes, [3 * side, side]."""
         grid = np.arange(self.cells).reshape(self.side, self.side)
         boxes = grid.reshape(self.box_columns, self.box_rows, self.box_rows, self.box_columns)
         boxes = boxes.transpose(0, 2, 1, 3).reshape(self.side, self.side)
-        for kind, units in (("row", grid), ("column", grid.T), ("box", boxes)):
-            for number, cells in enumerate(units, start=1):
-                if self._twice(cells, tokens):
-                    yield f"{kind} {number}", cells
+        return np.concatenate([grid, grid.T, boxes])
 
     def _twice(self, cells: NDArray[np.intp], tokens: Tokens) -> str:
         digits, counts = np.unique(tokens[cells], return_counts=True)
@@ -135,6 +148,22 @@ class Sudoku:
             return f"\x1b[1m{digit}\x1b[0m" if given else f"\x1b[36m{digit}\x1b[0m"
         return f" {digit} " if given else f"({digit})"
 
+    def plot(self, axes: Any, question: Tokens, answer: Tokens) -> None:
+        """A grid with box lines; givens are black, what was filled in is blue, and changed givens are red."""
+        ends = (-0.5, self.side - 0.5)
+        axes.set_xlim(*ends)
+        axes.set_ylim(*reversed(ends))
+        for line in range(self.side + 1):
+            at = (line - 0.5, line - 0.5)
+            for x, y, box in ((ends, at, self.box_rows), (at, ends, self.box_columns)):
+                axes.plot(x, y, color="black", linewidth=2.5 if line % box == 0 else 0.8, clip_on=False)
+        for cell in range(self.cells):
+            row, column = divmod(cell, self.side)
+            given = question[cell] > BLANK
+            colour = "tab:blue" if not given else "black" if question[cell] == answer[cell] else "tab:red"
+            text = self._digit(int(answer[cell]))
+            axes.text(column, row, text, color=colour, ha="center", va="center_baseline", size=180 / self.side)
+
     def symmetries(self, count: int, rng: np.random.Generator) -> Symmetries:
         """Random digits, rows within bands, bands, columns within stacks, stacks and, with square boxes, transposition.
 
@@ -149,6 +178,17 @@ class Sudoku:
             transposed = rng.random(count) < 0.5
             cells[transposed] = cells[transposed].transpose(0, 2, 1)
         return Symmetries(cells.reshape(count, self.cells), symbols)
+
+    def further_forms(self, seed: int) -> Iterator[Symmetries]:
+        """Random symmetries without end; the number of a form and the seed decide it, not the forms before it."""
+        for number in itertools.count(2):
+            yield self.symmetries(1, np.random.default_rng((seed, number)))
+
+    def examples(self) -> Tokens:
+        """The puzzles that come with the package, int32 [n, L]."""
+        text = (resources.files("trm_deploy") / "assets" / "puzzles" / f"{self.name}.txt").read_text("utf-8")
+        lines = [line for line in text.splitlines() if not line.startswith(self.form.comment)]
+        return np.stack([self.parse_line(line) for line in lines])
 
     @staticmethod
     def _shuffled_lines(count: int, *, bands: int, lines: int, rng: np.random.Generator) -> NDArray[np.intp]:
