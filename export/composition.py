@@ -98,10 +98,10 @@ class Composer:
         self.constants.append(numpy_helper.from_array(np.array(value, dtype), name))
         return name
 
-    def add(self, operator: str, *inputs: str, output: str = "", **attributes: object) -> str:
+    def add(self, operator: str, *inputs: str, output: str = "", **attributes: int) -> str:
         """Add an operator; the name of its result."""
         output = output or self._name(operator.lower())
-        self.nodes.append(helper.make_node(operator, inputs, [output], **attributes))
+        self.nodes.append(helper.make_node(operator, inputs, [output], None, None, None, **attributes))
         return output
 
     def piece(self, piece: str, **inputs: str) -> list[str]:
