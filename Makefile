@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 GPU_VENV := .venv-gpu
 DEMO := build/demo
 
-.PHONY: demo test test-gpu lint format assets evaluate ablations check-aarch64 clean
+.PHONY: demo test test-gpu lint format assets evaluate ablations check-aarch64 table-memory clean
 
 # Made again whenever what is to be installed changes.
 $(VENV)/installed: pyproject.toml
@@ -62,6 +62,10 @@ evaluate: $(VENV)/installed
 # docs/ablations.md's runs, as JSON, PNG and table in build/ablations; goes on where it was stopped.
 ablations: $(VENV)/installed
 	$(BIN)/python tools/ablations.py --runs build/ablations
+
+# Memory of an export, and of a run, with 500,000 puzzle embeddings; docs/published.md has the figures.
+table-memory: $(VENV)/installed
+	$(BIN)/python tools/table_memory.py --output build/table_memory.json
 
 # That a Jetson on JetPack 6 can install the package from wheels alone.
 check-aarch64: $(VENV)/installed

@@ -45,6 +45,7 @@ from trm_deploy.runtimes.base import (
 )
 from trm_deploy.runtimes.batching import solve_in_batches
 from trm_deploy.runtimes.torch_runtime import TorchRuntime
+from trm_deploy.runtimes.varied import varied, varied_steps
 
 BATCH = 32
 # Puzzles for the comparison of single steps; every one of them costs N_sup steps in each runtime.
@@ -115,7 +116,7 @@ def compare(
     Args:
         model: the reference, float32 on the CPU.
         engines: names and runtimes of the same model.
-        tokens: int32 [N, L] questions.
+        tokens: int32 [N, L] questions; each is asked of a puzzle id of its own.
         solved: tells from the answers int32 [N, L] which are right; None where nobody knows.
         max_steps: supervision steps at the most; an unrolled engine is compared at its own number.
         halt_threshold: as for `Runtime.solve`.
@@ -127,8 +128,9 @@ def compare(
     Returns:
         The report; what failed is in it, nothing is raised for that.
     """
-    reference = TorchRuntime(model)
-    moved = [TorchRuntime(moved_by_one_ulp(model, seed)) for seed in range(controls)]
+    reference = varied_steps(TorchRuntime(model))
+    moved = [varied_steps(TorchRuntime(moved_by_one_ulp(model, seed))) for seed in range(controls)]
+    engines = [(name, varied(engine)) for name, engine in engines]
     runs = {} if known is None else known
 
     def free_run(limit: int) -> tuple[Solution, list[Solution]]:
@@ -268,7 +270,8 @@ def _load_engine(path: Path, loaded: Checkpoint, device: Device, *, allow_host_c
     runtime = load(path, device=device, allow_host_code=allow_host_code)
     ours, theirs = loaded.spec.to_json(), runtime.spec.to_json()
     if ours != theirs:
-        raise ArtefactError(f"{path}: is of another model than the checkpoint (their specs differ)")
+        given = "give both the same --set flags" if loaded.settings else None
+        raise ArtefactError(f"{path}: is of another model than the checkpoint (their specs differ)", hint=given)
     return runtime
 
 
@@ -347,8 +350,8 @@ def _summary(
 
 
 def _same_state(
-    reference: TorchRuntime,
-    controls: list[TorchRuntime],
+    reference: StepRuntime,
+    controls: list[StepRuntime],
     engine: StepRuntime,
     tokens: Int32,
     max_steps: int,
@@ -394,8 +397,8 @@ def _host(result: Any) -> NDArray[Any]:
 
 
 def _free_steps(
-    reference: TorchRuntime,
-    controls: list[TorchRuntime],
+    reference: StepRuntime,
+    controls: list[StepRuntime],
     engine: Runtime,
     tokens: Int32,
     max_steps: int,

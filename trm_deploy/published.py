@@ -131,7 +131,7 @@ def from_state_dict(path: Path, document: Mapping[str, Tensor], given: Mapping[s
     weights = {ours: document[theirs] for ours, theirs in names.items()}
     settings = _Settings(path, given)
     spec = _Reading(path, weights, names, settings).spec()
-    check_weights(spec, weights, str(path), called=lambda ours: names.get(ours) or _published_name(ours))
+    check_weights(spec, weights, str(path), called=lambda ours: names.get(ours) or published_name(ours))
     # The file may be replaced while it is mapped: what is small is copied out of it, in our type.
     kept = {
         name: tensor if name == "puzzles" and spec.puzzle_table_outside else tensor.float().clone()
@@ -144,8 +144,8 @@ def _bare(name: str) -> str:
     return PREFIX.sub("", name, count=1)
 
 
-def _published_name(ours: str) -> str:
-    """The bare published name of a weight of ours."""
+def published_name(ours: str) -> str:
+    """The published name, without prefixes, of a weight of ours."""
     if match := re.fullmatch(r"(networks\.\d)\.blocks\.(\d+)\.(.+)\.weight", ours):
         network, layer, part = match.groups()
         return f"{_INVERSE[network]}_level.layers.{layer}.{_INVERSE[part]}.weight"
@@ -366,7 +366,7 @@ class _Reading:
 
     def _matrix(self, name: str) -> tuple[int, int]:
         if name not in self.weights:
-            raise CheckpointError(f"{self.path}: the weight {_published_name(name)} is missing")
+            raise CheckpointError(f"{self.path}: the weight {published_name(name)} is missing")
         if self.weights[name].ndim != 2:
             raise CheckpointError(f"{self.path}: {self._described(name)} is no matrix, expected one")
         rows, columns = self.weights[name].shape
