@@ -19,7 +19,8 @@ from trm_deploy.errors import CheckpointError, RecipeError, TrmDeployError
 from trm_deploy.train import recipe
 from trm_deploy.train.ema import warmed_average
 from trm_deploy.train.recipe import Recipe
-from trm_deploy.train.trainer import Trainer, read_metrics
+from trm_deploy.train.runlog import read_metrics
+from trm_deploy.train.trainer import Trainer
 
 SMALL = recipe.shipped()["sudoku-4x4"]
 TINY = (
@@ -63,7 +64,7 @@ def test_a_run_leaves_its_files_and_repeats_itself(tmp_path: Path) -> None:
     Trainer(parsed(TINY.replace("rotation = 2", "rotation = 2\nseed = 7")), tmp_path / "c").run()
     assert not same(weights(tmp_path / "a"), weights(tmp_path / "c"))
     assert {path.name for path in (tmp_path / "a").iterdir()} == {
-        "ema.pt", "resume.pt", "metrics.jsonl", "curves.png", "recipe.toml",
+        "ema.pt", "resume.pt", "metrics.jsonl", "curves.png", "recipe.toml", "tensorboard",
     }  # fmt: skip
     loaded = checkpoint.load(tmp_path / "a" / "ema.pt")
     assert loaded.training == {"steps": 12, "recipe": TINY, "seed": 0}

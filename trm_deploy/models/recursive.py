@@ -70,12 +70,13 @@ class RecursiveReasoner(nn.Module):
         self.register_buffer("y_init", init_normal(torch.empty(size), 1.0))
         self.register_buffer("z_init", init_normal(torch.empty(size), 1.0))
 
-    def embed(self, tokens: Tensor, puzzle_ids: Tensor | None = None) -> Tensor:
+    def embed(self, tokens: Tensor, puzzle_ids: Tensor | None = None, puzzle_embedding: Tensor | None = None) -> Tensor:
         """The embedded question x.
 
         Args:
             tokens: integer [B, L].
             puzzle_ids: integer [B]; None stands for puzzle 0 throughout.
+            puzzle_embedding: [B, E], the rows of the table themselves, in place of `puzzle_ids`.
 
         Returns:
             [B, S, D]; the P prefix positions carry the puzzle embedding.
@@ -84,21 +85,22 @@ class RecursiveReasoner(nn.Module):
         x = self.tokens(tokens)
         if architecture.prefix_length:
             shape = (tokens.shape[0], architecture.prefix_length, architecture.hidden_size)
-            x = torch.cat((self._prefix(puzzle_ids, x).expand(shape), x), dim=1)
+            x = torch.cat((self._prefix(puzzle_ids, puzzle_embedding, x).expand(shape), x), dim=1)
         if architecture.positions == "learned":
             # Halves the variance of the sum, so that its scale stays that of the tokens alone.
             x = math.sqrt(0.5) * (x + self.position)
         embedded: Tensor = self.embedding_scale * x
         return embedded
 
-    def _prefix(self, puzzle_ids: Tensor | None, like: Tensor) -> Tensor:
+    def _prefix(self, puzzle_ids: Tensor | None, rows: Tensor | None, like: Tensor) -> Tensor:
         """The prefix [B or 1, P, D]: puzzle embeddings padded with zeros to P * D."""
         architecture = self.spec.architecture
         room = architecture.prefix_length * architecture.hidden_size
         if not architecture.puzzle_embedding_size:
             rows = like.new_zeros(1, room)
         else:
-            rows = self.puzzles[:1] if puzzle_ids is None else nn.functional.embedding(puzzle_ids, self.puzzles)
+            if rows is None:
+                rows = self.puzzles[:1] if puzzle_ids is None else nn.functional.embedding(puzzle_ids, self.puzzles)
             rows = nn.functional.pad(rows, (0, room - architecture.puzzle_embedding_size))
         return rows.reshape(-1, architecture.prefix_length, architecture.hidden_size).to(like.dtype)
 
