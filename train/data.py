@@ -15,7 +15,6 @@ from trm_deploy.puzzles.base import Tokens
 from trm_deploy.puzzles.sudoku import Sudoku
 from trm_deploy.train.generate import GeneratorSettings, Grids, cache_path, generate
 
-
 # Stands in a label where nothing is asked; also what torch's cross entropy passes over.
 IGNORED = -100
 

@@ -29,7 +29,7 @@ class RunLog:
         self._curves = folder / "curves.png"
         lines = [line for line in read_metrics(self._metrics) if line["step"] <= step]
         write_atomic(self._metrics, "".join(json.dumps(line) + "\n" for line in lines))
-        self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)  # type: ignore[no-untyped-call]
+        self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
     def record(self, line: dict[str, Any]) -> None:
         """One line of metrics; `step` is the optimiser step."""
@@ -38,7 +38,7 @@ class RunLog:
         for name, value in line.items():
             if name != "step":
                 group = "evaluation" if name.startswith("held_out") else "training"
-                self._events.add_scalar(f"{group}/{name}", value, line["step"])  # type: ignore[no-untyped-call]
+                self._events.add_scalar(f"{group}/{name}", value, line["step"])
 
     def draw(self) -> None:
         """The curves so far as a PNG."""
@@ -46,11 +46,11 @@ class RunLog:
 
     def flush(self) -> None:
         """See to it that the events are on the disk."""
-        self._events.flush()  # type: ignore[no-untyped-call]
+        self._events.flush()
 
     def close(self) -> None:
         """The last word."""
-        self._events.close()  # type: ignore[no-untyped-call]
+        self._events.close()
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
