@@ -34,11 +34,13 @@ def deep_recursion_as_loops(model: RecursiveReasoner, x: Tensor, y: Tensor, z: T
     recursion = model.spec.recursion
 
     def deep_body(index: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        def latent_body(index: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-            return index + 1, model.update_z(x, y, z)
+        def latent_body(index: Tensor, inner: Tensor) -> tuple[Tensor, Tensor]:
+            return index + 1, model.update(x, y, inner)
 
-        _, z = while_loop(lambda index, z: index < recursion.latent, latent_body, (_zero(), z))  # type: ignore[no-untyped-call]
-        return index + 1, model.update_y(y, z), z
+        _, inner = while_loop(  # type: ignore[no-untyped-call]
+            lambda index, inner: index < recursion.latent, latent_body, (_zero(), model.states.open(y, z))
+        )
+        return index + 1, *model.close(x, y, z, inner)
 
     _, y, z = while_loop(lambda index, y, z: index < recursion.deep, deep_body, (_zero(), y, z))  # type: ignore[no-untyped-call]
     return y, z

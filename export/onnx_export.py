@@ -52,7 +52,7 @@ def export_onnx(
         unroll_inner: write the inner recursions (n and T) out instead of looping; the unrolled form always does.
 
     Raises:
-        InputError: settings that contradict each other.
+        InputError: settings that contradict each other, or a model whose latent is split.
         TrmDeployError: the exporter wrote another opset or IR version than asked for.
     """
     if steps is not None and graph != "unrolled":
@@ -61,6 +61,12 @@ def export_onnx(
         raise InputError(f"--steps is {steps}, expected at least 1")
     if opset not in OPSETS:
         raise InputError(f"--opset is {opset}, expected {OPSETS.start} to {OPSETS.stop - 1}")
+    if model.spec.architecture.latents > 1:
+        raise InputError(
+            f"the model has architecture.latents = {model.spec.architecture.latents}, expected 0 or 1:"
+            " a split latent is for training and evaluation in PyTorch",
+            hint="train with architecture = { latents = 1 }",
+        )
     metadata = {METADATA_KEY: model.spec.to_json(), GRAPH_KEY: graph, PRECISION_KEY: precision}
     model = cast(model, precision)
     if graph == "loop":

@@ -18,7 +18,7 @@ from trm_deploy.models.presets import preset
 from trm_deploy.models.recursive import RecursiveReasoner
 from trm_deploy.spec import ModelSpec, Precision, TaskSpec
 
-PRESETS = ("trm-mlp", "trm-att")
+PRESETS = ("trm-mlp", "trm-att", "hrm")
 Graph = Literal["loop", "step", "unrolled"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
 GRAPHS: tuple[Graph, ...] = ("loop", "step", "unrolled")

@@ -43,10 +43,13 @@ class PuzzleTable:
     since a row is touched once in thousands of steps and an average over all steps would only drag behind.
     """
 
-    def __init__(self, model: RecursiveReasoner) -> None:
+    def __init__(self, model: RecursiveReasoner, settings: OptimizerSettings, ranks: Ranks) -> None:
         # Beside the module from here on, not in it: no optimiser, average or DistributedDataParallel walks over it.
         self.weight = model.puzzles.detach()
         del model.puzzles
+        self._learning_rate = settings.puzzle_learning_rate or 0.0
+        self._weight_decay = settings.puzzle_weight_decay
+        self._ranks = ranks
 
     def lend_to(self, model: RecursiveReasoner) -> None:
         """Let the model look rows up, as evaluation does."""
@@ -57,21 +60,18 @@ class PuzzleTable:
         return self.weight[puzzle_ids].requires_grad_()
 
     @torch.no_grad()
-    def update(
-        self, puzzle_ids: Tensor, gradient: Tensor, ranks: Ranks, *, learning_rate: float, weight_decay: float
-    ) -> None:
-        """One step; every process ends with the same table.
+    def update(self, puzzle_ids: Tensor, gradient: Tensor, factor: float) -> None:
+        """One step; every process must call it and ends with the same table.
 
         Args:
             puzzle_ids: int64 [b] of this process's samples.
             gradient: [b, E] of this process's mean loss.
-            ranks: the processes.
-            learning_rate: of this step.
-            weight_decay: decoupled.
+            factor: share of the peak learning rate.
         """
-        ids, places = torch.unique(ranks.gather(puzzle_ids), return_inverse=True)
+        ids, places = torch.unique(self._ranks.gather(puzzle_ids), return_inverse=True)
         # A matrix product and no scattered addition: that one adds in any order on a GPU, a sum near zero then
         # changes its sign from process to process, and the tables drift apart.
         members = nn.functional.one_hot(places, len(ids)).T.to(gradient.dtype)  # [rows, B]
-        total = members @ ranks.gather(gradient)
-        self.weight[ids] = self.weight[ids] * (1 - learning_rate * weight_decay) - learning_rate * total.sign()
+        total = members @ self._ranks.gather(gradient)
+        rate = self._learning_rate * factor
+        self.weight[ids] = self.weight[ids] * (1 - rate * self._weight_decay) - rate * total.sign()

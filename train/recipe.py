@@ -12,7 +12,9 @@ from trm_deploy.errors import RecipeError, SpecError
 from trm_deploy.models.presets import preset
 from trm_deploy.puzzles.base import Puzzle
 from trm_deploy.spec import ModelSpec, TaskSpec, from_plain
+from trm_deploy.train.choices import Gradient, InitialState
 from trm_deploy.train.generate import GeneratorSettings
+from trm_deploy.train.losses import Loss
 from trm_deploy.train.sources import DataSettings, FolderSettings
 
 if sys.version_info >= (3, 11):
@@ -111,9 +113,15 @@ class TrainingSettings:
         rotation: persistent batches that take turns. With one, a sample's supervision steps are successive updates of
             the weights, and a small batch is learned by heart on its way; with more, other samples come between.
         seed: of weights, puzzle order, symmetries and exploration.
-        ema: decay of the moving average of the weights, per optimiser step.
+        ema: decay of the moving average of the weights, per optimiser step; 0 is off: the weights as they are.
         exploration: probability that a step may not halt before a random step (HRM, section 2).
-        halting_weight: weight of the halting loss beside the answer's.
+        halting_weight: weight of the halting loss beside the answer's. The loss follows from the model's halting rule:
+            for ``halt`` binary cross entropy (TRM), for ``halt-continue`` Q-learning (HRM).
+        gradient: how far back it flows in a supervision step: ``full``: through the last latent recursion (TRM);
+            ``one-step``: through the last update of z and of y (HRM); ``whole``: through all T latent recursions.
+        loss: of the answer: cross entropy after ``softmax`` or after ``stablemax``.
+        initial_state: how y and z start: from random constants (``fixed``, as published), from trained vectors
+            (``learned``), or from zeros (``zero``).
         curriculum: stages of other T than the model's, in order; after the last one T is the model's.
         precision: of the network's matrix products: ``fp32``, or ``bf16`` by autocast.
         device: ``cpu``, or ``cuda`` for an NVIDIA GPU; the flag ``--device`` overrides it.
@@ -129,6 +137,9 @@ class TrainingSettings:
     ema: float = 0.999
     exploration: float = 0.1
     halting_weight: float = 0.5
+    gradient: Gradient = "full"
+    loss: Loss = "softmax"
+    initial_state: InitialState = "fixed"
     curriculum: tuple[Stage, ...] = ()
     precision: Literal["fp32", "bf16"] = "bf16"
     device: Literal["cpu", "cuda"] = "cpu"
@@ -145,6 +156,11 @@ class TrainingSettings:
         ends = [stage.until for stage in self.curriculum]
         _check(ends == sorted(set(ends)), f"training.curriculum ends its stages at {ends}, expected rising shares")
         _check(self.halting_weight >= 0, f"training.halting_weight is {self.halting_weight}, expected 0 or more")
+        _check(
+            self.initial_state != "learned" or self.gradient == "whole",
+            f"training.initial_state is 'learned' with training.gradient = {self.gradient!r}, expected 'whole':"
+            " no other gradient reaches the start",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,12 +37,13 @@ from trm_deploy.models.recursive import RecursiveReasoner
 from trm_deploy.models.solve import solve
 from trm_deploy.progress import Advance, progress
 from trm_deploy.train import sources
+from trm_deploy.train.choices import GRADIENTS, INITIAL_STATES, whole
 from trm_deploy.train.data import IGNORED
 from trm_deploy.train.distributed import Ranks, device_for
 from trm_deploy.train.ema import warmed_average
 from trm_deploy.train.losses import step_loss
 from trm_deploy.train.optimizers import PuzzleTable, build_optimizer
-from trm_deploy.train.recipe import Recipe
+from trm_deploy.train.recipe import Recipe, TrainingSettings
 from trm_deploy.train.runlog import RunLog
 
 EVALUATION_BATCH = 64
@@ -73,12 +74,12 @@ class StepResult(NamedTuple):
 
 
 class SupervisedStep(nn.Module):
-    """One supervision step with its loss: all latent recursions but the last without gradient, the last one with."""
+    """One supervision step with its loss; gradient flows as far back as the settings say."""
 
-    def __init__(self, model: RecursiveReasoner, halting_weight: float, state_dtype: torch.dtype) -> None:
+    def __init__(self, model: RecursiveReasoner, settings: TrainingSettings, state_dtype: torch.dtype) -> None:
         super().__init__()
         self.model = model
-        self.halting_weight = halting_weight
+        self.settings = settings
         self.state_dtype = state_dtype
 
     def forward(
@@ -86,14 +87,15 @@ class SupervisedStep(nn.Module):
         tokens: Tensor,
         labels: Tensor,
         fresh: Tensor,
+        last: Tensor,
         y: Tensor,
         z: Tensor,
         deep: int,
         puzzle_embedding: Tensor | None,
     ) -> StepResult:
-        """int64 [B, L] twice, bool [B], state [B, S, D] twice, latent recursions in all, float32 [B, E] or None.
+        """int64 [B, L] twice, bool [B] twice, state [B, S, D] twice, latent recursions in all, float32 [B, E] or None.
 
-        Rows that are `fresh` start from the initial state.
+        Rows that are `fresh` start from the initial state; those that are `last` take their last supervision step.
         """
         model = self.model
         y_init, z_init = model.initial_state(len(tokens))
@@ -101,15 +103,18 @@ class SupervisedStep(nn.Module):
         z = torch.where(fresh[:, None, None], z_init.to(z.dtype), z)
         # Autocast narrows matrix products only; a narrow x keeps the sums and norms between them narrow too.
         x = model.embed(tokens, puzzle_embedding=puzzle_embedding).to(self.state_dtype)
-        with torch.no_grad():
-            for _ in range(deep - 1):
-                y, z = model.latent_recursion(x, y, z)
-        y, z = model.latent_recursion(x, y, z)
-        logits, halt_logit, _ = model.heads(y)
-        losses = step_loss(logits, halt_logit, labels)
+        y, z = GRADIENTS[self.settings.gradient](model, x, y, z, deep)
+        logits, halt_logit, q = model.heads(y)
+
+        def next_q() -> Tensor:
+            with torch.no_grad():
+                later, _ = whole(model, x, y, z, deep)
+                return model.heads(later)[2]
+
+        losses = step_loss(logits, q, labels, last, next_q, loss=self.settings.loss, rule=model.spec.halting.rule)
         answer_loss, halting_loss = losses.answer.mean(), losses.halting.mean()
         return StepResult(
-            answer_loss + self.halting_weight * halting_loss,
+            answer_loss + self.settings.halting_weight * halting_loss,
             answer_loss.detach(),
             halting_loss.detach(),
             losses.correct,
@@ -167,8 +172,11 @@ class Trainer:
             self.source = sources.build(recipe.data, seed=training.seed, held_out=recipe.evaluation.puzzles)
         self.spec = recipe.spec_for(self.source.puzzle_identifiers)
         torch.manual_seed(training.seed)
-        self.model = RecursiveReasoner(self.spec).to(self.device)
-        self.table = PuzzleTable(self.model) if recipe.optimizer.puzzle_learning_rate is not None else None
+        self.model = RecursiveReasoner(self.spec)
+        INITIAL_STATES[training.initial_state](self.model)
+        self.model.to(self.device)
+        apart = recipe.optimizer.puzzle_learning_rate is not None
+        self.table = PuzzleTable(self.model, recipe.optimizer, self.ranks) if apart else None
         self.average = AveragedModel(self.model, multi_avg_fn=warmed_average(training.ema))
         if self.table:
             self.table.lend_to(self.averaged)
@@ -176,11 +184,13 @@ class Trainer:
         narrow = training.precision == "bf16"
         self._autocast = torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=narrow)
         self._state_dtype = torch.bfloat16 if narrow else torch.float32
-        supervised: Any = SupervisedStep(self.model, training.halting_weight, self._state_dtype)
+        supervised: Any = SupervisedStep(self.model, training, self._state_dtype)
         if training.compile:
             supervised = torch.compile(supervised, dynamic=False)
         if self.ranks.count > 1:
-            supervised = DistributedDataParallel(supervised, broadcast_buffers=False)
+            # Trained initial states get a gradient only where the recursion that carries it begins at them.
+            unused = training.initial_state == "learned"
+            supervised = DistributedDataParallel(supervised, broadcast_buffers=False, find_unused_parameters=unused)
         self._supervised = supervised
         # Exploration draws from its own generator: torch's global one belongs to the weights.
         self.explorer = torch.Generator().manual_seed(training.seed)
@@ -191,30 +201,23 @@ class Trainer:
             self._load_state(state)
 
     def _empty_batch(self) -> Batch:
-        size, task = self.recipe.training.batch_size // self.ranks.count, self.spec.task
-        state = torch.zeros(
-            size,
-            self.model.positions,
-            self.spec.architecture.hidden_size,
-            dtype=self._state_dtype,
-            device=self.device,
-        )
-        tokens = torch.zeros(size, task.sequence_length, dtype=torch.int64, device=self.device)
+        size, length = self.recipe.training.batch_size // self.ranks.count, self.spec.task.sequence_length
+        y, z = (torch.zeros_like(state, dtype=self._state_dtype) for state in self.model.initial_state(size))
+        tokens = torch.zeros(size, length, dtype=torch.int64, device=self.device)
         numbers = tokens.new_zeros(size)
-        return Batch(tokens, tokens.clone(), numbers, state, state.clone(), numbers.clone(), numbers == 0)
+        return Batch(tokens, tokens.clone(), numbers, y, z, numbers.clone(), numbers == 0)
 
     def run(self) -> None:
         """Train to the end; checkpoints, metrics and curves go to the folder."""
-        with contextlib.ExitStack() as stack:
-            if not self.ranks.first:
-                self._run(None, lambda *_: None)
-                return
-            write_atomic(self.output / "recipe.toml", self.recipe.text)
-            if self.source.identifiers_file:
-                write_atomic(self.output / "identifiers.json", self.source.identifiers_file.read_bytes())
-            log = stack.enter_context(contextlib.closing(RunLog(self.output, self.step)))
-            bar = progress("training", self.recipe.training.steps, done=self.step, unit="steps")
-            self._run(log, stack.enter_context(bar))
+        if not self.ranks.first:
+            self._run(None, lambda *_: None)
+            return
+        write_atomic(self.output / "recipe.toml", self.recipe.text)
+        if self.source.identifiers_file:
+            write_atomic(self.output / "identifiers.json", self.source.identifiers_file.read_bytes())
+        bar = progress("training", self.recipe.training.steps, done=self.step, unit="steps")
+        with contextlib.closing(RunLog(self.output, self.step)) as log, bar as advance:
+            self._run(log, advance)
 
     def _run(self, log: RunLog | None, advance: Advance) -> None:
         training = self.recipe.training
@@ -252,9 +255,11 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = settings.learning_rate * factor
         rows = self.table.rows(batch.puzzles) if self.table else None
+        steps = batch.steps + 1
+        last = steps >= self.spec.halting.max_steps
         with self._autocast:
             result: StepResult = self._supervised(
-                batch.tokens, batch.labels, batch.halted, batch.y, batch.z, self._deep(), rows
+                batch.tokens, batch.labels, batch.halted, last, batch.y, batch.z, self._deep(), rows
             )
         if not torch.isfinite(result.loss):
             raise RecipeError(
@@ -262,21 +267,14 @@ class Trainer:
                 hint="lower optimizer.learning_rate in the recipe",
             )
         result.loss.backward()  # type: ignore[no-untyped-call]
-        if self.table and rows is not None and rows.grad is not None and settings.puzzle_learning_rate:
-            self.table.update(
-                batch.puzzles,
-                rows.grad,
-                self.ranks,
-                learning_rate=settings.puzzle_learning_rate * factor,
-                weight_decay=settings.puzzle_weight_decay,
-            )
+        if self.table and rows is not None and rows.grad is not None:
+            self.table.update(batch.puzzles, rows.grad, factor)
         if settings.clip_norm:
             nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.average.update_parameters(self.model)
 
-        steps = batch.steps + 1
         halted = self._halts(steps, result.halt_logit)
         self.batches[turn] = batch._replace(y=result.y, z=result.z, steps=steps, halted=halted)
         return result, self.batches[turn]
@@ -291,25 +289,27 @@ class Trainer:
         rows = self.ranks.share(every.cumsum(0) - 1)[free]  # which of the samples are this process's
         # The first samples start with different counts of steps, so that slots come free evenly ever after and
         # not all at once: in lockstep, every gradient would be of one supervision step only.
-        begun = self.step >= len(self.batches)
-        start = torch.arange(len(every)) * (not begun) % self.spec.halting.max_steps
-        filled = batch._replace(
-            tokens=batch.tokens.clone(), labels=batch.labels.clone(), puzzles=batch.puzzles.clone(),
-            steps=batch.steps.clone(),
-        )  # fmt: skip
+        first = self.step < len(self.batches)
+        start = torch.arange(len(every)) % self.spec.halting.max_steps if first else torch.zeros(len(every))
         slots = free.to(self.device)
-        filled.tokens[slots] = torch.from_numpy(samples.questions).long()[rows].to(self.device)
-        filled.labels[slots] = torch.from_numpy(samples.labels).long()[rows].to(self.device)
-        filled.puzzles[slots] = torch.from_numpy(samples.identifiers).long()[rows].to(self.device)
-        filled.steps[slots] = self.ranks.share(start)[free].to(self.device)
-        return filled
+
+        def fill(old: Tensor, fresh: Tensor) -> Tensor:
+            return old.index_put((slots,), fresh.long().to(self.device))
+
+        tokens, labels, puzzles = (torch.from_numpy(array)[rows] for array in samples)
+        return batch._replace(
+            tokens=fill(batch.tokens, tokens),
+            labels=fill(batch.labels, labels),
+            puzzles=fill(batch.puzzles, puzzles),
+            steps=fill(batch.steps, self.ranks.share(start)[free]),
+        )
 
     def _halts(self, steps: Tensor, halt_logit: Tensor) -> Tensor:
         """Which samples leave the batch: those that halt, unless exploration holds them, and those at N_sup."""
         limit = self.spec.halting.max_steps
         count = len(steps) * self.ranks.count
         exploring = torch.rand(count, generator=self.explorer) < self.recipe.training.exploration
-        least = torch.randint(2, limit + 1, (count,), generator=self.explorer) if limit > 1 else torch.zeros(count)
+        least = torch.randint(2, max(limit, 2) + 1, (count,), generator=self.explorer)
         least = self.ranks.share(torch.where(exploring, least, 0)).to(self.device)
         return (steps >= limit) | ((halt_logit > 0) & (steps >= least))
 

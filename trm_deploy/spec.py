@@ -74,6 +74,8 @@ class Architecture:
         hidden_size: D, width of a token's vector.
         layers: layers in each network.
         networks: one network for z and y (TRM), or one each (HRM).
+        latents: states beside the answer y: 1 is z (as published); 0 leaves y alone; with more, z is split into that
+            many, which are updated in turn ("multi-scale z" of TRM, arXiv 2510.04871, section 4; no graph has it).
         mixer: how positions exchange information: an MLP over the sequence, or attention.
         heads: attention heads; unused with the MLP mixer.
         expansion: hidden width of SwiGLU over its input width, before its two-thirds and rounding.
@@ -88,6 +90,7 @@ class Architecture:
     hidden_size: int
     layers: int = 2
     networks: Networks = "shared"
+    latents: int = 1
     mixer: Mixer = "mlp"
     heads: int = 4
     expansion: float = 4.0
@@ -100,7 +103,7 @@ class Architecture:
     def __post_init__(self) -> None:
         for name in ("hidden_size", "layers", "heads"):
             _check(getattr(self, name) > 0, f"architecture.{name} is {getattr(self, name)}, expected at least 1")
-        for name in ("prefix_length", "puzzle_embedding_size"):
+        for name in ("latents", "prefix_length", "puzzle_embedding_size"):
             _check(getattr(self, name) >= 0, f"architecture.{name} is {getattr(self, name)}, expected 0 or more")
         for name in ("expansion", "rms_norm_eps", "rope_theta"):
             _check(getattr(self, name) > 0, f"architecture.{name} is {getattr(self, name)}, expected above 0")
@@ -172,6 +175,13 @@ class ModelSpec:
     architecture: Architecture
     recursion: Recursion
     halting: Halting = field(default_factory=Halting)
+
+    def __post_init__(self) -> None:
+        _check(
+            self.architecture.latents <= self.recursion.latent,
+            f"architecture.latents is {self.architecture.latents} with recursion.latent = {self.recursion.latent},"
+            " expected no more latents than updates (one that is never updated says nothing)",
+        )
 
     def to_json(self, *, indent: int | None = None) -> str:
         """JSON text; compact unless `indent` is given."""

@@ -94,8 +94,8 @@ def test_the_latent_is_updated_n_times_and_then_the_answer_once() -> None:
     """Not alternately, as some circulating pseudo-code has it."""
     model = random_model(tiny_spec("trm-mlp"))
     calls: list[str] = []
-    model.update_z = lambda x, y, z: calls.append("z") or z  # type: ignore[method-assign, func-returns-value]
-    model.update_y = lambda y, z: calls.append("y") or y  # type: ignore[method-assign, func-returns-value]
+    model.update = lambda x, y, z, index: calls.append("z") or z  # type: ignore[method-assign, func-returns-value, assignment, misc]
+    model.close = lambda x, y, z, inner: calls.append("y") or (y, z)  # type: ignore[method-assign, func-returns-value, assignment]
     y, z = model.initial_state(1)
     model.deep_recursion(y, y, z)
     assert "".join(calls) == "zzyzzy"

@@ -6,6 +6,8 @@ One supervision step, with x the embedded question, y the answer (HRM's z_H) and
     T times:    n times  z <- net_z(x + y + z);    once  y <- net_y(y + z)
     then:       logits = answer_head(y),           halting logit from y's first position
 
+Which states there are besides y is a setting, see `States`.
+
 Shapes: B samples, P prefix tokens, L tokens, S = P + L positions, D hidden size, V vocabulary.
 """
 
@@ -31,11 +33,89 @@ class StepOutput(NamedTuple):
     q: Tensor  # float32 [B, 2]: q_halt and q_continue as the halting head gives them
 
 
+class States:
+    """The states of a latent recursion: the published y and z.
+
+    A latent recursion opens an inner state, changes it n times and closes it into y and z. Subclasses are the other
+    settings of `Architecture.latents`. All tensors are [B, S, D], but for z where it is split.
+    """
+
+    def __init__(self, latents: int) -> None:
+        self.latents = latents
+
+    def open(self, y: Tensor, z: Tensor) -> Tensor:
+        """The inner state: what the n updates change."""
+        return z
+
+    def update_input(self, x: Tensor, y: Tensor, inner: Tensor) -> Tensor:
+        """What the network sees in an update of the inner state."""
+        # z + (y + x), not (x + y) + z: float addition does not associate, and the published code adds in this order.
+        return inner + (y + x)
+
+    def updated(self, inner: Tensor, output: Tensor, index: int) -> Tensor:
+        """The inner state after update `index` (from 0) has given `output`."""
+        return output
+
+    def answer_input(self, x: Tensor, y: Tensor, inner: Tensor) -> Tensor:
+        """What the network sees in the last update, that of y."""
+        return y + inner
+
+    def close(self, z: Tensor, inner: Tensor) -> Tensor:
+        """z after the latent recursion."""
+        return inner
+
+
+class OneState(States):
+    """y alone: n + 1 times y <- net(x + y). z stands idle, so that every graph has the same inputs and outputs."""
+
+    def open(self, y: Tensor, z: Tensor) -> Tensor:
+        """y."""
+        return y
+
+    def update_input(self, x: Tensor, y: Tensor, inner: Tensor) -> Tensor:
+        """y + x, with y as the updates have left it."""
+        return inner + x
+
+    def answer_input(self, x: Tensor, y: Tensor, inner: Tensor) -> Tensor:
+        """The same once more."""
+        return inner + x
+
+    def close(self, z: Tensor, inner: Tensor) -> Tensor:
+        """z, untouched."""
+        return z.clone()  # an exported loop may not hand on what it was given
+
+
+class SplitLatent(States):
+    """y and k latents, which lie one after the other along the positions of z [B, k * S, D].
+
+    Update i is of latent i mod k. The network sees the sum of all, in which it cannot tell them apart: they differ by
+    when they were updated (TRM, arXiv 2510.04871, section 4, "multi-scale z", with k = n).
+    """
+
+    def _sum(self, inner: Tensor) -> Tensor:
+        return inner.unflatten(1, (self.latents, -1)).sum(1)
+
+    def update_input(self, x: Tensor, y: Tensor, inner: Tensor) -> Tensor:
+        """The sum of the latents, y and x."""
+        return self._sum(inner) + (y + x)
+
+    def updated(self, inner: Tensor, output: Tensor, index: int) -> Tensor:
+        """All latents, of which one is new."""
+        parts = list(inner.chunk(self.latents, dim=1))
+        parts[index % self.latents] = output
+        return torch.cat(parts, dim=1)
+
+    def answer_input(self, x: Tensor, y: Tensor, inner: Tensor) -> Tensor:
+        """The sum of y and the latents."""
+        return y + self._sum(inner)
+
+
 class RecursiveReasoner(nn.Module):
     """A recursive reasoner as its `ModelSpec` describes it.
 
     The methods are the pieces from which training, evaluation and export compose their loops: `embed`,
-    `initial_state`, `latent_recursion`, `heads`, and `step` that does one whole supervision step.
+    `initial_state`, `latent_recursion` (which is `states.open`, n times `update`, and `close`), `heads`, and `step`
+    that does one whole supervision step.
     """
 
     y_init: Tensor
@@ -61,6 +141,7 @@ class RecursiveReasoner(nn.Module):
         # One network serves both updates (TRM) or each has its own (HRM): the first is z's, the last is y's.
         count = {"shared": 1, "separate": 2}[architecture.networks]
         self.networks = nn.ModuleList(Network(architecture, self.positions) for _ in range(count))
+        self.states = {0: OneState, 1: States}.get(architecture.latents, SplitLatent)(architecture.latents)
 
         self.answer_head = Linear(size, len(task.vocabulary))
         self.halt_head = nn.Linear(size, 2)
@@ -105,24 +186,25 @@ class RecursiveReasoner(nn.Module):
         return rows.reshape(-1, architecture.prefix_length, architecture.hidden_size).to(like.dtype)
 
     def initial_state(self, batch: int) -> tuple[Tensor, Tensor]:
-        """The state y, z that every sample starts from, each [batch, S, D]."""
-        shape = (batch, self.positions, self.spec.architecture.hidden_size)
-        return self.y_init.expand(shape), self.z_init.expand(shape)
+        """The state y [batch, S, D] and z [batch, S, D] (k * S positions where it is split) that samples start from."""
+        size = self.spec.architecture.hidden_size
+        z_positions = max(self.spec.architecture.latents, 1) * self.positions
+        return self.y_init.expand(batch, self.positions, size), self.z_init.expand(batch, z_positions, size)
 
-    def update_z(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-        """One update of the latent, all [B, S, D]."""
-        # z + (y + x), not (x + y) + z: float addition does not associate, and the published code adds in this order.
-        return self.networks[0](z + (y + x))  # type: ignore[no-any-return]
+    def update(self, x: Tensor, y: Tensor, inner: Tensor, index: int = 0) -> Tensor:
+        """Update `index` (from 0) of the inner state; all [B, S, D]. Only a split latent minds which update it is."""
+        return self.states.updated(inner, self.networks[0](self.states.update_input(x, y, inner)), index)
 
-    def update_y(self, y: Tensor, z: Tensor) -> Tensor:
-        """One update of the answer, all [B, S, D]."""
-        return self.networks[-1](y + z)  # type: ignore[no-any-return]
+    def close(self, x: Tensor, y: Tensor, z: Tensor, inner: Tensor) -> tuple[Tensor, Tensor]:
+        """The end of a latent recursion: the update of y, and z from the inner state; all [B, S, D]."""
+        return self.networks[-1](self.states.answer_input(x, y, inner)), self.states.close(z, inner)
 
     def latent_recursion(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """n updates of z, then one of y; all [B, S, D]."""
-        for _ in range(self.spec.recursion.latent):
-            z = self.update_z(x, y, z)
-        return self.update_y(y, z), z
+        inner = self.states.open(y, z)
+        for index in range(self.spec.recursion.latent):
+            inner = self.update(x, y, inner, index)
+        return self.close(x, y, z, inner)
 
     def deep_recursion(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """T latent recursions; all [B, S, D]."""
