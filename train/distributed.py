@@ -49,7 +49,7 @@ class Ranks:
         # As bytes: not every backend knows every type.
         raw = part.detach().contiguous().view(len(part), -1).view(torch.uint8)
         whole = raw.new_empty((len(raw) * self.count, raw.shape[1]))
-        dist.all_gather_into_tensor(whole, raw)
+        dist.all_gather_single(whole, raw)
         return whole.view(part.dtype).view(-1, *part.shape[1:])
 
     def sum(self, values: Tensor) -> Tensor:

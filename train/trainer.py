@@ -190,7 +190,7 @@ class Trainer:
         if self.ranks.count > 1:
             # Trained initial states get a gradient only where the recursion that carries it begins at them.
             unused = training.initial_state == "learned"
-            supervised = DistributedDataParallel(supervised, broadcast_buffers=False, find_unused_parameters=unused)
+            supervised = DistributedDataParallel(supervised, forward_sync_buffers=False, find_unused_parameters=unused)
         self._supervised = supervised
         # Exploration draws from its own generator: torch's global one belongs to the weights.
         self.explorer = torch.Generator().manual_seed(training.seed)

@@ -39,7 +39,7 @@ checkpoint_every = 4
 
 [evaluation]
 puzzles = 6
-every = 6
+every = 12
 """
 
 # A Sudoku grid of 4 x 4, digits.
