@@ -6,13 +6,15 @@ import json
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import PRESETS, tiny_spec
 from trm_deploy.errors import SpecError
 from trm_deploy.models.presets import preset
-from trm_deploy.spec import ModelSpec
+from trm_deploy.models.recursive import RecursiveReasoner
+from trm_deploy.spec import ModelSpec, Recursion, TaskSpec
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -50,6 +52,8 @@ def changed(*path: str, to: Any) -> str:
         (changed("architecture", "mixer", to="conv"), "'conv', expected one of 'mlp', 'attention'"),
         (changed("architecture", "positions", to="rotary"), "'rotary' with the MLP mixer"),
         (changed("architecture", "puzzle_embedding_size", to=65), "at most prefix_length * hidden_size = 64"),
+        (changed("architecture", "latents", to=-1), "architecture.latents is -1, expected 0 or more"),
+        (changed("architecture", "latents", to=3), "architecture.latents is 3 with recursion.latent = 2"),
         (changed("task", "vocabulary", to="abc"), "spec.task.vocabulary is 'abc', expected a list"),
         (changed("halting", to=[]), "spec.halting is [], expected an object"),
     ],
@@ -73,9 +77,45 @@ def test_any_json_is_a_spec_or_a_spec_error(document: Any) -> None:
 
 def test_an_unknown_preset_or_setting_is_refused() -> None:
     task = tiny_spec("trm-mlp").task
-    with pytest.raises(SpecError, match="'trm' is unknown, expected one of trm-mlp, trm-att"):
-        preset("trm", task)
+    with pytest.raises(SpecError, match="'gpt' is unknown, expected one of trm, trm-mlp, trm-att, hrm"):
+        preset("gpt", task)
     with pytest.raises(SpecError, match="unknown key 'width'"):
         preset("trm-mlp", task, architecture={"width": 3})
     with pytest.raises(SpecError, match="a multiple of 16"):
         preset("trm-att", task, architecture={"hidden_size": 24, "puzzle_embedding_size": 24})
+
+
+@pytest.mark.parametrize(
+    ("length", "architecture", "mixer", "positions", "latent"),
+    [
+        (81, {}, "mlp", "none", 6),
+        (512, {}, "mlp", "none", 6),
+        (513, {}, "attention", "rotary", 4),
+        (81, {"hidden_size": 64, "puzzle_embedding_size": 64}, "attention", "rotary", 4),
+        (81, {"mixer": "attention"}, "attention", "rotary", 4),
+        (900, {"mixer": "mlp", "positions": "learned"}, "mlp", "learned", 6),
+    ],
+)
+def test_the_preset_trm_chooses_the_mixer_by_length_and_width_where_none_is_named(
+    length: int, architecture: dict[str, Any], mixer: str, positions: str, latent: int
+) -> None:
+    task = TaskSpec(name="", sequence_length=length, vocabulary=("a", "b"))
+    spec = preset("trm", task, architecture=architecture)
+    assert (spec.architecture.mixer, spec.architecture.positions, spec.recursion.latent) == (mixer, positions, latent)
+    # The spec that travels names the mixer, so that nothing is chosen again by who reads it.
+    assert json.loads(spec.to_json())["architecture"]["mixer"] == mixer
+
+
+def test_the_preset_hrm_is_the_published_sudoku_model() -> None:
+    task = TaskSpec(name="", sequence_length=81, vocabulary=tuple("0123456789x"))
+    with torch.device("meta"):
+        model = RecursiveReasoner(preset("hrm", task))
+    # "27 million parameters" (arXiv 2506.21734): 2 networks x 4 layers x (4 D D + 3 D 1536), and the embeddings.
+    assert sum(p.numel() for p in model.networks.parameters()) == 2 * 4 * (4 * 512 * 512 + 3 * 512 * 1536)
+    assert model.spec.halting.rule == "halt-continue"
+    assert model.spec.recursion == Recursion(latent=2, deep=2)
+
+
+def test_a_preset_with_an_unreadable_width_is_refused_as_such() -> None:
+    with pytest.raises(SpecError, match=r"architecture\.hidden_size is 'wide', expected int"):
+        preset("trm", tiny_spec("trm-mlp").task, architecture={"hidden_size": "wide"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from pathlib import Path
@@ -174,6 +175,33 @@ def test_no_trace_of_the_exporting_machine_remains(name: str) -> None:
 def test_an_opset_below_the_default_is_written_as_asked() -> None:
     made = export_onnx(random_model(tiny_spec("trm-mlp")), graph="loop", opset=18)
     assert made.opset_import[0].version == 18
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_a_model_with_the_answer_as_its_only_state_keeps_every_graph_form(graph: Graph) -> None:
+    base = tiny_spec("hrm")
+    spec = dataclasses.replace(base, architecture=dataclasses.replace(base.architecture, latents=0, layers=1))
+    model = random_model(spec)
+    made = export_onnx(model, graph=graph, steps=2 if graph == "unrolled" else None)
+    tokens = questions(spec, 3)
+    y, z = (state.numpy() for state in model.initial_state(3))
+    feeds = {
+        "loop": {"max_steps": np.array(2, np.int32), "halt_threshold": np.array(np.inf, np.float32)},
+        "step": {"reset": np.zeros(3, bool), "y": y, "z": z + 1},
+        "unrolled": {"halt_threshold": np.array(np.inf, np.float32)},
+    }[graph]
+    outputs = run(made, tokens=tokens, **feeds)
+    expected = solve(model, torch.from_numpy(tokens), max_steps=1 if graph == "step" else 2, halt_threshold=math.inf)
+    np.testing.assert_allclose(outputs[-1], expected.logits.numpy(), atol=TOLERANCE)
+    if graph == "step":
+        np.testing.assert_array_equal(outputs[1], z + 1)
+
+
+def test_a_split_latent_is_refused() -> None:
+    base = tiny_spec("trm-mlp")
+    model = random_model(dataclasses.replace(base, architecture=dataclasses.replace(base.architecture, latents=2)))
+    with pytest.raises(InputError, match=r"architecture.latents = 2, expected 0 or 1.*train with"):
+        export_onnx(model)
 
 
 def test_contradictory_settings_are_refused(tiny: RecursiveReasoner) -> None:
