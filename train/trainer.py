@@ -91,7 +91,7 @@ class SupervisedStep(nn.Module):
         y: Tensor,
         z: Tensor,
         deep: int,
-        puzzle_embedding: Tensor | None,
+        puzzle_embedding: Tensor | None = None,
     ) -> StepResult:
         """int64 [B, L] twice, bool [B] twice, state [B, S, D] twice, latent recursions in all, float32 [B, E] or None.
 
@@ -188,7 +188,7 @@ class Trainer:
         if training.compile:
             supervised = torch.compile(supervised, dynamic=False)
         if self.ranks.count > 1:
-            # Trained initial states get a gradient only where the recursion that carries it begins at them.
+            # Where y is the only state, a trained start of z gets no gradient.
             unused = training.initial_state == "learned"
             supervised = DistributedDataParallel(supervised, forward_sync_buffers=False, find_unused_parameters=unused)
         self._supervised = supervised
