@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 GPU_VENV := .venv-gpu
 DEMO := build/demo
 
-.PHONY: demo test test-gpu lint format assets evaluate check-aarch64 clean
+.PHONY: demo test test-gpu lint format assets evaluate ablations check-aarch64 clean
 
 # Made again whenever what is to be installed changes.
 $(VENV)/installed: pyproject.toml
@@ -58,6 +58,10 @@ assets: $(VENV)/installed
 # Solved and verified shares of the shipped model on published puzzle sets; needs TRM_DEPLOY_TEST_DATA.
 evaluate: $(VENV)/installed
 	$(BIN)/python tools/evaluate.py --attempts 1 --limit 1000 --output build/evaluation.json
+
+# docs/ablations.md's runs, as JSON, PNG and table in build/ablations; goes on where it was stopped.
+ablations: $(VENV)/installed
+	$(BIN)/python tools/ablations.py --runs build/ablations
 
 # That a Jetson on JetPack 6 can install the package from wheels alone.
 check-aarch64: $(VENV)/installed

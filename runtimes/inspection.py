@@ -93,7 +93,8 @@ def _spec_lines(spec: ModelSpec) -> dict[str, Any]:
         "tokens": f"L = {spec.task.sequence_length}, V = {len(spec.task.vocabulary)}",
         "network": (
             f"{architecture.networks}, {architecture.layers} layers, {architecture.mixer} mixer,"
-            f" D = {architecture.hidden_size}, P = {architecture.prefix_length}, positions {architecture.positions}"
+            f" D = {architecture.hidden_size}, P = {architecture.prefix_length}, positions {architecture.positions},"
+            f" latents {architecture.latents}"
         ),
         "recursion": f"n = {recursion.latent}, T = {recursion.deep}: {recursion.network_calls} network calls a step",
         "halting": f"rule {halting.rule}, threshold {halting.threshold:g}, at most {halting.max_steps} steps",
