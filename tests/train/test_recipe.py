@@ -92,7 +92,7 @@ def test_mistakes_are_named(old: str, new: str, message: str) -> None:
 
 def test_an_unknown_name_lists_the_recipes(tmp_path: Path) -> None:
     with pytest.raises(
-        RecipeError, match="no recipe or file has that name, expected one of arc-agi-1, .*, sudoku or a TOML file"
+        RecipeError, match=r"no recipe or file has that name, expected one of arc-agi-1, .*, sudoku or a TOML file"
     ):
         recipe.load("chess")
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")

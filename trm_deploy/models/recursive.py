@@ -157,7 +157,7 @@ class RecursiveReasoner(nn.Module):
         Args:
             tokens: integer [B, L].
             puzzle_ids: integer [B]; None stands for puzzle 0 throughout.
-            puzzle_embedding: [B, E], the rows of the table themselves, in place of `puzzle_ids`.
+            puzzle_embedding: float32 [B, E], the puzzles' rows themselves, in place of their ids.
 
         Returns:
             [B, S, D]; the P prefix positions carry the puzzle embedding.
@@ -166,24 +166,23 @@ class RecursiveReasoner(nn.Module):
         x = self.tokens(tokens)
         if architecture.prefix_length:
             shape = (tokens.shape[0], architecture.prefix_length, architecture.hidden_size)
-            x = torch.cat((self._prefix(puzzle_ids, puzzle_embedding, x).expand(shape), x), dim=1)
+            x = torch.cat((self._prefix(tokens, puzzle_ids, puzzle_embedding).to(x.dtype).expand(shape), x), dim=1)
         if architecture.positions == "learned":
             # Halves the variance of the sum, so that its scale stays that of the tokens alone.
             x = math.sqrt(0.5) * (x + self.position)
         embedded: Tensor = self.embedding_scale * x
         return embedded
 
-    def _prefix(self, puzzle_ids: Tensor | None, rows: Tensor | None, like: Tensor) -> Tensor:
+    def _prefix(self, tokens: Tensor, puzzle_ids: Tensor | None, rows: Tensor | None) -> Tensor:
         """The prefix [B or 1, P, D]: puzzle embeddings padded with zeros to P * D."""
         architecture = self.spec.architecture
         room = architecture.prefix_length * architecture.hidden_size
         if not architecture.puzzle_embedding_size:
-            rows = like.new_zeros(1, room)
-        else:
-            if rows is None:
-                rows = self.puzzles[:1] if puzzle_ids is None else nn.functional.embedding(puzzle_ids, self.puzzles)
-            rows = nn.functional.pad(rows, (0, room - architecture.puzzle_embedding_size))
-        return rows.reshape(-1, architecture.prefix_length, architecture.hidden_size).to(like.dtype)
+            return torch.zeros(1, architecture.prefix_length, architecture.hidden_size, device=tokens.device)
+        if rows is None:
+            rows = self.puzzles[:1] if puzzle_ids is None else nn.functional.embedding(puzzle_ids, self.puzzles)
+        rows = nn.functional.pad(rows, (0, room - architecture.puzzle_embedding_size))
+        return rows.reshape(-1, architecture.prefix_length, architecture.hidden_size)
 
     def initial_state(self, batch: int) -> tuple[Tensor, Tensor]:
         """The state y [batch, S, D] and z [batch, S, D] (k * S positions where it is split) that samples start from."""
