@@ -187,7 +187,7 @@ def test_a_missing_or_foreign_table_is_one_clear_error(tmp_path: Path) -> None:
     whole = table.read_bytes()
 
     def refused(message: str) -> None:
-        for open_it in (load, lambda path: build_engine(path, tmp_path / "a.plan", rtx)):
+        for open_it in (load, lambda path: build_engine(path, tmp_path / "a.plan", RTX)):
             with pytest.raises(ArtefactError, match=message) as caught:
                 open_it(artefact)
             assert "a.onnx.embeddings.npy: " in str(caught.value)

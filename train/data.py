@@ -1,4 +1,4 @@
-"""Training puzzles: from the generator or its cache, in random order, under random symmetries."""
+"""Training puzzles of the project's own making: from the generator or its cache, in random order, under symmetries."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trm_deploy.files import atomic_path
 from trm_deploy.progress import progress
@@ -14,12 +15,50 @@ from trm_deploy.puzzles.base import Tokens
 from trm_deploy.puzzles.sudoku import Sudoku
 from trm_deploy.train.generate import GeneratorSettings, Grids, cache_path, generate
 
+# Stands in a label where nothing is asked; also what torch's cross entropy passes over.
+IGNORED = -100
+
 
 class Samples(NamedTuple):
     """Questions with their answers."""
 
     questions: Tokens  # int32 [n, L]
-    answers: Tokens  # int32 [n, L]
+    labels: Tokens  # int32 [n, L]; IGNORED where the loss and "correct" pass over
+    identifiers: Tokens  # int32 [n], of the puzzles; 0 where they are not told apart
+
+
+class Shuffled:
+    """The numbers below `count` without end, each once an epoch; the order follows from the seed and the epoch."""
+
+    def __init__(self, count: int, seed: int) -> None:
+        self._count = count
+        self._seed = seed
+        self._start_epoch(0)
+
+    def _start_epoch(self, epoch: int) -> None:
+        self._epoch = epoch
+        self._next = 0
+        self._order = np.random.default_rng((self._seed, 1 + epoch)).permutation(self._count)
+
+    def take(self, count: int) -> NDArray[np.intp]:
+        """The next `count` numbers."""
+        taken = []
+        while count > 0:
+            if self._next == len(self._order):
+                self._start_epoch(self._epoch + 1)
+            taken.append(self._order[self._next : self._next + count])
+            self._next += len(taken[-1])
+            count -= len(taken[-1])
+        return np.concatenate(taken)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where it stands."""
+        return {"epoch": self._epoch, "next": self._next}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken."""
+        self._start_epoch(state["epoch"])
+        self._next = state["next"]
 
 
 def cache_folder() -> Path:
@@ -48,40 +87,26 @@ def puzzles(settings: GeneratorSettings) -> Grids:
 class Stream:
     """An endless stream of training samples: epochs in random order, each sample under a random symmetry.
 
-    Orders follow from the seed and the epoch, symmetries from a generator whose state is part of `state_dict`.
+    The symmetries come from a generator whose state is part of `state_dict`.
     """
 
     def __init__(self, grids: Grids, puzzle: Sudoku, seed: int) -> None:
         self._grids = grids
         self._puzzle = puzzle
-        self._seed = seed
+        self._order = Shuffled(len(grids), seed)
         self._rng = np.random.default_rng((seed, 0))
-        self._start_epoch(0)
-
-    def _start_epoch(self, epoch: int) -> None:
-        self._epoch = epoch
-        self._next = 0
-        self._order = np.random.default_rng((self._seed, 1 + epoch)).permutation(len(self._grids))
 
     def take(self, count: int) -> Samples:
         """The next `count` samples."""
-        rows = []
-        while count > 0:
-            if self._next == len(self._order):
-                self._start_epoch(self._epoch + 1)
-            rows.append(self._order[self._next : self._next + count])
-            self._next += len(rows[-1])
-            count -= len(rows[-1])
-        grids = self._puzzle.from_digits(self._grids[np.concatenate(rows)])  # [n, 2, L]
+        grids = self._puzzle.from_digits(self._grids[self._order.take(count)])  # [n, 2, L]
         symmetries = self._puzzle.symmetries(len(grids), self._rng)
-        return Samples(symmetries.apply(grids[:, 0]), symmetries.apply(grids[:, 1]))
+        return Samples(symmetries.apply(grids[:, 0]), symmetries.apply(grids[:, 1]), np.zeros(len(grids), np.int32))
 
     def state_dict(self) -> dict[str, Any]:
         """Where the stream stands."""
-        return {"rng": self._rng.bit_generator.state, "epoch": self._epoch, "next": self._next}
+        return {"rng": self._rng.bit_generator.state, **self._order.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken."""
-        self._start_epoch(state["epoch"])
-        self._next = state["next"]
+        self._order.load_state_dict(state)
         self._rng.bit_generator.state = state["rng"]

@@ -20,6 +20,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from trm_deploy.errors import RecipeError
+from trm_deploy.puzzles.sudoku import Sudoku
 
 Grids = NDArray[np.int8]
 
@@ -68,6 +69,11 @@ class GeneratorSettings:
             raise RecipeError(f"data.hardness is {self.hardness}, expected above 0")
         if not 0 < self.singles_kept <= 1:
             raise RecipeError(f"data.singles_kept is {self.singles_kept}, expected above 0 and up to 1")
+
+    @property
+    def puzzle(self) -> Sudoku:
+        """The task."""
+        return Sudoku(self.box_rows, self.box_columns)
 
     @property
     def digest(self) -> str:

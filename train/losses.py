@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trm_deploy.spec import HaltingRule
+from trm_deploy.train.data import IGNORED
 
 Loss = Literal["softmax", "stablemax"]
 
@@ -20,9 +21,9 @@ Loss = Literal["softmax", "stablemax"]
 class StepLoss(NamedTuple):
     """Per-sample losses and what they were made from."""
 
-    answer: Tensor  # float32 [B]: cross entropy, mean over the L tokens
+    answer: Tensor  # float32 [B]: cross entropy, mean over the tokens that are asked for
     halting: Tensor  # float32 [B]: see `HALTING_LOSSES`
-    correct: Tensor  # bool [B]: every token is right
+    correct: Tensor  # bool [B]: every token that is asked for is right
 
 
 def log_softmax(logits: Tensor) -> Tensor:
@@ -84,14 +85,15 @@ def step_loss(
     Args:
         logits: float32 [B, L, V].
         q: float32 [B, 2]: q_halt and q_continue.
-        labels: int64 [B, L].
+        labels: int64 [B, L]; IGNORED where nothing is asked.
         last: bool [B]: the sample's last supervision step.
         next_q: gives q one supervision step later, without gradient.
         loss: how logits become probabilities.
         rule: the model's halting rule.
     """
-    log_probabilities = LOG_PROBABILITIES[loss](logits)
-    answer = -log_probabilities.gather(-1, labels[..., None]).squeeze(-1).mean(-1)
+    asked = labels != IGNORED
+    chosen = LOG_PROBABILITIES[loss](logits).gather(-1, labels.where(asked, 0)[..., None]).squeeze(-1)
+    answer = -(chosen * asked).sum(-1) / asked.sum(-1).clamp_min(1)
     with torch.no_grad():
-        correct = (logits.argmax(-1) == labels).all(-1)
+        correct = ((logits.argmax(-1) == labels) | ~asked).all(-1)
     return StepLoss(answer, HALTING_LOSSES[rule](q, correct, last, next_q), correct)

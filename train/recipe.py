@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
 from trm_deploy.errors import RecipeError, SpecError
 from trm_deploy.models.presets import preset
-from trm_deploy.puzzles.sudoku import Sudoku
+from trm_deploy.puzzles.base import Puzzle
 from trm_deploy.spec import ModelSpec, TaskSpec, from_plain
 from trm_deploy.train.choices import Gradient, InitialState
 from trm_deploy.train.generate import GeneratorSettings
 from trm_deploy.train.losses import Loss
+from trm_deploy.train.sources import DataSettings, FolderSettings
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -39,19 +40,26 @@ class ModelSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerSettings:
-    """AdamW and its schedule.
+    """The optimiser and its schedule.
 
     Attributes:
+        name: ``adamw``, or ``adam-atan2`` (arXiv 2407.05872), which the published code uses.
         learning_rate: peak; dimensionless.
         weight_decay: decoupled, of matrices only.
-        betas: of AdamW's two moving averages.
+        puzzle_learning_rate: peak of sign-SGD, which trains the puzzle embeddings apart, row by row; None where they
+            are trained with the rest.
+        puzzle_weight_decay: decoupled, of the rows in the batch.
+        betas: of the two moving averages.
         warmup_steps: optimiser steps of linear warm-up.
         decay_share: share of the run, at its end, over which the learning rate falls linearly to zero.
         clip_norm: largest gradient norm; 0 does not clip.
     """
 
+    name: Literal["adamw", "adam-atan2"] = "adamw"
     learning_rate: float = 1e-3
     weight_decay: float = 0.1
+    puzzle_learning_rate: float | None = None
+    puzzle_weight_decay: float = 0.1
     betas: tuple[float, ...] = (0.9, 0.95)
     warmup_steps: int = 100
     decay_share: float = 0.5
@@ -60,6 +68,9 @@ class OptimizerSettings:
     def __post_init__(self) -> None:
         _check(self.learning_rate > 0, f"optimizer.learning_rate is {self.learning_rate}, expected above 0")
         _check(self.weight_decay >= 0, f"optimizer.weight_decay is {self.weight_decay}, expected 0 or more")
+        rate, decay = self.puzzle_learning_rate, self.puzzle_weight_decay
+        _check(rate is None or rate > 0, f"optimizer.puzzle_learning_rate is {rate}, expected above 0")
+        _check(decay >= 0, f"optimizer.puzzle_weight_decay is {decay}, expected 0 or more")
         valid = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
         _check(valid, f"optimizer.betas is {list(self.betas)}, expected two numbers from 0 up to 1")
         _check(self.warmup_steps >= 0, f"optimizer.warmup_steps is {self.warmup_steps}, expected 0 or more")
@@ -98,7 +109,7 @@ class TrainingSettings:
 
     Attributes:
         steps: optimiser steps; each is one supervision step of the whole batch.
-        batch_size: samples in the persistent batch.
+        batch_size: samples in the persistent batch, over all processes together.
         rotation: persistent batches that take turns. With one, a sample's supervision steps are successive updates of
             the weights, and a small batch is learned by heart on its way; with more, other samples come between.
         seed: of weights, puzzle order, symmetries and exploration.
@@ -113,6 +124,7 @@ class TrainingSettings:
             (``learned``), or from zeros (``zero``).
         curriculum: stages of other T than the model's, in order; after the last one T is the model's.
         precision: of the network's matrix products: ``fp32``, or ``bf16`` by autocast.
+        device: ``cpu``, or ``cuda`` for an NVIDIA GPU; the flag ``--device`` overrides it.
         compile: compile the supervision step with torch.compile (minutes of a long run are won, one is lost).
         log_every: optimiser steps between lines of metrics.
         checkpoint_every: optimiser steps between checkpoints.
@@ -130,6 +142,7 @@ class TrainingSettings:
     initial_state: InitialState = "fixed"
     curriculum: tuple[Stage, ...] = ()
     precision: Literal["fp32", "bf16"] = "bf16"
+    device: Literal["cpu", "cuda"] = "cpu"
     compile: bool = False
     log_every: int = 50
     checkpoint_every: int = 250
@@ -155,7 +168,8 @@ class EvaluationSettings:
     """Evaluation of the averaged weights on puzzles kept out of training.
 
     Attributes:
-        puzzles: how many, generated like the training puzzles under another seed.
+        puzzles: how many: generated like the training puzzles under another seed, or drawn from the dataset's test
+            split, of which there may be fewer.
         every: optimiser steps between evaluations; the last step always evaluates.
     """
 
@@ -171,7 +185,7 @@ class EvaluationSettings:
 class Recipe:
     """Everything a run depends on; `text` is the TOML it came from."""
 
-    data: GeneratorSettings
+    data: DataSettings
     model: ModelSettings
     optimizer: OptimizerSettings
     training: TrainingSettings
@@ -179,22 +193,66 @@ class Recipe:
     text: str = ""
 
     @property
-    def puzzle(self) -> Sudoku:
+    def puzzle(self) -> Puzzle:
         """The task that the data are of."""
-        return Sudoku(self.data.box_rows, self.data.box_columns)
+        return self.data.puzzle
 
     @property
     def spec(self) -> ModelSpec:
-        """The model's specification."""
+        """The model's specification where puzzles are not told apart."""
+        return self.spec_for(1)
+
+    def spec_for(self, puzzle_identifiers: int) -> ModelSpec:
+        """The model's specification for data with that many puzzle identifiers.
+
+        Raises:
+            RecipeError: the puzzle embeddings need a learning rate of their own, or have one and do not exist.
+            SpecError: settings that contradict each other.
+        """
         puzzle = self.puzzle
-        task = TaskSpec(name=puzzle.name, sequence_length=puzzle.cells, vocabulary=puzzle.vocabulary)
-        return preset(
+        task = TaskSpec(
+            name=puzzle.name,
+            sequence_length=puzzle.cells,
+            vocabulary=puzzle.vocabulary,
+            puzzle_identifiers=puzzle_identifiers,
+        )
+        spec = preset(
             self.model.preset,
             task,
             architecture=self.model.architecture,
             recursion=self.model.recursion,
             halting=self.model.halting,
         )
+        apart, width = self.optimizer.puzzle_learning_rate is not None, spec.architecture.puzzle_embedding_size
+        _check(
+            apart or not width or puzzle_identifiers == 1,
+            f"optimizer.puzzle_learning_rate is missing, and the data tell {puzzle_identifiers} puzzles apart;"
+            " expected a number, published 1e-2 for ARC",
+        )
+        _check(
+            bool(width) or not apart,
+            "optimizer.puzzle_learning_rate is set, and the model has no puzzle embeddings"
+            " (architecture.puzzle_embedding_size is 0)",
+        )
+        return spec
+
+    def with_flags(self, *, data: str | None, device: Literal["cpu", "cuda"] | None) -> Recipe:
+        """The recipe with what the command line overrides.
+
+        Raises:
+            RecipeError: `data` is a dataset's folder, and the recipe makes its own puzzles.
+        """
+        recipe = self
+        if device is not None:
+            recipe = replace(recipe, training=replace(recipe.training, device=device))
+        if data is not None:
+            if not isinstance(recipe.data, FolderSettings):
+                raise RecipeError(
+                    "--data names a dataset, and the recipe makes its own puzzles",
+                    hint='leave out --data, or say data = { task = "..." } in a copy of the recipe',
+                )
+            recipe = replace(recipe, data=replace(recipe.data, folder=data))
+        return recipe
 
 
 def shipped() -> dict[str, str]:
@@ -220,11 +278,20 @@ def parse(text: str, *, source: str) -> Recipe:
     if "text" in document:
         raise RecipeError(f"{source}: has the unknown key 'text'")
     try:
+        if isinstance(document.get("data"), dict):
+            document["data"] = _data(document["data"])
         recipe = from_plain(Recipe, {**document, "text": text}, "recipe")
         _ = recipe.spec
     except (SpecError, RecipeError) as error:
         raise RecipeError(f"{source}: {error}") from error
     return recipe
+
+
+def _data(section: dict[str, Any]) -> DataSettings:
+    """The section `[data]`: a dataset where it has a key of one, else the settings of the generator."""
+    if section.keys() & {spec_field.name for spec_field in fields(FolderSettings)}:
+        return from_plain(FolderSettings, section, "recipe.data")
+    return from_plain(GeneratorSettings, section, "recipe.data")
 
 
 def load(name: str) -> Recipe:

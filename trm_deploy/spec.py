@@ -261,6 +261,8 @@ def from_plain(cls: type[Dataclass], value: object, place: str) -> Dataclass:
 
 def _convert(hint: Any, value: Any, place: str) -> Any:
     origin = typing.get_origin(hint)
+    if dataclasses.is_dataclass(value):
+        return value  # made already, by a caller who knew which of several kinds it is
     if dataclasses.is_dataclass(hint):
         return from_plain(typing.cast("type[Any]", hint), value, place)
     if origin is Literal:

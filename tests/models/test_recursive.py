@@ -16,7 +16,7 @@ from trm_deploy import checkpoint
 from trm_deploy.models.layers import init_normal, rms_norm
 from trm_deploy.models.recursive import RecursiveReasoner
 from trm_deploy.models.solve import solve
-from trm_deploy.spec import Architecture, Halting, ModelSpec
+from trm_deploy.spec import Architecture, Halting, ModelSpec, Recursion
 
 
 @pytest.mark.parametrize("name", GOLDEN)

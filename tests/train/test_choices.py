@@ -16,7 +16,8 @@ from trm_deploy.models.recursive import RecursiveReasoner
 from trm_deploy.models.solve import solve
 from trm_deploy.train.choices import GRADIENTS, INITIAL_STATES
 from trm_deploy.train.losses import log_stablemax, step_loss
-from trm_deploy.train.trainer import SupervisedStep, Trainer, read_metrics
+from trm_deploy.train.runlog import read_metrics
+from trm_deploy.train.trainer import SupervisedStep, Trainer
 
 
 @pytest.fixture(autouse=True)

@@ -5,19 +5,51 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
-from trm_deploy.errors import RecipeError
+from trm_deploy import puzzles
+from trm_deploy.errors import InputError, RecipeError
+from trm_deploy.models.recursive import RecursiveReasoner
 from trm_deploy.train import recipe
 from trm_deploy.train.recipe import OptimizerSettings
 
 SMALL = recipe.shipped()["sudoku-4x4"]
 
 
-def test_the_shipped_recipes_parse() -> None:
-    assert set(recipe.shipped()) == {"sudoku", "sudoku-4x4"}
-    for name in recipe.shipped():
-        loaded = recipe.load(name)
-        assert loaded.spec.task.name == loaded.puzzle.name
+# The task of each shipped recipe and the published size of its network in millions of parameters, embeddings of
+# puzzles aside (TRM, arXiv 2510.04871, table 1 and section 5; HRM, arXiv 2506.21734); None where it is ours.
+SHIPPED: dict[str, tuple[str, float | None]] = {
+    "sudoku": ("sudoku-9x9", None),
+    "sudoku-4x4": ("sudoku-4x4", None),
+    "sudoku-extreme": ("sudoku-9x9", 5),
+    "maze-hard": ("maze-30x30", 7),
+    "arc-agi-1": ("arc", 7),
+    "arc-agi-2": ("arc", 7),
+    "hrm-sudoku-extreme": ("sudoku-9x9", 27),
+}
+
+
+def test_every_shipped_recipe_is_listed() -> None:
+    assert set(recipe.shipped()) == set(SHIPPED)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_shipped_recipes_parse_and_have_the_published_size(name: str) -> None:
+    task, millions = SHIPPED[name]
+    try:
+        puzzles.get(task)
+    except InputError:
+        pytest.skip(f"the task {task} is not there yet")
+    loaded = recipe.load(name)
+    spec = loaded.spec_for(1000) if task == "arc" else loaded.spec
+    assert spec.task.name == loaded.puzzle.name == task
+    with torch.device("meta"):
+        model = RecursiveReasoner(spec)
+    size = sum(p.numel() for n, p in model.named_parameters() if n != "puzzles") / 1e6
+    if millions:
+        assert size == pytest.approx(millions, abs=0.5)
+        assert loaded.training.batch_size == 768
+        assert spec.architecture.hidden_size == 512
 
 
 @pytest.mark.parametrize(
@@ -59,7 +91,9 @@ def test_mistakes_are_named(old: str, new: str, message: str) -> None:
 
 
 def test_an_unknown_name_lists_the_recipes(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="no recipe or file has that name, expected one of sudoku-4x4, sudoku"):
+    with pytest.raises(
+        RecipeError, match=r"no recipe or file has that name, expected one of arc-agi-1, .*, sudoku or a TOML file"
+    ):
         recipe.load("chess")
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(RecipeError, match="cannot be read"):

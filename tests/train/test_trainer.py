@@ -14,12 +14,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.train.conftest import DATASET_RECIPE
 from trm_deploy import checkpoint
 from trm_deploy.errors import CheckpointError, RecipeError, TrmDeployError
 from trm_deploy.train import recipe
 from trm_deploy.train.ema import warmed_average
 from trm_deploy.train.recipe import Recipe
-from trm_deploy.train.trainer import Trainer, read_metrics
+from trm_deploy.train.runlog import read_metrics
+from trm_deploy.train.trainer import Trainer
 
 SMALL = recipe.shipped()["sudoku-4x4"]
 TINY = (
@@ -63,7 +65,7 @@ def test_a_run_leaves_its_files_and_repeats_itself(tmp_path: Path) -> None:
     Trainer(parsed(TINY.replace("rotation = 2", "rotation = 2\nseed = 7")), tmp_path / "c").run()
     assert not same(weights(tmp_path / "a"), weights(tmp_path / "c"))
     assert {path.name for path in (tmp_path / "a").iterdir()} == {
-        "ema.pt", "resume.pt", "metrics.jsonl", "curves.png", "recipe.toml",
+        "ema.pt", "resume.pt", "metrics.jsonl", "curves.png", "recipe.toml", "tensorboard",
     }  # fmt: skip
     loaded = checkpoint.load(tmp_path / "a" / "ema.pt")
     assert loaded.training == {"steps": 12, "recipe": TINY, "seed": 0}
@@ -80,6 +82,42 @@ def test_resuming_continues_bit_for_bit(tmp_path: Path) -> None:
     first.save()
     Trainer(parsed(), tmp_path / "parts", resume=True).run()
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+
+
+def test_a_run_on_a_dataset_resumes_bit_for_bit_and_trains_its_puzzle_embeddings(tmp_path: Path, dataset: Path) -> None:
+    asked = parsed(DATASET_RECIPE).with_flags(data=str(dataset), device=None)
+    Trainer(asked, tmp_path / "whole").run()
+    first = Trainer(asked, tmp_path / "parts")
+    for _ in range(5):
+        first._optimize()
+        first.step += 1
+    first.save()
+    Trainer(asked, tmp_path / "parts", resume=True).run()
+    made = weights(tmp_path / "whole")
+    assert same(made, weights(tmp_path / "parts"))
+    loaded = checkpoint.load(tmp_path / "whole" / "ema.pt")
+    assert loaded.spec.task.puzzle_identifiers == 21
+    assert loaded.model().puzzles.shape == (21, 24)
+    assert (made["puzzles"][0] == 0).all()  # the blank puzzle occurs nowhere
+    assert (made["puzzles"] != 0).any(-1).sum() > 10
+    assert (tmp_path / "whole" / "identifiers.json").read_bytes() == (dataset / "identifiers.json").read_bytes()
+
+
+def test_the_log_reaches_tensorboard_without_what_was_trained_again(tmp_path: Path, dataset: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    asked = parsed(DATASET_RECIPE).with_flags(data=str(dataset), device=None)
+    Trainer(asked, tmp_path / "run").run()
+    # As if the run had been killed after its checkpoint at step 8, with four lines more in its logs.
+    resumed = Trainer(asked, tmp_path / "run", resume=True)
+    resumed.step = 8
+    resumed.run()
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    lines = [line for line in read_metrics(tmp_path / "run" / "metrics.jsonl") if "answer_loss" in line]
+    logged = [(event.step, event.value) for event in events.Scalars("training/answer_loss")]
+    assert [step for step, _ in logged] == [line["step"] for line in lines] == list(range(1, 13))
+    assert [value for _, value in logged] == pytest.approx([line["answer_loss"] for line in lines], abs=1e-5)
+    assert [event.step for event in events.Scalars("evaluation/held_out_solved")] == [12]
 
 
 def test_a_killed_run_resumes_from_its_last_complete_checkpoint(tmp_path: Path) -> None:
