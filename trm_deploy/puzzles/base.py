@@ -52,6 +52,10 @@ class Puzzle(Protocol):
     def cells(self) -> int:
         """L."""
 
+    @property
+    def has_rules(self) -> bool:
+        """Whether an answer can be checked; where not, nobody but the puzzle's author knows what is right."""
+
     def parse_line(self, line: str) -> Tokens:
         """The question int32 [L] that one line of text holds; raises `PuzzleError`."""
 
@@ -59,7 +63,7 @@ class Puzzle(Protocol):
         """What makes the question [L] impossible, in words; empty where nothing does."""
 
     def answer_faults(self, question: Tokens, answer: Tokens) -> list[str]:
-        """Which rules the answer [L] breaks, in words; empty means that it is verified."""
+        """Which rules the answer [L] breaks, in words; empty means that it is verified, where the task has rules."""
 
     def text(self, tokens: Tokens) -> str:
         """Question or answer [L] in the task's one-line text form."""

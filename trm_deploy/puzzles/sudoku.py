@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ class Sudoku:
 
     box_rows: int = 3
     box_columns: int = 3
+    has_rules: ClassVar[bool] = True
 
     @property
     def side(self) -> int:
