@@ -7,6 +7,7 @@ import math
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, Optional
@@ -204,24 +205,49 @@ def run(
         Optional[Path],
         typer.Option("-e", "--engine", help="ONNX file, plan or checkpoint; the shipped model if left out."),
     ] = None,
-    attempts: Annotated[int, typer.Option("--attempts", min=1, help="Tries a puzzle, under its symmetries.")] = 1,
+    attempts: Annotated[
+        Optional[int],
+        typer.Option(
+            "--attempts",
+            min=1,
+            help="Tries a puzzle, under its symmetries.  [default: 1; of ARC all augmentations that were trained]",
+        ),
+    ] = None,
     max_steps: MaxSteps = None,
     halt_threshold: HaltThreshold = None,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Puzzles at a time.")] = DEFAULT_BATCH,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the symmetries.")] = 0,
+    solutions: Annotated[
+        Optional[list[str]], typer.Option("--solutions", help="Solutions file of ARC: says how many are right.")
+    ] = None,
+    output: Annotated[
+        Optional[Path], typer.Option("-o", "--output", help="File for the submission to the ARC Prize.")
+    ] = None,
     device: Device = DeviceName.cpu,
     allow_host_code: AllowHostCode = False,
     as_json: Json = False,
 ) -> None:
-    """Solve puzzles and verify the answers."""
+    """Solve puzzles and verify the answers; of ARC, let the answers vote."""
     from trm_deploy.runtimes import running
 
     settings = running.RunSettings(
         attempts=attempts, max_steps=max_steps, halt_threshold=halt_threshold, batch_size=batch, seed=seed
     )
+    opened = running.open_engine(engine, device=device.value, allow_host_code=allow_host_code)
+    show = _RUNS.get(opened.puzzle.name, _run_verified)
+    show(opened, puzzles, settings, as_json=as_json, solutions=solutions, output=output)
+
+
+def _run_verified(
+    opened: Any, puzzles: list[str], settings: Any, *, as_json: bool, solutions: Any, output: Any
+) -> None:
+    from trm_deploy.runtimes import running
+
+    for flag, value in (("--solutions", solutions), ("--output", output)):
+        if value is not None:
+            raise InputError(f"{flag} goes with ARC, the engine is for {opened.puzzle.name}", hint=f"leave out {flag}")
     unreadable = 0
-    outcomes = running.run(engine, puzzles, settings, device=device.value, allow_host_code=allow_host_code)
-    for outcome in outcomes:
+    for outcome in running.run(opened, puzzles, settings):
         unreadable += outcome.answer is None
         if as_json:
             print(dumps(outcome.to_plain()), flush=True)
@@ -231,6 +257,40 @@ def run(
             print(outcome.to_text(colour=sys.stdout.isatty()), flush=True)
     if unreadable:
         raise typer.Exit(InputError.exit_code)
+
+
+def _run_arc(
+    opened: Any,
+    puzzles: list[str],
+    settings: Any,
+    *,
+    as_json: bool,
+    solutions: Optional[list[str]],
+    output: Optional[Path],
+) -> None:
+    from trm_deploy.files import write_atomic
+    from trm_deploy.puzzles.arc_tasks import read_solutions, read_tasks, with_solutions
+    from trm_deploy.runtimes import arc_running
+
+    answers = read_solutions(solutions or ())
+    tasks = [with_solutions(task, answers) for task in read_tasks(puzzles)]
+    outcomes = []
+    for outcome in arc_running.run(opened, tasks, settings):
+        outcomes.append(outcome)
+        if not as_json:
+            print(outcome.to_text(colour=sys.stdout.isatty()), flush=True)
+    document = dumps(arc_running.submission(outcomes))
+    if as_json:
+        print(document)
+    if output is not None:
+        write_atomic(output, document)
+        print(f"wrote {output}", file=sys.stderr)
+    for line in arc_running.summary(outcomes):
+        print(line, file=sys.stderr)
+
+
+# How the puzzles of a task are run, where it is not by verifying each answer.
+_RUNS: dict[str, Callable[..., None]] = {"arc": _run_arc}
 
 
 @app.command()

@@ -32,7 +32,6 @@ from trm_deploy.errors import ArtefactError, InputError
 from trm_deploy.models.recursive import RecursiveReasoner
 from trm_deploy.parity_report import EngineParity, FreeRun, Report, StepDifference
 from trm_deploy.progress import progress
-from trm_deploy.puzzles import reading
 from trm_deploy.runtimes import load
 from trm_deploy.runtimes.base import (
     Device,
@@ -290,8 +289,10 @@ def questions(loaded: Checkpoint, file: str | None, limit: int | None) -> Int32:
         shape = (min(limit or RANDOM_PUZZLES, RANDOM_PUZZLES), task.sequence_length)
         return np.random.default_rng(0).integers(len(task.vocabulary), size=shape).astype(np.int32)
     puzzle = tasks.get(task.name)
+    if file is None and not puzzle.has_rules:
+        return puzzle.examples()[:limit]
     with resources.as_file(resources.files("trm_deploy") / "assets" / "puzzles" / f"{task.name}.txt") as shipped:
-        found = list(itertools.islice(reading.read(file or str(shipped), puzzle), limit))
+        found = list(itertools.islice(tasks.questions(file or str(shipped), puzzle), limit))
     for question in found:
         if question.tokens is None:
             raise InputError(question.error)
@@ -299,10 +300,12 @@ def questions(loaded: Checkpoint, file: str | None, limit: int | None) -> Int32:
 
 
 def _rules(loaded: Checkpoint, tokens: Int32) -> Solved | None:
-    """Tells which answers obey the task's rules; None where nothing names the task."""
+    """Tells which answers obey the task's rules; None where nothing names the task, or it has none."""
     if not loaded.spec.task.name:
         return None
     puzzle = tasks.get(loaded.spec.task.name)
+    if not puzzle.has_rules:
+        return None
 
     def solved(answers: Int32) -> NDArray[np.bool_]:
         return np.array([not puzzle.answer_faults(*pair) for pair in zip(tokens, answers)])
