@@ -13,7 +13,6 @@ import numpy as np
 
 from trm_deploy import puzzles, record
 from trm_deploy.errors import InputError
-from trm_deploy.puzzles import reading
 from trm_deploy.puzzles.base import Puzzle
 from trm_deploy.puzzles.reading import Question
 from trm_deploy.runtimes import load
@@ -142,7 +141,7 @@ def run(engine: OpenEngine, files: Iterable[str], settings: RunSettings) -> Iter
         halt_threshold=engine.halt_threshold(settings),
         seed=settings.seed,
     )
-    questions = itertools.chain.from_iterable(reading.read(name, puzzle) for name in files)
+    questions = itertools.chain.from_iterable(puzzles.questions(name, puzzle) for name in files)
     while batch := list(itertools.islice(questions, settings.batch_size)):
         readable = [question.tokens for question in batch if question.tokens is not None]
         answers = iter(solve_verified(engine.runtime, puzzle, np.stack(readable), solve_settings) if readable else ())

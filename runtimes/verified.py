@@ -5,13 +5,15 @@ An answer is never trusted: it is verified by the task's rules or shown as the b
 
 from __future__ import annotations
 
+import itertools
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trm_deploy.puzzles.base import Puzzle, Tokens
+from trm_deploy.puzzles.base import Puzzle, Symmetries, Tokens
 from trm_deploy.runtimes.base import Runtime
 
 
@@ -50,7 +52,8 @@ class SolveSettings:
     """How puzzles are solved.
 
     Attributes:
-        attempts: tries a puzzle at the most; the first is the puzzle itself, the others its random symmetries.
+        attempts: tries a puzzle at the most; the first is the puzzle itself, the others are symmetric forms of it, of
+            which a maze has seven.
         max_steps: supervision steps an attempt at the most.
         halt_threshold: see `Runtime.solve`.
         seed: of the symmetries.
@@ -65,15 +68,14 @@ class SolveSettings:
 def solve_verified(runtime: Runtime, puzzle: Puzzle, questions: Tokens, settings: SolveSettings) -> list[Answer]:
     """Solve questions int32 [B, L] as one batch.
 
-    An attempt's symmetry depends on the seed and the attempt's number alone, so that an answer does not depend on
+    An attempt's symmetry follows from the seed and the attempt's number alone, so that an answer does not depend on
     what shares its batch or comes before it.
     """
     best: list[Answer | None] = [None] * len(questions)
     open_rows: NDArray[np.intp] = np.arange(len(questions))
-    for attempt in range(1, settings.attempts + 1):
+    forms: Iterator[Symmetries | None] = itertools.chain([None], puzzle.further_forms(settings.seed))
+    for symmetries in itertools.islice(forms, settings.attempts):
         asked = questions[open_rows]
-        rng = np.random.default_rng((settings.seed, attempt))
-        symmetries = puzzle.symmetries(1, rng) if attempt > 1 else None
         started = time.perf_counter()
         solution = runtime.solve(
             symmetries.apply(asked) if symmetries else asked,

@@ -234,7 +234,7 @@ def run(
         attempts=attempts, max_steps=max_steps, halt_threshold=halt_threshold, batch_size=batch, seed=seed
     )
     opened = running.open_engine(engine, device=device.value, allow_host_code=allow_host_code)
-    show = _RUNS.get(opened.puzzle.name, _run_verified)
+    show: Callable[..., None] = _RUNS.get(opened.puzzle.name, _run_verified)
     show(opened, puzzles, settings, as_json=as_json, solutions=solutions, output=output)
 
 

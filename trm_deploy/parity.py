@@ -18,7 +18,6 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -232,7 +231,12 @@ def affordable(model: RecursiveReasoner, puzzles: int, max_steps: int) -> tuple[
     """
     spec = model.spec
     weights = sum(weight.numel() for weight in model.networks.parameters()) / len(model.networks)
-    step = 2e-9 * weights * model.positions * spec.recursion.network_calls  # GFLOP, of one puzzle
+    # GFLOP of one network call on one puzzle: a multiplication and an addition a weight and position; attention's two
+    # products of positions by positions, which are most of a small network on a long question, besides.
+    call = 2e-9 * weights * model.positions
+    if spec.architecture.mixer == "attention":
+        call += 4e-9 * model.positions**2 * spec.architecture.hidden_size * spec.architecture.layers
+    step = call * spec.recursion.network_calls
     steps = max_steps
     while True:
         # Free runs and trajectories of reference, control and engine, and the engine's first 1, 2, 4 ... steps.
@@ -275,7 +279,7 @@ RANDOM_PUZZLES = 16
 
 
 def questions(loaded: Checkpoint, file: str | None, limit: int | None) -> Int32:
-    """int32 [N, L]: the puzzles of a file, else those that come with the package, else random tokens.
+    """int32 [N, L]: the puzzles of a file, else the task's examples, else random tokens where nothing names the task.
 
     Raises:
         InputError: a puzzle that cannot be read, or a file for a model whose task nothing names.
@@ -289,10 +293,9 @@ def questions(loaded: Checkpoint, file: str | None, limit: int | None) -> Int32:
         shape = (min(limit or RANDOM_PUZZLES, RANDOM_PUZZLES), task.sequence_length)
         return np.random.default_rng(0).integers(len(task.vocabulary), size=shape).astype(np.int32)
     puzzle = tasks.get(task.name)
-    if file is None and not puzzle.has_rules:
+    if file is None:
         return puzzle.examples()[:limit]
-    with resources.as_file(resources.files("trm_deploy") / "assets" / "puzzles" / f"{task.name}.txt") as shipped:
-        found = list(itertools.islice(tasks.questions(file or str(shipped), puzzle), limit))
+    found = list(itertools.islice(tasks.questions(file, puzzle), limit))
     for question in found:
         if question.tokens is None:
             raise InputError(question.error)

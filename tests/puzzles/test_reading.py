@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from trm_deploy.errors import InputError
 from trm_deploy.puzzles import reading
+from trm_deploy.puzzles.maze import Maze
 from trm_deploy.puzzles.reading import Question
 from trm_deploy.puzzles.sudoku import Sudoku
 
@@ -141,3 +143,108 @@ def test_any_bytes_give_puzzles_or_an_input_error(tmp_path: Path, content: bytes
         return
     for question in found:
         assert (question.tokens is None) == bool(question.error)
+
+
+MAZE = Maze(5, 6)
+WALLED = ["######", "#S   #", "# ## #", "#   G#", "######"]
+# Spaces at the ends of rows and of the whole.
+OPEN = [" S    ", "######"[:5] + " ", "      ", "#G####", "#     "]
+
+
+def read_mazes(tmp_path: Path, content: str) -> list[Question]:
+    path = tmp_path / "mazes.txt"
+    path.write_text(content, newline="")
+    return list(reading.read(str(path), MAZE))
+
+
+@pytest.mark.parametrize("rows", [WALLED, OPEN], ids=["walled", "open"])
+@pytest.mark.parametrize(
+    "written",
+    [
+        "\n".join,
+        lambda rows: "\n\n" + "\n".join(rows) + "\n\n\n",
+        lambda rows: "\r\n".join(rows) + "\r\n",
+        lambda rows: "\n".join(rows).replace(" ", "."),
+        "".join,
+        lambda rows: "".join(rows).replace(" ", ".") + "\n",
+        lambda rows: f"source,question,answer,rating\nx,{''.join(rows)},{''.join(rows)},3\n",
+        lambda rows: f"question\n{''.join(rows)}\n",
+        lambda rows: f"{''.join(rows)},\n",
+    ],
+)
+def test_every_form_reads_the_same_maze(tmp_path: Path, rows: list[str], written: Callable[[list[str]], str]) -> None:
+    (question,) = read_mazes(tmp_path, written(rows))
+    assert question.error == ""
+    assert question.tokens is not None
+    assert MAZE.text(question.tokens) == "".join(rows)
+
+
+def test_a_mazes_row_may_be_blank(tmp_path: Path) -> None:
+    rows = ["      ", "S    G", "      ", "      ", "      "]
+    found = read_mazes(tmp_path, "\n" + "\n".join(rows) + "\n\n" + "\n".join(WALLED))
+    assert [question.error for question in found] == ["", ""]
+    assert [question.place.rpartition(" ")[2] for question in found] == ["2-6", "8-12"]
+
+
+STRIPPED = "; where an editor strips trailing spaces, write . for an open cell"
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (["######", "#S S #", *WALLED[2:]], "lines 1-5: the givens break the rules: 2 cells hold S (row 2 column 2, "),
+        (["######", "#S   #", "# ## #", "#    #", "######"], "lines 1-5: the givens break the rules: 0 cells hold G"),
+        (["######", "#S x #", *WALLED[2:]], "line 2 column 4: 'x' stands where # (wall), a space or . (open), S, G"),
+        (["######", "#S\t  #", *WALLED[2:]], "line 2 column 3: '\\t' stands where # (wall)"),
+        (["######", "#S## #", "#### #", "####G#", "######"], "the givens break the rules: no path leads from S to G"),
+        ([" S    ", "#####", *OPEN[2:]], "line 2: row 2 of a grid has 5 cells, expected 6" + STRIPPED),
+        ([" S", *OPEN[1:]], "line 1: 2 characters, expected 30 (5 rows of 6)" + STRIPPED),
+        ([*OPEN[:2], "", *OPEN[3:]], "line 1: the grid ends after 2 rows, expected 5" + STRIPPED),
+        (["".join(OPEN).rstrip()], "line 1: 25 characters, expected 30 (5 rows of 6)" + STRIPPED),
+    ],
+)
+def test_a_malformed_maze_names_its_place_and_leaves_the_others(tmp_path: Path, rows: list[str], message: str) -> None:
+    found = read_mazes(tmp_path, "\n".join(rows) + "\n\n" + "\n".join(WALLED) + "\n" + "".join(WALLED))
+    assert message in found[0].error
+    assert found[0].tokens is None
+    assert [question.error for question in found[-2:]] == ["", ""]
+    assert len(found) == (3 if "" not in rows else 4)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
+@given(st.text("# SGo.\nx,", max_size=200))
+def test_any_text_gives_mazes_or_an_input_error(tmp_path: Path, content: str) -> None:
+    try:
+        found = read_mazes(tmp_path, content)
+    except InputError:
+        return
+    for question in found:
+        assert (question.tokens is None) == bool(question.error)
+
+
+def test_puzzles_come_with_their_answers(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    path.write_text(f"source,question,answer,rating\nx,{LINE},{'1' * 81},3\n\ny,{LINE},{'2' * 81},4\n")
+    found = list(reading.read_answered(str(path), PUZZLE))
+    assert [(row.question, row.answer[0]) for row in found] == [(LINE, "1"), (LINE, "2")]
+    assert [row.place for row in found] == [f"{path} line 2", f"{path} line 4"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "no column is named puzzle or question"),
+        (f"{LINE},{LINE}\n", "no column is named puzzle or question"),
+        (
+            f"question,rating\n{LINE},1\n",
+            "no column is named answer or solution (its first line holds question, rating",
+        ),
+        (f"rating,question,answer\n3,{LINE}\n", "line 2: is no CSV row with 3 columns"),
+        (f'question,answer\n"{LINE},1\n', "line 2: is no CSV row with 2 columns"),
+    ],
+)
+def test_a_csv_file_without_answers_is_refused(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "p.csv").write_text(content)
+    with pytest.raises(InputError) as raised:
+        list(reading.read_answered(str(tmp_path / "p.csv"), PUZZLE))
+    assert message in str(raised.value)

@@ -6,6 +6,7 @@ import numpy as np
 
 from tests.conftest import tiny_spec
 from trm_deploy.puzzles.base import Tokens
+from trm_deploy.puzzles.maze import Maze
 from trm_deploy.puzzles.sudoku import Sudoku
 from trm_deploy.runtimes.base import Int32, Solution
 from trm_deploy.runtimes.verified import Answer, SolveSettings, solve_verified
@@ -99,3 +100,14 @@ def test_an_attempt_does_not_depend_on_what_shares_its_batch() -> None:
     solve(together, questions=np.stack([np.roll(QUESTION, 3), QUESTION]))
     for one, both in zip(alone.asked, together.asked):
         np.testing.assert_array_equal(one[0], both[-1])
+
+
+def test_a_maze_is_asked_in_each_of_its_eight_forms_once() -> None:
+    maze = Maze(5, 5)
+    question = maze.examples()[0]
+    runtime = Fickle(100)  # shows every question back: no path at all
+    settings = SolveSettings(attempts=20, max_steps=4, halt_threshold=0.0)
+    (answer,) = solve_verified(runtime, maze, question[None], settings)
+    assert (answer.attempts, answer.verified) == (8, False)
+    np.testing.assert_array_equal(runtime.asked[0], question[None])
+    assert len({asked.tobytes() for asked in runtime.asked}) == 8

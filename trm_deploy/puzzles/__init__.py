@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from trm_deploy.errors import InputError
 from trm_deploy.puzzles import arc_tasks, reading
 from trm_deploy.puzzles.arc import Arc
-from trm_deploy.puzzles.base import Puzzle, Symmetries
+from trm_deploy.puzzles.base import Puzzle, Symmetries, TextPuzzle
+from trm_deploy.puzzles.maze import SIDES, Maze
 from trm_deploy.puzzles.reading import Question
 from trm_deploy.puzzles.sudoku import Sudoku
 
@@ -24,9 +26,12 @@ _PUZZLES: dict[str, Puzzle] = {
 }
 
 
+_MAZE = re.compile(r"maze-([1-9]\d{0,2})x([1-9]\d{0,2})")
+
+
 def names() -> tuple[str, ...]:
-    """The tasks that `get` knows."""
-    return tuple(_PUZZLES)
+    """The tasks that `get` knows; mazes have any size."""
+    return (*_PUZZLES, "maze-ROWSxCOLUMNS")
 
 
 def get(name: str) -> Puzzle:
@@ -35,10 +40,16 @@ def get(name: str) -> Puzzle:
     Raises:
         InputError: no task has that name.
     """
-    try:
+    if name in _PUZZLES:
         return _PUZZLES[name]
-    except KeyError:
-        raise InputError(f"the task {name!r} is unknown, expected one of {', '.join(_PUZZLES)}") from None
+    if match := _MAZE.fullmatch(name):
+        rows, columns = map(int, match.groups())
+        if rows not in SIDES or columns not in SIDES:
+            raise InputError(
+                f"the task {name!r} has {rows} rows and {columns} columns, expected {SIDES[0]} to {SIDES[-1]} of each"
+            )
+        return Maze(rows, columns)
+    raise InputError(f"the task {name!r} is unknown, expected one of {', '.join(names())}")
 
 
 def questions(name: str, puzzle: Puzzle) -> Iterator[Question]:
@@ -47,4 +58,4 @@ def questions(name: str, puzzle: Puzzle) -> Iterator[Question]:
     Raises:
         InputError: the file as a whole cannot be read.
     """
-    return arc_tasks.questions(name) if isinstance(puzzle, Arc) else reading.read(name, puzzle)
+    return reading.read(name, puzzle) if isinstance(puzzle, TextPuzzle) else arc_tasks.questions(name)

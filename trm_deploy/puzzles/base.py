@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,10 @@ class Symmetries:
     cells: NDArray[np.intp]
     symbols: NDArray[np.int32]
 
+    def take(self, rows: NDArray[np.integer[Any]]) -> Symmetries:
+        """The maps with these numbers."""
+        return Symmetries(self.cells[rows], self.symbols[rows])
+
     def apply(self, tokens: Tokens) -> Tokens:
         """The mapped puzzles, int32 [n, L] -> [n, L]; a single map serves any number of puzzles."""
         return np.take_along_axis(self.symbols, np.take_along_axis(tokens, self.cells, axis=1), axis=1)
@@ -32,6 +37,36 @@ class Symmetries:
         symbols = np.argsort(self.symbols, axis=1).astype(np.int32)
         cells = np.argsort(self.cells, axis=1)
         return np.take_along_axis(np.take_along_axis(symbols, tokens, axis=1), cells, axis=1)
+
+
+@dataclass(frozen=True)
+class TextForm:
+    """How a task's puzzles stand in a text file, beside one a line.
+
+    Attributes:
+        rows, columns: of a drawn grid.
+        comment: begins a comment that the line's end ends; empty where there are none.
+        frame: characters that may frame a drawn grid.
+        spaces_are_cells: whether a space is a cell; then blank lines come between grids alone, and else anywhere.
+    """
+
+    rows: int
+    columns: int
+    comment: str
+    frame: str
+    spaces_are_cells: bool
+
+    def is_blank(self, line: str) -> bool:
+        """Whether a line holds nothing; a row of open cells is not blank where spaces are cells."""
+        return not line.strip() and not (self.spaces_are_cells and len(line) == self.columns)
+
+    def cells_of(self, line: str) -> list[tuple[int, str]]:
+        """The cells of a line, each with its column from 1."""
+        return [
+            (column, character)
+            for column, character in enumerate(line, start=1)
+            if self.spaces_are_cells or not (character in self.frame or character.isspace())
+        ]
 
 
 class Puzzle(Protocol):
@@ -57,7 +92,7 @@ class Puzzle(Protocol):
         """Whether an answer can be checked; where not, nobody but the puzzle's author knows what is right."""
 
     def parse_line(self, line: str) -> Tokens:
-        """The question int32 [L] that one line of text holds; raises `PuzzleError`."""
+        """The question or answer int32 [L] that one line of text holds; raises `PuzzleError`."""
 
     def question_faults(self, question: Tokens) -> list[str]:
         """What makes the question [L] impossible, in words; empty where nothing does."""
@@ -71,5 +106,26 @@ class Puzzle(Protocol):
     def draw(self, question: Tokens, answer: Tokens, *, colour: bool) -> str:
         """The answer as a grid for the terminal, in which the givens stand out."""
 
+    def plot(self, axes: Any, question: Tokens, answer: Tokens) -> None:
+        """The same on matplotlib's axes: a unit a cell, the first cell's centre at (0, 0), y downwards."""
+
     def symmetries(self, count: int, rng: np.random.Generator) -> Symmetries:
         """`count` random symmetries."""
+
+    def further_forms(self, seed: int) -> Iterator[Symmetries]:
+        """The symmetries, one at a time, under which to try again a puzzle that was not solved as it is.
+
+        Ends where a task has no further ones: the same question would get the same answer.
+        """
+
+    def examples(self) -> Tokens:
+        """Some valid questions int32 [n, L], the same every time, to try an engine on."""
+
+
+@runtime_checkable
+class TextPuzzle(Puzzle, Protocol):
+    """A task whose puzzles stand in text files, see `trm_deploy.puzzles.reading`."""
+
+    @property
+    def form(self) -> TextForm:
+        """How its puzzles stand in files."""

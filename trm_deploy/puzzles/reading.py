@@ -5,8 +5,8 @@ Readers yield as they go and bound a line's length, so that a huge or binary fil
 
 from __future__ import annotations
 
+import contextlib
 import csv
-import io
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from trm_deploy.errors import InputError, PuzzleError
-from trm_deploy.puzzles.base import Puzzle, Tokens
+from trm_deploy.puzzles.base import TextPuzzle, Tokens
 
 # A CSV line of the published sets is under 300 characters.
 MAX_LINE = 10_000
 CSV_COLUMNS = ("puzzle", "question")
-# What may frame a drawn grid.
-FRAME = "+-=|"
+ANSWER_COLUMNS = ("answer", "solution")
 
 Position = tuple[int, int]  # line and column, from 1
 
@@ -42,7 +41,21 @@ class Question:
     error: str = ""
 
 
-def read(name: str, puzzle: Puzzle) -> Iterator[Question]:
+@dataclass(frozen=True)
+class Answered:
+    """A puzzle with its answer, as a line of a CSV file has them.
+
+    Attributes:
+        place: as of `Question`.
+        question, answer: the text.
+    """
+
+    place: str
+    question: str
+    answer: str
+
+
+def read(name: str, puzzle: TextPuzzle) -> Iterator[Question]:
     """The puzzles of a file, or of standard input where `name` is "-".
 
     A puzzle that cannot be read comes as a `Question` with an error, so that the others can be solved.
@@ -54,6 +67,40 @@ def read(name: str, puzzle: Puzzle) -> Iterator[Question]:
     if name == "-":
         yield from _questions(sys.stdin.buffer, "standard input", puzzle)
         return
+    with _opened(name) as file:
+        yield from _questions(file, name, puzzle)
+
+
+def read_answered(name: str, puzzle: TextPuzzle) -> Iterator[Answered]:
+    """The puzzles of a CSV file with their answers, unparsed: published sets are large, and many lines parse faster.
+
+    Raises:
+        InputError: the file as a whole cannot be read, lacks a column, or has a line that is no CSV row.
+    """
+    with _opened(name) as file:
+        lines = _content_lines(file, name, puzzle)
+        _, line = next(lines, (0, ""))
+        header = [cell.strip().lower() for cell in line.split(",")]
+        columns = []
+        for keys in (CSV_COLUMNS, ANSWER_COLUMNS):
+            named = [header.index(key) for key in keys if key in header]
+            if not named:
+                found = ", ".join(header)[:80]
+                raise InputError(f"{name}: no column is named {' or '.join(keys)} (its first line holds {found})")
+            columns.append(named[0])
+        for number, line in lines:
+            if puzzle.form.is_blank(line):
+                continue
+            try:
+                row = _csv_row(line)
+                question, answer = row[columns[0]], row[columns[1]]
+            except (csv.Error, IndexError) as error:
+                raise InputError(f"{name} line {number}: is no CSV row with {len(header)} columns ({error})") from error
+            yield Answered(f"{name} line {number}", question, answer)
+
+
+@contextlib.contextmanager
+def _opened(name: str) -> Iterator[BinaryIO]:
     path = Path(name)
     if not path.exists():
         raise InputError(f"{name}: there is no such file", hint="name a file with puzzles, or - for standard input")
@@ -61,13 +108,13 @@ def read(name: str, puzzle: Puzzle) -> Iterator[Question]:
         raise InputError(f"{name}: is a folder, expected a file with puzzles")
     try:
         with path.open("rb") as file:
-            yield from _questions(file, name, puzzle)
+            yield file
     except OSError as error:
         raise InputError(f"{name}: cannot be read ({error.strerror})") from error
 
 
-def _questions(file: BinaryIO, name: str, puzzle: Puzzle) -> Iterator[Question]:
-    lines = _content_lines(file, name)
+def _questions(file: BinaryIO, name: str, puzzle: TextPuzzle) -> Iterator[Question]:
+    lines = _content_lines(file, name, puzzle)
     first = next(lines, None)
     if first is None:
         raise InputError(f"{name}: holds no puzzle", hint=f"expected a line of {puzzle.cells} characters")
@@ -78,8 +125,10 @@ def _questions(file: BinaryIO, name: str, puzzle: Puzzle) -> Iterator[Question]:
         yield from _from_lines(following, name, puzzle)
 
 
-def _content_lines(file: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
-    """Numbered lines without comments and blank ones."""
+def _content_lines(file: BinaryIO, name: str, puzzle: TextPuzzle) -> Iterator[tuple[int, str]]:
+    """Numbered lines without comments and leading blank ones; without any blank ones where they separate nothing."""
+    form = puzzle.form
+    begun = False
     number = 0
     while raw := file.readline(MAX_LINE + 1):
         number += 1
@@ -94,8 +143,11 @@ def _content_lines(file: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
             ) from error
         if "\0" in line:
             raise InputError(f"{name} line {number} column {line.index(chr(0)) + 1}: is no text (a zero byte)")
-        line = line.partition("#")[0].rstrip()
-        if line.strip():
+        if form.comment:
+            line = line.partition(form.comment)[0]
+        line = line.rstrip("\r\n") if form.spaces_are_cells else line.rstrip()
+        begun = begun or not form.is_blank(line)
+        if begun and (form.spaces_are_cells or line):
             yield number, line
 
 
@@ -104,13 +156,15 @@ def _chain(first: tuple[int, str], rest: Iterable[tuple[int, str]]) -> Iterator[
     yield from rest
 
 
-def _from_csv(lines: Iterator[tuple[int, str]], name: str, puzzle: Puzzle) -> Iterator[Question]:
+def _from_csv(lines: Iterator[tuple[int, str]], name: str, puzzle: TextPuzzle) -> Iterator[Question]:
     column: int | None = None
     for number, line in lines:
+        if puzzle.form.is_blank(line):
+            continue
         place = f"{name} line {number}"
         try:
-            row = next(csv.reader(io.StringIO(line), strict=True))
-        except (csv.Error, StopIteration) as error:
+            row = _csv_row(line)
+        except csv.Error as error:
             yield Question(place, line, None, f"{place}: is no CSV row ({error})")
             continue
         if column is None:
@@ -134,50 +188,75 @@ def _from_csv(lines: Iterator[tuple[int, str]], name: str, puzzle: Puzzle) -> It
         yield _question(row[column], positions, place, name, puzzle)
 
 
-def _looks_like_a_puzzle(text: str, puzzle: Puzzle) -> bool:
-    # Enough to tell a header from data; a malformed puzzle is complained about as one.
-    return any(character.isdigit() for character in text) or len(text) == puzzle.cells
+def _csv_row(line: str) -> list[str]:
+    return next(csv.reader([line], strict=True), [])
 
 
-def _from_lines(lines: Iterator[tuple[int, str]], name: str, puzzle: Puzzle) -> Iterator[Question]:
+def _looks_like_a_puzzle(text: str, puzzle: TextPuzzle) -> bool:
+    # Enough to tell a header from data, which has digits or walls; a malformed puzzle is complained about as one.
+    return any(character.isdigit() or character == "#" for character in text) or len(text) == puzzle.cells
+
+
+def _from_lines(lines: Iterator[tuple[int, str]], name: str, puzzle: TextPuzzle) -> Iterator[Question]:
     """One puzzle a line, or a grid: lines with as many cells as a row are collected until they make a puzzle."""
-    side = round(puzzle.cells**0.5)
+    form = puzzle.form
     text = ""
     positions: list[Position] = []  # of each character of text
+    broken = False  # what follows may be the rest of a grid that was complained about
     for number, line in lines:
-        cells = [(column, c) for column, c in enumerate(line, start=1) if c not in FRAME and not c.isspace()]
-        if not cells:  # a line that only draws the frame
+        cells = [] if form.is_blank(line) else form.cells_of(line)
+        if not cells:  # a blank line, or one that only draws the frame
+            if text and form.spaces_are_cells:
+                yield _cut_short(text, positions[0], name, puzzle)
+                text, positions = "", []
+            broken = False
             continue
+        if broken and len(cells) != puzzle.cells:
+            continue
+        broken = False
         place = f"{name} line {number}"
-        if len(cells) == side:
+        if len(cells) == form.columns:
             text += "".join(character for _, character in cells)
             positions += [(number, column) for column, _ in cells]
             if len(text) == puzzle.cells:
                 yield _question(text, positions, f"{name} lines {positions[0][0]}-{number}", name, puzzle)
                 text, positions = "", []
             continue
+        # Where blank lines separate grids, the next puzzle begins behind one; else anything may begin on any line.
+        broken = form.spaces_are_cells and len(cells) != puzzle.cells
         if text:
-            row = len(text) // side + 1
-            error = f"{place}: row {row} of a grid has {len(cells)} cells, expected {side}"
+            row = len(text) // form.columns + 1
+            error = (
+                f"{place}: row {row} of a grid has {len(cells)} cells, expected {form.columns}{_lost_spaces(puzzle)}"
+            )
             yield Question(place, text + line.strip(), None, error)
             text, positions = "", []
             continue
-        start = len(line) - len(line.lstrip())
-        stripped = line.strip()
-        yield _question(stripped, [(number, start + i + 1) for i in range(len(stripped))], place, name, puzzle)
+        start, written = (0, line) if form.spaces_are_cells else (len(line) - len(line.lstrip()), line.strip())
+        yield _question(written, [(number, start + i + 1) for i in range(len(written))], place, name, puzzle)
     if text:
-        place = f"{name} line {positions[0][0]}"
-        yield Question(place, text, None, f"{place}: the grid ends after {len(text) // side} rows, expected {side}")
+        yield _cut_short(text, positions[0], name, puzzle)
 
 
-def _question(text: str, positions: list[Position], place: str, name: str, puzzle: Puzzle) -> Question:
+def _cut_short(text: str, position: Position, name: str, puzzle: TextPuzzle) -> Question:
+    place = f"{name} line {position[0]}"
+    rows = len(text) // puzzle.form.columns
+    error = f"{place}: the grid ends after {rows} rows, expected {puzzle.form.rows}{_lost_spaces(puzzle)}"
+    return Question(place, text, None, error)
+
+
+def _lost_spaces(puzzle: TextPuzzle) -> str:
+    return "; where an editor strips trailing spaces, write . for an open cell" if puzzle.form.spaces_are_cells else ""
+
+
+def _question(text: str, positions: list[Position], place: str, name: str, puzzle: TextPuzzle) -> Question:
     try:
         tokens = puzzle.parse_line(text)
     except PuzzleError as error:
         if error.position is not None:
             line, column = positions[error.position]
             return Question(place, text, None, f"{name} line {line} column {column}: {error}")
-        return Question(place, text, None, f"{place}: {error}")
+        return Question(place, text, None, f"{place}: {error}{_lost_spaces(puzzle)}")
     faults = puzzle.question_faults(tokens)
     if faults:
         return Question(place, text, None, f"{place}: the givens break the rules: {'; '.join(faults)}")

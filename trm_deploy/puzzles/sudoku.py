@@ -6,15 +6,17 @@ puzzle: its cells row by row, `0`, `.` or `_` for a blank.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from importlib import resources
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trm_deploy.errors import PuzzleError
-from trm_deploy.puzzles.base import Symmetries, Tokens
+from trm_deploy.puzzles.base import Symmetries, TextForm, Tokens
 
 BLANK = 1
 BLANKS = "0._"
@@ -48,12 +50,17 @@ class Sudoku:
         """pad, blank, then the digits."""
         return ("pad", ".", *(str(digit) for digit in range(1, self.side + 1)))
 
+    @property
+    def form(self) -> TextForm:
+        """Grids with or without lines between the boxes."""
+        return TextForm(self.side, self.side, comment="#", frame="+-=|", spaces_are_cells=False)
+
     def from_digits(self, digits: NDArray[np.integer]) -> Tokens:
         """Digits with 0 for a blank, any shape -> tokens of that shape."""
         return (digits + BLANK).astype(np.int32)
 
     def parse_line(self, line: str) -> Tokens:
-        """The question on one line.
+        """The question or answer on one line.
 
         Returns:
             int32 [L].
@@ -137,6 +144,18 @@ class Sudoku:
             return f"\x1b[1m{digit}\x1b[0m" if given else f"\x1b[36m{digit}\x1b[0m"
         return f" {digit} " if given else f"({digit})"
 
+    def plot(self, axes: Any, question: Tokens, answer: Tokens) -> None:
+        """A grid with box lines; givens are black, what was filled in is blue, and changed givens are red."""
+        for line in range(self.side + 1):
+            for draw, box in ((axes.axhline, self.box_rows), (axes.axvline, self.box_columns)):
+                draw(line - 0.5, color="black", linewidth=2.0 if line % box == 0 else 0.5)
+        for cell in range(self.cells):
+            row, column = divmod(cell, self.side)
+            given = question[cell] > BLANK
+            colour = "tab:blue" if not given else "black" if question[cell] == answer[cell] else "tab:red"
+            text = self._digit(int(answer[cell]))
+            axes.text(column, row, text, color=colour, ha="center", va="center_baseline", size=16)
+
     def symmetries(self, count: int, rng: np.random.Generator) -> Symmetries:
         """Random digits, rows within bands, bands, columns within stacks, stacks and, with square boxes, transposition.
 
@@ -151,6 +170,17 @@ class Sudoku:
             transposed = rng.random(count) < 0.5
             cells[transposed] = cells[transposed].transpose(0, 2, 1)
         return Symmetries(cells.reshape(count, self.cells), symbols)
+
+    def further_forms(self, seed: int) -> Iterator[Symmetries]:
+        """Random symmetries without end; the number of a form and the seed decide it, not the forms before it."""
+        for number in itertools.count(2):
+            yield self.symmetries(1, np.random.default_rng((seed, number)))
+
+    def examples(self) -> Tokens:
+        """The puzzles that come with the package, int32 [n, L]."""
+        text = (resources.files("trm_deploy") / "assets" / "puzzles" / f"{self.name}.txt").read_text("utf-8")
+        lines = [line for line in text.splitlines() if not line.startswith(self.form.comment)]
+        return np.stack([self.parse_line(line) for line in lines])
 
     @staticmethod
     def _shuffled_lines(count: int, *, bands: int, lines: int, rng: np.random.Generator) -> NDArray[np.intp]:
