@@ -124,6 +124,45 @@ def train(
     print(f"wrote {folder / 'ema.pt'}; type: trm-deploy export {folder / 'ema.pt'}", file=sys.stderr)
 
 
+data_app = typer.Typer(help="Datasets to train on.", no_args_is_help=True)
+build_app = typer.Typer(help="Build a dataset in the published layout.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+data_app.add_typer(build_app, name="build")
+
+
+@build_app.command("arc")
+def build_arc(
+    test_challenges: Annotated[
+        list[str], typer.Option("--test-challenges", help="Tasks to test: their demonstrations are trained on.")
+    ],
+    challenges: Annotated[
+        Optional[list[str]], typer.Option("--challenges", help="Tasks to train on with their test inputs.")
+    ] = None,
+    solutions: Annotated[
+        Optional[list[str]], typer.Option("--solutions", help="Outputs of the test inputs, of either.")
+    ] = None,
+    augment: Annotated[int, typer.Option("--augment", min=0, help="Augmentations of each task.")] = 1000,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same files.")] = 0,
+    output: Annotated[
+        Optional[Path], typer.Option("-o", "--output", help="The dataset's folder.  [default: data/arc]")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a dataset that lies there.")] = False,
+) -> None:
+    """ARC from the ARC Prize's JSON files; each option may be given more than once."""
+    from trm_deploy.train.arc_data import ArcSettings, build_arc
+
+    settings = ArcSettings(
+        challenges=tuple(challenges or ()),
+        test_challenges=tuple(test_challenges),
+        solutions=tuple(solutions or ()),
+        augment=augment,
+        seed=seed,
+        output=output,
+        force=force,
+    )
+    print(build_arc(settings), file=sys.stderr)
+
+
 @app.command()
 def export(
     source: Annotated[Path, typer.Argument(help="A checkpoint; for trt and rtx also an ONNX file that export made.")],
