@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trm_deploy import identifiers
+from trm_deploy import drawing, identifiers
 from trm_deploy.errors import InputError, PuzzleError
 from trm_deploy.progress import progress
 from trm_deploy.puzzles import arc
@@ -95,6 +95,17 @@ class Outcome:
             lines.append(f"the {first}" if self.right_within(PREDICTIONS) else "neither prediction is right")
         lines.append(f"{self.mean_steps:.1f} steps an attempt, {self.milliseconds:.0f} ms")
         return "\n".join(lines) + "\n"
+
+    def write_png(self, path: Path) -> None:
+        """Draw the input and the two best predictions beside each other.
+
+        Raises:
+            MissingPackage: matplotlib is not installed.
+            TrmDeployError: the file cannot be written.
+        """
+        predicted = [prediction.grid for prediction in self.predictions[:PREDICTIONS]]
+        grids = [self.task.test[self.number].input, *predicted]
+        drawing.write_png(path, lambda axes: arc.plot_grids(axes, grids))
 
 
 def known_augmentations(engine: Path, puzzle_identifiers: int, tasks: Sequence[Task]) -> Known:

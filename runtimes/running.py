@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from trm_deploy import puzzles, record
+from trm_deploy import drawing, puzzles, record
 from trm_deploy.errors import InputError
 from trm_deploy.puzzles.base import Puzzle
 from trm_deploy.puzzles.reading import Question
@@ -58,6 +58,17 @@ class Outcome:
             "verified": self.answer.verified,
             "milliseconds": round(self.answer.milliseconds, 3),
         }
+
+    def write_png(self, path: Path) -> None:
+        """Draw what `to_text` shows; nothing where the question could not be read.
+
+        Raises:
+            MissingPackage: matplotlib is not installed.
+            TrmDeployError: the file cannot be written.
+        """
+        if self.answer is not None and self.question.tokens is not None:
+            question, answer = self.question.tokens, self.answer.answer
+            drawing.write_png(path, lambda axes: self.puzzle.plot(axes, question, answer))
 
     def to_text(self, *, colour: bool) -> str:
         """The drawn grid and a line that says what to think of it."""

@@ -265,20 +265,34 @@ def run(
     device: Device = DeviceName.cpu,
     allow_host_code: AllowHostCode = False,
     as_json: Json = False,
+    png: Annotated[
+        Optional[Path], typer.Option("--png", help="Folder: draw the answers into it, 0001.png and so on.")
+    ] = None,
 ) -> None:
     """Solve puzzles and verify the answers; of ARC, let the answers vote."""
     from trm_deploy.runtimes import running
 
+    if png is not None:
+        from trm_deploy.drawing import require_matplotlib
+
+        require_matplotlib()
     settings = running.RunSettings(
         attempts=attempts, max_steps=max_steps, halt_threshold=halt_threshold, batch_size=batch, seed=seed
     )
     opened = running.open_engine(engine, device=device.value, allow_host_code=allow_host_code)
     show: Callable[..., None] = _RUNS.get(opened.puzzle.name, _run_verified)
-    show(opened, puzzles, settings, as_json=as_json, solutions=solutions, output=output)
+    show(opened, puzzles, settings, as_json=as_json, png=png, solutions=solutions, output=output)
 
 
 def _run_verified(
-    opened: Any, puzzles: list[str], settings: Any, *, as_json: bool, solutions: Any, output: Any
+    opened: Any,
+    puzzles: list[str],
+    settings: Any,
+    *,
+    as_json: bool,
+    png: Optional[Path],
+    solutions: Optional[list[str]],
+    output: Optional[Path],
 ) -> None:
     from trm_deploy.runtimes import running
 
@@ -286,7 +300,7 @@ def _run_verified(
         if value is not None:
             raise InputError(f"{flag} goes with ARC, the engine is for {opened.puzzle.name}", hint=f"leave out {flag}")
     unreadable = 0
-    for outcome in running.run(opened, puzzles, settings):
+    for number, outcome in enumerate(running.run(opened, puzzles, settings), start=1):
         unreadable += outcome.answer is None
         if as_json:
             print(dumps(outcome.to_plain()), flush=True)
@@ -294,6 +308,8 @@ def _run_verified(
             print(f"error: {outcome.question.error}", file=sys.stderr)
         else:
             print(outcome.to_text(colour=sys.stdout.isatty()), flush=True)
+        if png is not None:
+            outcome.write_png(png / f"{number:04}.png")
     if unreadable:
         raise typer.Exit(InputError.exit_code)
 
@@ -304,6 +320,7 @@ def _run_arc(
     settings: Any,
     *,
     as_json: bool,
+    png: Optional[Path],
     solutions: Optional[list[str]],
     output: Optional[Path],
 ) -> None:
@@ -314,10 +331,12 @@ def _run_arc(
     answers = read_solutions(solutions or ())
     tasks = [with_solutions(task, answers) for task in read_tasks(puzzles)]
     outcomes = []
-    for outcome in arc_running.run(opened, tasks, settings):
+    for number, outcome in enumerate(arc_running.run(opened, tasks, settings), start=1):
         outcomes.append(outcome)
         if not as_json:
             print(outcome.to_text(colour=sys.stdout.isatty()), flush=True)
+        if png is not None:
+            outcome.write_png(png / f"{number:04}.png")
     document = dumps(arc_running.submission(outcomes))
     if as_json:
         print(document)

@@ -176,10 +176,15 @@ class Maze:
     def plot(self, axes: Any, question: Tokens, answer: Tokens) -> None:
         """A coloured square a cell; what may not have changed keeps its colour and is crossed out."""
         axes.imshow(PALETTE[answer].reshape(self.rows, self.columns, 3))
+        right, bottom = self.columns - 0.5, self.rows - 0.5
+        frame = ((-0.5, right, right, -0.5, -0.5), (-0.5, -0.5, bottom, bottom, -0.5))
+        axes.plot(*frame, color="black", linewidth=1.0, clip_on=False)
         for cell in range(self.cells):
             row, column = divmod(cell, self.columns)
             if answer[cell] in (START, GOAL):
-                axes.text(column, row, _character(int(answer[cell])), color="white", ha="center", va="center", size=7)
+                letter = _character(int(answer[cell]))
+                size = 200 / max(self.rows, self.columns)
+                axes.text(column, row, letter, color="white", ha="center", va="center_baseline", size=size)
             if answer[cell] != question[cell] and (question[cell], answer[cell]) != (OPEN, PATH):
                 axes.plot(column, row, marker="x", color="magenta")
 

@@ -146,15 +146,19 @@ class Sudoku:
 
     def plot(self, axes: Any, question: Tokens, answer: Tokens) -> None:
         """A grid with box lines; givens are black, what was filled in is blue, and changed givens are red."""
+        ends = (-0.5, self.side - 0.5)
+        axes.set_xlim(*ends)
+        axes.set_ylim(*reversed(ends))
         for line in range(self.side + 1):
-            for draw, box in ((axes.axhline, self.box_rows), (axes.axvline, self.box_columns)):
-                draw(line - 0.5, color="black", linewidth=2.0 if line % box == 0 else 0.5)
+            at = (line - 0.5, line - 0.5)
+            for x, y, box in ((ends, at, self.box_rows), (at, ends, self.box_columns)):
+                axes.plot(x, y, color="black", linewidth=2.5 if line % box == 0 else 0.8, clip_on=False)
         for cell in range(self.cells):
             row, column = divmod(cell, self.side)
             given = question[cell] > BLANK
             colour = "tab:blue" if not given else "black" if question[cell] == answer[cell] else "tab:red"
             text = self._digit(int(answer[cell]))
-            axes.text(column, row, text, color=colour, ha="center", va="center_baseline", size=16)
+            axes.text(column, row, text, color=colour, ha="center", va="center_baseline", size=180 / self.side)
 
     def symmetries(self, count: int, rng: np.random.Generator) -> Symmetries:
         """Random digits, rows within bands, bands, columns within stacks, stacks and, with square boxes, transposition.
