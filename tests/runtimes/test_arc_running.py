@@ -198,8 +198,12 @@ def test_an_engine_writes_a_submission(engine: Path, tmp_path: Path) -> None:
     many = write(tmp_path / "challenges.json", {"t": one, "u": one})
     solutions = write(tmp_path / "solutions.json", {"t": [[[1]], [[2]]]})
 
-    result = trm("run", "-e", engine, alone, "-o", tmp_path / "submission.json", "--solutions", solutions)
+    flags = ("-o", tmp_path / "submission.json", "--solutions", solutions, "--png", tmp_path / "pictures")
+    result = trm("run", "-e", engine, alone, *flags)
     assert result.returncode == 0, result.stderr
+    pictures = sorted((tmp_path / "pictures").iterdir())
+    assert [picture.name for picture in pictures] == ["0001.png", "0002.png"]
+    assert all(picture.read_bytes().startswith(b"\x89PNG") for picture in pictures)
     assert "t.json test input 2" in result.stdout
     assert "of 3 votes" in result.stdout
     assert "right of 2 test inputs: " in result.stderr

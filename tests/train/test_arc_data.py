@@ -70,7 +70,8 @@ def puzzles_of(split: Split, names: tuple[str, ...]) -> dict[str, list[tuple[str
         for row in range(start, stop):
             (question, place), (answer, answer_place) = grid_at(split.inputs[row]), grid_at(split.labels[row])
             assert place == answer_place
-            examples.append((*(arc.text_of(augmentation.invert(grid)) for grid in (question, answer)), place))
+            question, answer = augmentation.invert(question), augmentation.invert(answer)
+            examples.append((arc.text_of(question), arc.text_of(answer), place))
         found[name] = examples
     return found
 
