@@ -328,6 +328,8 @@ def _run_arc(
     from trm_deploy.puzzles.arc_tasks import read_solutions, read_tasks, with_solutions
     from trm_deploy.runtimes import arc_running
 
+    if output is not None and output.is_dir():
+        raise InputError(f"{output}: is a folder, expected a file to write", hint="name a file with -o")
     answers = read_solutions(solutions or ())
     tasks = [with_solutions(task, answers) for task in read_tasks(puzzles)]
     outcomes = []

@@ -17,7 +17,7 @@ from trm_deploy.errors import InputError
 from trm_deploy.puzzles import arc
 from trm_deploy.puzzles.arc import Augmentation, Grid
 from trm_deploy.puzzles.arc_tasks import Pair, Task, read_solutions, read_tasks, with_solutions
-from trm_deploy.runtimes import arc_running
+from trm_deploy.runtimes import arc_running, load
 from trm_deploy.runtimes.base import Int32, Solution
 from trm_deploy.runtimes.running import OpenEngine, RunSettings
 from trm_deploy.spec import ModelSpec
@@ -184,6 +184,15 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert "parity holds" in result.stderr
     identifiers.write(folder / "arc.onnx", names)
     return folder / "arc.onnx"
+
+
+def test_an_engine_tells_puzzles_apart_as_its_checkpoint_does(engine: Path) -> None:
+    runtimes = [load(path) for path in (engine, engine.with_suffix(".pt"))]
+    numbers = np.arange(1, runtimes[0].spec.task.puzzle_identifiers, dtype=np.int32)
+    question = np.tile(arc.to_tokens(QUESTION), (len(numbers), 1))
+    ours, theirs = (runtime.solve(question, numbers, max_steps=1, halt_threshold=0.0).logits for runtime in runtimes)
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
+    assert len(np.unique(ours.round(3), axis=0)) == len(numbers)
 
 
 def write(path: Path, document: object) -> Path:

@@ -115,7 +115,7 @@ def _grid(rows: object, place: str) -> Grid:
     try:
         return grid_from(rows)
     except PuzzleError as error:
-        raise InputError(f"{place}: {error}") from error
+        raise InputError(f"{place}: {error}", hint="mend the grid, or leave out its task") from error
 
 
 def read_solutions(names: Iterable[str]) -> Solutions:
