@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -241,3 +241,44 @@ def remove_metadata(folder: Path) -> None:
     """Of a dataset that is to be written over: until all of a split is written anew, it has no metadata."""
     for split in SPLITS:
         (folder / split / "dataset.json").unlink(missing_ok=True)
+
+
+def write_dataset(folder: Path, splits: Mapping[str, Split], names: Sequence[str] = (BLANK_IDENTIFIER,)) -> None:
+    """Write a dataset, in place of one that may lie there: until all of a split is written, it has no metadata.
+
+    Args:
+        folder: the dataset's.
+        splits: by their names.
+        names: of the puzzle identifiers.
+    """
+    remove_metadata(folder)
+    write_identifiers(folder, names)
+    for split, data in splits.items():
+        write_split(folder, split, data)
+
+
+def of_single_examples(inputs: Integers, labels: Integers, *, vocabulary: int, forms: int = 1) -> Split:
+    """A split of puzzles that have one example each and no identifiers, as the published code builds it.
+
+    Args:
+        inputs, labels: [N, L].
+        vocabulary: V.
+        forms: consecutive examples that are forms of one puzzle, and so make a group.
+    """
+    examples, length = inputs.shape
+    groups = examples // forms
+    return Split(
+        Metadata(
+            seq_len=length,
+            vocab_size=vocabulary,
+            num_puzzle_identifiers=1,
+            total_groups=groups,
+            # The published code counts the groups here too.
+            total_puzzles=groups,
+        ),
+        inputs,
+        labels,
+        puzzle_identifiers=np.zeros(examples, np.int32),
+        puzzle_indices=np.arange(examples + 1, dtype=np.int32),
+        group_indices=np.arange(groups + 1, dtype=np.int32) * forms,
+    )

@@ -129,6 +129,92 @@ build_app = typer.Typer(help="Build a dataset in the published layout.", no_args
 app.add_typer(data_app, name="data")
 data_app.add_typer(build_app, name="build")
 
+Csv = Annotated[Optional[Path], typer.Option("--csv", help="Published training file: source,question,answer,rating.")]
+TestCsv = Annotated[Optional[Path], typer.Option("--test-csv", help="Published test file.")]
+Subsample = Annotated[Optional[int], typer.Option("--subsample", min=1, help="Use so many of the training file.")]
+Augment = Annotated[int, typer.Option("--augment", min=0, help="Further forms of each training puzzle.")]
+TrainCount = Annotated[
+    Optional[int], typer.Option("--train", min=1, help="Training puzzles to generate.  [default: 1000]")
+]
+TestCount = Annotated[Optional[int], typer.Option("--test", min=1, help="Test puzzles to generate.  [default: 1000]")]
+DataSeed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same files.")]
+DataOutput = Annotated[
+    Optional[Path], typer.Option("-o", "--output", help="The dataset's folder.  [default: data/<task>]")
+]
+Force = Annotated[bool, typer.Option("--force", help="Write over a dataset that lies there.")]
+
+
+@build_app.command("sudoku")
+def build_sudoku(
+    size: Annotated[str, typer.Option("--size", help="9x9, 6x6 or 4x4.")] = "9x9",
+    csv: Csv = None,
+    test_csv: TestCsv = None,
+    subsample: Subsample = None,
+    augment: Augment = 0,
+    train: TrainCount = None,
+    test: TestCount = None,
+    seed: DataSeed = 0,
+    output: DataOutput = None,
+    force: Force = False,
+) -> None:
+    """Sudoku puzzles, generated or from the published Sudoku-Extreme files."""
+    from trm_deploy.errors import require
+
+    require("numba", extra="train", purpose="to make puzzles")
+    from trm_deploy.train.build import BuildSettings
+    from trm_deploy.train.sudoku_data import build_sudoku
+
+    settings = BuildSettings(
+        output=output,
+        csv=csv,
+        test_csv=test_csv,
+        train=train,
+        test=test,
+        subsample=subsample,
+        augment=augment,
+        seed=seed,
+        force=force,
+    )
+    print(build_sudoku(size, settings), file=sys.stderr)
+
+
+@build_app.command("maze")
+def build_maze(
+    size: Annotated[str, typer.Option("--size", help="Rows x columns.")] = "30x30",
+    csv: Csv = None,
+    test_csv: TestCsv = None,
+    subsample: Subsample = None,
+    augment: Augment = 0,
+    train: TrainCount = None,
+    test: TestCount = None,
+    min_path: Annotated[
+        Optional[int],
+        typer.Option("--min-path", min=1, help="Steps of the shortest paths at the least.  [default: 112 for 30x30]"),
+    ] = None,
+    seed: DataSeed = 0,
+    output: DataOutput = None,
+    force: Force = False,
+) -> None:
+    """Mazes, generated or from the published Maze-Hard files."""
+    from trm_deploy.errors import require
+
+    require("numba", extra="train", purpose="to make puzzles")
+    from trm_deploy.train.build import BuildSettings
+    from trm_deploy.train.maze_data import build_maze
+
+    settings = BuildSettings(
+        output=output,
+        csv=csv,
+        test_csv=test_csv,
+        train=train,
+        test=test,
+        subsample=subsample,
+        augment=augment,
+        seed=seed,
+        force=force,
+    )
+    print(build_maze(size, settings, min_path=min_path), file=sys.stderr)
+
 
 @build_app.command("arc")
 def build_arc(
@@ -142,11 +228,9 @@ def build_arc(
         Optional[list[str]], typer.Option("--solutions", help="Outputs of the test inputs, of either.")
     ] = None,
     augment: Annotated[int, typer.Option("--augment", min=0, help="Augmentations of each task.")] = 1000,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same files.")] = 0,
-    output: Annotated[
-        Optional[Path], typer.Option("-o", "--output", help="The dataset's folder.  [default: data/arc]")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write over a dataset that lies there.")] = False,
+    seed: DataSeed = 0,
+    output: DataOutput = None,
+    force: Force = False,
 ) -> None:
     """ARC from the ARC Prize's JSON files; each option may be given more than once."""
     from trm_deploy.train.arc_data import ArcSettings, build_arc

@@ -101,13 +101,18 @@ class Sudoku:
         return faults + self.question_faults(answer)
 
     def _broken(self, tokens: Tokens) -> Iterator[tuple[str, NDArray[np.intp]]]:
+        kinds = ("row", "column", "box")
+        for number, cells in enumerate(self.units):
+            if self._twice(cells, tokens):
+                yield f"{kinds[number // self.side]} {number % self.side + 1}", cells
+
+    @property
+    def units(self) -> NDArray[np.intp]:
+        """The cells that hold each digit once: rows, then columns, then boxes, [3 * side, side]."""
         grid = np.arange(self.cells).reshape(self.side, self.side)
         boxes = grid.reshape(self.box_columns, self.box_rows, self.box_rows, self.box_columns)
         boxes = boxes.transpose(0, 2, 1, 3).reshape(self.side, self.side)
-        for kind, units in (("row", grid), ("column", grid.T), ("box", boxes)):
-            for number, cells in enumerate(units, start=1):
-                if self._twice(cells, tokens):
-                    yield f"{kind} {number}", cells
+        return np.concatenate([grid, grid.T, boxes])
 
     def _twice(self, cells: NDArray[np.intp], tokens: Tokens) -> str:
         digits, counts = np.unique(tokens[cells], return_counts=True)
