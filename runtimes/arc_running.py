@@ -105,7 +105,7 @@ class Outcome:
         """
         predicted = [prediction.grid for prediction in self.predictions[:PREDICTIONS]]
         grids = [self.task.test[self.number].input, *predicted]
-        drawing.write_png(path, lambda axes: arc.plot_grids(axes, grids))
+        drawing.write_plot(path, lambda axes: arc.plot_grids(axes, grids))
 
 
 def known_augmentations(engine: Path, puzzle_identifiers: int, tasks: Sequence[Task]) -> Known:

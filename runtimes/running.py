@@ -67,8 +67,7 @@ class Outcome:
             TrmDeployError: the file cannot be written.
         """
         if self.answer is not None and self.question.tokens is not None:
-            question, answer = self.question.tokens, self.answer.answer
-            drawing.write_png(path, lambda axes: self.puzzle.plot(axes, question, answer))
+            drawing.write_png(path, self.puzzle, self.question.tokens, self.answer.answer)
 
     def to_text(self, *, colour: bool) -> str:
         """The drawn grid and a line that says what to think of it."""

@@ -52,8 +52,8 @@ class SolveSettings:
     """How puzzles are solved.
 
     Attributes:
-        attempts: tries a puzzle at the most; the first is the puzzle itself, the others are symmetric forms of it, of
-            which a maze has seven.
+        attempts: tries a puzzle at the most; the first is the puzzle itself, the others are symmetric forms of it, and
+            fewer where the task has fewer of them (a maze has at most seven).
         max_steps: supervision steps an attempt at the most.
         halt_threshold: see `Runtime.solve`.
         seed: of the symmetries.

@@ -252,3 +252,12 @@ def test_export_flags_that_would_do_nothing(engine: Path, tiny_checkpoint: Path)
     assert_one_line_error(trm("export", engine), 2, "is an ONNX file already")
     assert_one_line_error(trm("export", engine, "--format", "rtx", "--graph", "step"), 2, "has its graph already")
     assert_one_line_error(trm("export", "none.onnx", "--format", "rtx"), 2, "none.onnx: there is no such file")
+
+
+def test_data_build(tmp_path: Path) -> None:
+    result = trm("data", "build", "maze", "--size", "5x6", "--train", 4, "--test", 2, "--augment", 1, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "wrote data/maze-5x6: maze-5x6, 4 training puzzles in 2 forms each, 2 test puzzles" in result.stderr
+    assert json.loads((tmp_path / "data" / "maze-5x6" / "train" / "dataset.json").read_text())["seq_len"] == 30
+    assert_one_line_error(trm("data", "build", "maze", "--size", "5x6", cwd=tmp_path), 2, "holds a dataset already")
+    assert_one_line_error(trm("data", "build", "chess"), 2, "chess", "type: trm-deploy data build --help")

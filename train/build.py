@@ -25,7 +25,7 @@ from trm_deploy.train import dataset
 LINES = 10_000
 # How often puzzles are made again in place of those that were made twice.
 ROUNDS = 20
-# As the published sets of Sudoku-Extreme and Maze-Hard have.
+# As the paper trains on, of Sudoku-Extreme and of Maze-Hard.
 PUZZLES = 1000
 
 Bytes = NDArray[np.uint8]
@@ -123,15 +123,18 @@ def build(task: Task, settings: BuildSettings) -> str:
 
 
 def _generated(task: Task, count: int, seed: int) -> Bytes:
-    """Distinct puzzles uint8 [count, 2, L]: a puzzle that was made twice could be trained on and tested with."""
+    """Distinct puzzles uint8 [count, 2, L]: one that was made twice could come to be trained on and tested with."""
     found = np.empty((0, 2, task.puzzle.cells), np.uint8)
     with progress(f"making {task.puzzle.name}", count, unit="puzzles") as advance:
         for attempt in range(ROUNDS):
             fresh = int(np.random.SeedSequence((seed, attempt)).generate_state(1)[0])
+            made = [found]
             for chunk in task.make(count - len(found), fresh):
-                known = len(found)
-                found = _distinct(np.concatenate([found, chunk]))
-                advance(len(found) - known)
+                made.append(chunk)
+                advance(len(chunk))
+            every = np.concatenate(made)
+            found = _distinct(every)
+            advance(len(found) - len(every))
             if len(found) == count:
                 return found
     raise InputError(

@@ -55,7 +55,8 @@ def _solved(puzzle: Sudoku, examples: Examples) -> NDArray[np.bool_]:
     """
     questions, answers = examples
     given = questions > BLANK
-    right = (questions >= BLANK).all(1) & np.where(given, questions == answers, answers > BLANK).all(1)
+    right = np.asarray((questions >= BLANK).all(1), np.bool_)
+    right &= np.where(given, questions == answers, answers > BLANK).all(1)
     for cells in puzzle.units:
         # Sorted, a unit's tokens are the digits' one by one.
         right &= (np.sort(answers[:, cells], axis=1) == np.arange(BLANK + 1, BLANK + 1 + puzzle.side)).all(1)

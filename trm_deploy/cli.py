@@ -124,22 +124,24 @@ def train(
     print(f"wrote {folder / 'ema.pt'}; type: trm-deploy export {folder / 'ema.pt'}", file=sys.stderr)
 
 
-data_app = typer.Typer(help="Datasets to train on.", no_args_is_help=True)
-build_app = typer.Typer(help="Build a dataset in the published layout.", no_args_is_help=True)
+data_app = typer.Typer(help="Datasets to train on.")
+build_app = typer.Typer(help="Build a dataset in the published layout.")
 app.add_typer(data_app, name="data")
 data_app.add_typer(build_app, name="build")
 
 Csv = Annotated[Optional[Path], typer.Option("--csv", help="Published training file: source,question,answer,rating.")]
 TestCsv = Annotated[Optional[Path], typer.Option("--test-csv", help="Published test file.")]
-Subsample = Annotated[Optional[int], typer.Option("--subsample", min=1, help="Use so many of the training file.")]
+Subsample = Annotated[
+    Optional[int], typer.Option("--subsample", min=1, help="Use so many of the training file, chosen at random.")
+]
 Augment = Annotated[int, typer.Option("--augment", min=0, help="Further forms of each training puzzle.")]
 TrainCount = Annotated[
-    Optional[int], typer.Option("--train", min=1, help="Training puzzles to generate.  [default: 1000]")
+    Optional[int], typer.Option("--train", min=1, help="Training puzzles to generate; 1000 if left out.")
 ]
-TestCount = Annotated[Optional[int], typer.Option("--test", min=1, help="Test puzzles to generate.  [default: 1000]")]
+TestCount = Annotated[Optional[int], typer.Option("--test", min=1, help="Test puzzles to generate; 1000 if left out.")]
 DataSeed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same files.")]
 DataOutput = Annotated[
-    Optional[Path], typer.Option("-o", "--output", help="The dataset's folder.  [default: data/<task>]")
+    Optional[Path], typer.Option("-o", "--output", help="The dataset's folder; data/ and the task's name if left out.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Write over a dataset that lies there.")]
 
@@ -189,7 +191,7 @@ def build_maze(
     test: TestCount = None,
     min_path: Annotated[
         Optional[int],
-        typer.Option("--min-path", min=1, help="Steps of the shortest paths at the least.  [default: 112 for 30x30]"),
+        typer.Option("--min-path", min=1, help="Steps of the shortest paths at the least; 112 for 30x30 if left out."),
     ] = None,
     seed: DataSeed = 0,
     output: DataOutput = None,

@@ -8,6 +8,7 @@ from typing import Any
 
 from trm_deploy.errors import require
 from trm_deploy.files import atomic_path
+from trm_deploy.puzzles.base import Puzzle, Tokens
 
 SIDE_INCHES = 5.0
 DOTS_PER_INCH = 120
@@ -22,7 +23,12 @@ def require_matplotlib() -> None:
     require("matplotlib.figure", extra="draw", purpose="to draw PNG files")
 
 
-def write_png(path: Path, plot: Callable[[Any], None]) -> None:
+def write_png(path: Path, puzzle: Puzzle, question: Tokens, answer: Tokens) -> None:
+    """Draw an answer [L] to a question [L], as `Puzzle.plot` does; see `write_plot`."""
+    write_plot(path, lambda axes: puzzle.plot(axes, question, answer))
+
+
+def write_plot(path: Path, plot: Callable[[Any], None]) -> None:
     """Draw into a file of about 600 x 600 pixels.
 
     Args:

@@ -92,13 +92,13 @@ class Maze:
         """Not exactly one start and one goal, path marks, or no way between start and goal."""
         faults = []
         for token in (START, GOAL):
-            found = np.flatnonzero(question == token)
+            found = np.flatnonzero(question == token).tolist()
             if len(found) != 1:
                 places = f" ({', '.join(self._place(cell) for cell in found[:4])})" if len(found) else ""
                 faults.append(f"{len(found)} cells hold {_character(token)}{places}, expected one")
         faults += [
             f"{self._place(cell)} holds {_character(int(question[cell]))}, which no question has"
-            for cell in np.flatnonzero((question < WALL) | (question > GOAL))
+            for cell in np.flatnonzero((question < WALL) | (question > GOAL)).tolist()
         ]
         if not faults and self.shortest(question) is None:
             faults.append("no path leads from S to G")
@@ -111,7 +111,7 @@ class Maze:
         marked = (question == OPEN) & (answer == PATH)
         faults = [
             f"{self._place(cell)} was given as {_named(int(question[cell]))} and became {_named(int(answer[cell]))}"
-            for cell in np.flatnonzero((answer != question) & ~marked)
+            for cell in np.flatnonzero((answer != question) & ~marked).tolist()
         ]
         start, goal = (int(np.flatnonzero(question == token)[0]) for token in (START, GOAL))
         shortest = self._distances(question != WALL, start)[goal]
@@ -153,11 +153,11 @@ class Maze:
         return [[cell for cell in cells if cell != UNREACHED] for cells in around.reshape(-1, 4).tolist()]
 
     def _place(self, cell: int) -> str:
-        row, column = divmod(int(cell), self.columns)
+        row, column = divmod(cell, self.columns)
         return f"row {row + 1} column {column + 1}"
 
     def draw(self, question: Tokens, answer: Tokens, *, colour: bool) -> str:
-        """The answer as its characters; in colour the path is blue, and what may not have changed has a red ground."""
+        """The answer as its characters; in colour the path is cyan, and what must not change has a red ground."""
         if not colour:
             text = self.text(answer)
             return "\n".join(text[start : start + self.columns] for start in range(0, self.cells, self.columns))
@@ -174,7 +174,7 @@ class Maze:
         return f"\x1b[{colour}m{_character(answer)}\x1b[0m" if colour else _character(answer)
 
     def plot(self, axes: Any, question: Tokens, answer: Tokens) -> None:
-        """A coloured square a cell; what may not have changed keeps its colour and is crossed out."""
+        """A coloured square a cell; what must not change is crossed out where it did."""
         axes.imshow(PALETTE[answer].reshape(self.rows, self.columns, 3))
         right, bottom = self.columns - 0.5, self.rows - 0.5
         frame = ((-0.5, right, right, -0.5, -0.5), (-0.5, -0.5, bottom, bottom, -0.5))

@@ -16,7 +16,8 @@ from typing import BinaryIO
 from trm_deploy.errors import InputError, PuzzleError
 from trm_deploy.puzzles.base import TextPuzzle, Tokens
 
-# A CSV line of the published sets is under 300 characters.
+# A CSV line is under 300 characters in the published Sudoku sets, under 2,000 in Maze-Hard, and under 8,400 with the
+# largest mazes.
 MAX_LINE = 10_000
 CSV_COLUMNS = ("puzzle", "question")
 ANSWER_COLUMNS = ("answer", "solution")
@@ -237,7 +238,8 @@ def _from_lines(lines: Iterator[tuple[int, str]], name: str, puzzle: TextPuzzle)
             )
             yield Question(place, text + line.strip(), None, error)
             text, positions = "", []
-            continue
+            if len(cells) != puzzle.cells:
+                continue
         start, written = (0, line) if form.spaces_are_cells else (len(line) - len(line.lstrip()), line.strip())
         yield _question(written, [(number, start + i + 1) for i in range(len(written))], place, name, puzzle)
     if text:

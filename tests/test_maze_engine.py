@@ -1,0 +1,56 @@
+"""A model of mazes from checkpoint to answer, for a size that no file of the package knows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import random_model, tiny_spec
+from trm_deploy import checkpoint, parity
+from trm_deploy.checkpoint import Checkpoint
+from trm_deploy.export.request import ExportRequest, fulfil
+from trm_deploy.jsontext import dumps
+from trm_deploy.puzzles import reading
+from trm_deploy.puzzles.maze import Maze
+from trm_deploy.runtimes import running
+
+MAZE = Maze(4, 5)
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The exported loop graph of a tiny random model; its parity was checked on the way."""
+    folder = tmp_path_factory.mktemp("maze")
+    model = random_model(tiny_spec("trm-mlp", task=MAZE.name))
+    checkpoint.save(folder / "maze.pt", Checkpoint(model.spec, model.state_dict(), {"steps": 0}))
+    path = folder / "maze.onnx"
+    fulfil(ExportRequest(source=folder / "maze.pt", output=path), verify=parity.verify_export)
+    return path
+
+
+def test_parity_is_checked_on_examples_of_the_size(engine: Path) -> None:
+    record = json.loads(Path(f"{engine}.json").read_text())
+    assert record["parity"]["passed"] is True
+    assert record["parity"]["puzzles"] == len(MAZE.examples())
+
+
+def test_run_reads_mazes_and_writes_them_so_that_it_can_read_them_again(engine: Path, tmp_path: Path) -> None:
+    mazes = [MAZE.text(example) for example in MAZE.examples()[:2]]
+    rows = "\n".join(mazes[0][start : start + 5] for start in range(0, 20, 5))
+    (tmp_path / "m.txt").write_text(f"{rows}\n\n{mazes[1]}\nS S G\n{mazes[1]}\n")
+    outcomes = list(
+        running.run(running.open_engine(engine), [str(tmp_path / "m.txt")], running.RunSettings(attempts=10))
+    )
+    lines = [json.loads(dumps(outcome.to_plain())) for outcome in outcomes]
+    bad = lines.pop(2)
+    assert "m.txt line 8: row 2 of a grid has 20 cells, expected 5" in bad["error"]
+    assert [line["puzzle"] for line in lines] == [*mazes, mazes[1]]
+    for line in lines:
+        # A random model finds no path, in none of the four forms that a rectangle has.
+        assert (line["verified"], line["attempts"], len(line["answer"])) == (False, 4, 20)
+    (tmp_path / "again.txt").write_text("\n".join(line["puzzle"] for line in lines[:2]))
+    again = [question.tokens for question in reading.read(str(tmp_path / "again.txt"), MAZE)]
+    assert [MAZE.text(tokens) for tokens in again if tokens is not None] == mazes
+    assert "NOT SOLVED, this is the best attempt" in outcomes[0].to_text(colour=False)
