@@ -13,11 +13,10 @@ import numpy as np
 
 from trm_deploy import drawing, puzzles, record
 from trm_deploy.errors import InputError
-from trm_deploy.puzzles import reading
 from trm_deploy.puzzles.base import Puzzle
 from trm_deploy.puzzles.reading import Question
 from trm_deploy.runtimes import load
-from trm_deploy.runtimes.base import Device
+from trm_deploy.runtimes.base import Device, Runtime
 from trm_deploy.runtimes.verified import Answer, SolveSettings, solve_verified
 
 # A bad answer breaks dozens of rules; the first few tell enough.
@@ -27,9 +26,9 @@ SHIPPED_ENGINE = "sudoku.onnx"
 
 @dataclass(frozen=True)
 class RunSettings:
-    """As `SolveSettings`; None stands for what the engine says itself."""
+    """As `SolveSettings`; None stands for what the engine says itself, of attempts for what the task calls for."""
 
-    attempts: int = 1
+    attempts: int | None = None
     max_steps: int | None = None
     halt_threshold: float | None = None
     batch_size: int = 1
@@ -105,37 +104,56 @@ def shipped_engine() -> Path:
     return path
 
 
-def run(
-    engine: Path | None,
-    files: Iterable[str],
-    settings: RunSettings,
-    *,
-    device: Device = "cpu",
-    allow_host_code: bool = False,
-) -> Iterator[Outcome]:
-    """Solve the puzzles of files (or "-", standard input) with an engine, the shipped one where None.
+@dataclass(frozen=True)
+class OpenEngine:
+    """A loaded engine and the task that it was made for."""
 
-    Yields:
-        One outcome a puzzle, in the order of the input.
+    path: Path
+    runtime: Runtime
+    puzzle: Puzzle
+
+    def max_steps(self, settings: RunSettings) -> int:
+        """Supervision steps at the most: the flag's, else the engine's own."""
+        return settings.max_steps or self.runtime.fixed_steps or self.runtime.spec.halting.max_steps
+
+    def halt_threshold(self, settings: RunSettings) -> float:
+        """The threshold in force: the flag's, else the record's, else the engine's own."""
+        return record.halting_threshold(settings.halt_threshold, self.path, self.runtime.spec)
+
+
+def open_engine(engine: Path | None, *, device: Device = "cpu", allow_host_code: bool = False) -> OpenEngine:
+    """Load an engine, the shipped one where None.
 
     Raises:
-        InputError: a file that cannot be read as a whole, an engine that is not ours.
+        InputError: an engine that is not ours, or whose task nothing names.
         CannotRunHere: the engine's package or device is missing.
     """
     path = engine or shipped_engine()
     runtime = load(path, device=device, allow_host_code=allow_host_code)
     if not runtime.spec.task.name:
         raise InputError(f"{path}: its spec names no task, so text cannot be turned into tokens")
-    puzzle = puzzles.get(runtime.spec.task.name)
+    return OpenEngine(path, runtime, puzzles.get(runtime.spec.task.name))
+
+
+def run(engine: OpenEngine, files: Iterable[str], settings: RunSettings) -> Iterator[Outcome]:
+    """Solve the puzzles of files (or "-", standard input).
+
+    Yields:
+        One outcome a puzzle, in the order of the input.
+
+    Raises:
+        InputError: a file that cannot be read as a whole.
+    """
+    puzzle = engine.puzzle
     solve_settings = SolveSettings(
-        attempts=settings.attempts,
-        max_steps=settings.max_steps or runtime.fixed_steps or runtime.spec.halting.max_steps,
-        halt_threshold=record.halting_threshold(settings.halt_threshold, path, runtime.spec),
+        attempts=settings.attempts or 1,
+        max_steps=engine.max_steps(settings),
+        halt_threshold=engine.halt_threshold(settings),
         seed=settings.seed,
     )
-    questions = itertools.chain.from_iterable(reading.read(name, puzzle) for name in files)
+    questions = itertools.chain.from_iterable(puzzles.questions(name, puzzle) for name in files)
     while batch := list(itertools.islice(questions, settings.batch_size)):
         readable = [question.tokens for question in batch if question.tokens is not None]
-        answers = iter(solve_verified(runtime, puzzle, np.stack(readable), solve_settings) if readable else ())
+        answers = iter(solve_verified(engine.runtime, puzzle, np.stack(readable), solve_settings) if readable else ())
         for question in batch:
             yield Outcome(question, None if question.tokens is None else next(answers), puzzle)

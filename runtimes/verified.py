@@ -69,8 +69,10 @@ def solve_verified(runtime: Runtime, puzzle: Puzzle, questions: Tokens, settings
     """Solve questions int32 [B, L] as one batch.
 
     An attempt's symmetry follows from the seed and the attempt's number alone, so that an answer does not depend on
-    what shares its batch or comes before it.
+    what shares its batch or comes before it. The task needs rules (`Puzzle.has_rules`): without, all would be verified.
     """
+    if not puzzle.has_rules:
+        raise ValueError(f"{puzzle.name} has no rules to verify an answer by")
     best: list[Answer | None] = [None] * len(questions)
     open_rows: NDArray[np.intp] = np.arange(len(questions))
     forms: Iterator[Symmetries | None] = itertools.chain([None], puzzle.further_forms(settings.seed))

@@ -29,8 +29,16 @@ ASSETS = Path(__file__).parent.parent / "trm_deploy" / "assets"
 torch.set_num_threads(1)
 
 
-def tiny_spec(name: str, *, task: str = "sudoku-4x4", identifiers: int = 1) -> ModelSpec:
-    """A preset shrunk to run in milliseconds."""
+def tiny_spec(
+    name: str,
+    *,
+    task: str = "sudoku-4x4",
+    identifiers: int = 1,
+    architecture: dict[str, Any] | None = None,
+    recursion: dict[str, Any] | None = None,
+    halting: dict[str, Any] | None = None,
+) -> ModelSpec:
+    """A preset shrunk to run in milliseconds; dictionaries change further fields."""
     puzzle = puzzles.get(task)
     return preset(
         name,
@@ -40,9 +48,16 @@ def tiny_spec(name: str, *, task: str = "sudoku-4x4", identifiers: int = 1) -> M
             vocabulary=puzzle.vocabulary,
             puzzle_identifiers=identifiers,
         ),
-        architecture={"hidden_size": 32, "layers": 2, "heads": 4, "prefix_length": 2, "puzzle_embedding_size": 40},
-        recursion={"latent": 2, "deep": 2},
-        halting={"max_steps": 6},
+        architecture={
+            "hidden_size": 32,
+            "layers": 2,
+            "heads": 4,
+            "prefix_length": 2,
+            "puzzle_embedding_size": 40,
+            **(architecture or {}),
+        },
+        recursion={"latent": 2, "deep": 2, **(recursion or {})},
+        halting={"max_steps": 6, **(halting or {})},
     )
 
 

@@ -40,7 +40,9 @@ def test_run_reads_mazes_and_writes_them_so_that_it_can_read_them_again(engine: 
     mazes = [MAZE.text(example) for example in MAZE.examples()[:2]]
     rows = "\n".join(mazes[0][start : start + 5] for start in range(0, 20, 5))
     (tmp_path / "m.txt").write_text(f"{rows}\n\n{mazes[1]}\nS S G\n{mazes[1]}\n")
-    outcomes = list(running.run(engine, [str(tmp_path / "m.txt")], running.RunSettings(attempts=10)))
+    outcomes = list(
+        running.run(running.open_engine(engine), [str(tmp_path / "m.txt")], running.RunSettings(attempts=10))
+    )
     lines = [json.loads(dumps(outcome.to_plain())) for outcome in outcomes]
     bad = lines.pop(2)
     assert "m.txt line 8: row 2 of a grid has 20 cells, expected 5" in bad["error"]

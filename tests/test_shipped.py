@@ -14,7 +14,6 @@ import torch
 from tests.conftest import ASSETS
 from trm_deploy import checkpoint, parity, puzzles, record, runtimes
 from trm_deploy.models.solve import solve
-from trm_deploy.puzzles import reading
 from trm_deploy.puzzles.sudoku import Sudoku
 from trm_deploy.runtimes.running import shipped_engine
 from trm_deploy.runtimes.verified import SolveSettings, solve_verified
@@ -87,7 +86,7 @@ def test_the_example_in_the_readme_runs(capsys: pytest.CaptureFixture[str], monk
 @pytest.mark.parametrize(("name", "share"), [("qqwing_simple", 0.98), ("qqwing_expert", 0.94)])
 def test_published_puzzles_are_solved(published_data: Path, name: str, share: float) -> None:
     puzzle = puzzles.get("sudoku-9x9")
-    found = list(reading.read(str(published_data / "data" / "sudoku" / f"{name}.csv"), puzzle))[:100]
+    found = list(puzzles.questions(str(published_data / "data" / "sudoku" / f"{name}.csv"), puzzle))[:100]
     tokens = np.stack([question.tokens for question in found if question.tokens is not None])
     runtime = runtimes.load(shipped_engine())
     settings = SolveSettings(attempts=8, max_steps=16, halt_threshold=0.0)

@@ -20,7 +20,6 @@ from trm_deploy import puzzles, record
 from trm_deploy.errors import InputError
 from trm_deploy.files import write_atomic
 from trm_deploy.progress import progress
-from trm_deploy.puzzles import reading
 from trm_deploy.puzzles.base import Puzzle, Tokens
 from trm_deploy.runtimes import Runtime, load
 from trm_deploy.runtimes.running import shipped_engine
@@ -46,7 +45,7 @@ def evaluate(
     runtime: Runtime, puzzle: Puzzle, path: Path, first: SolveSettings, attempts: int, limit: int | None
 ) -> dict[str, Any]:
     """The shares of one set after 1, 2, ... attempts."""
-    found = list(reading.read(str(path), puzzle))[:limit]
+    found = list(puzzles.questions(str(path), puzzle))[:limit]
     questions = [question.tokens for question in found if question.tokens is not None]
     answers = solve(runtime, puzzle, questions, first, path.stem)
     unsolved = [question for question, answer in zip(questions, answers) if not answer.verified]

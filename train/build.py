@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from trm_deploy.errors import InputError, PuzzleError
 from trm_deploy.progress import progress
 from trm_deploy.puzzles import reading
-from trm_deploy.puzzles.base import Puzzle, Symmetries
+from trm_deploy.puzzles.base import Symmetries, TextPuzzle
 from trm_deploy.puzzles.reading import Answered
 from trm_deploy.train import dataset
 
@@ -83,7 +83,7 @@ class Task:
         surely_right: tells of questions and answers [n, L] which need no closer look; the others get one.
     """
 
-    puzzle: Puzzle
+    puzzle: TextPuzzle
     make: Callable[[int, int], Iterator[Bytes]]
     augmentations: Callable[[int, np.random.Generator], Symmetries]
     surely_right: Callable[[Examples], NDArray[np.bool_]]
@@ -166,7 +166,7 @@ def _from_csv(path: Path, task: Task) -> Examples:
     return Examples(*(np.concatenate(column) for column in zip(*parts)))
 
 
-def _token_of_character(puzzle: Puzzle) -> Bytes:
+def _token_of_character(puzzle: TextPuzzle) -> Bytes:
     """The token of each character code below 256; 0 for those that no puzzle has."""
     table = np.zeros(256, np.uint8)
     for code in range(32, 127):
@@ -184,7 +184,7 @@ def _parsed(texts: Iterable[str], tokens: Bytes, cells: int) -> Bytes:
     return tokens[codes].reshape(len(lines), cells)
 
 
-def _look_closer(row: Answered, puzzle: Puzzle) -> None:
+def _look_closer(row: Answered, puzzle: TextPuzzle) -> None:
     """Raise `InputError` with what is wrong with a puzzle or its answer, if anything is."""
     parsed = []
     for name, text in (("question", row.question), ("answer", row.answer)):

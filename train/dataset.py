@@ -12,8 +12,9 @@ augmentations, holds the puzzles from group_indices[g] up to group_indices[g + 1
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -176,6 +177,45 @@ def write_split(folder: Path, split: str, data: Split) -> None:
     write_atomic(place / "dataset.json", json.dumps(asdict(data.metadata)))
 
 
+def write_streamed(
+    folder: Path,
+    split: str,
+    metadata: Metadata,
+    examples: Iterable[tuple[NDArray[np.uint8], NDArray[np.uint8]]],
+    *,
+    puzzle_identifiers: Integers,
+    puzzle_indices: Integers,
+    group_indices: Integers,
+) -> None:
+    """`write_split` for a split that does not fit in memory.
+
+    Args:
+        folder, split, metadata: as there.
+        examples: inputs and labels uint8 [n, L], a part at a time; as many in all as `puzzle_indices` ends with.
+        puzzle_identifiers, puzzle_indices, group_indices: see `Split`.
+    """
+    place = folder / split
+    shape = (int(puzzle_indices[-1]), metadata.seq_len)
+    with contextlib.ExitStack() as stack:
+        files = []
+        for name in ("inputs", "labels"):
+            temporary = stack.enter_context(atomic_path(place / f"{SET}__{name}.npy"))
+            files.append(stack.enter_context(temporary.open("wb")))
+            header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)), "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(files[-1], header)
+        for part in examples:
+            for file, rows in zip(files, part):
+                file.write(np.ascontiguousarray(rows).data)
+    for name, array in (
+        ("puzzle_identifiers", puzzle_identifiers),
+        ("puzzle_indices", puzzle_indices),
+        ("group_indices", group_indices),
+    ):
+        with atomic_path(place / f"{SET}__{name}.npy") as temporary, temporary.open("wb") as file:
+            np.save(file, array)
+    write_atomic(place / "dataset.json", json.dumps(asdict(metadata)))
+
+
 def write_identifiers(folder: Path, names: Sequence[str]) -> None:
     """Write `identifiers.json`: the name of each puzzle identifier; number 0 is the blank one."""
     write_atomic(folder / "identifiers.json", json.dumps(list(names)))
@@ -197,6 +237,12 @@ def refuse_existing(folder: Path, *, force: bool) -> None:
         raise InputError(f"{folder}: holds a dataset already", hint="name another folder with -o, or add --force")
 
 
+def remove_metadata(folder: Path) -> None:
+    """Of a dataset that is to be written over: until all of a split is written anew, it has no metadata."""
+    for split in SPLITS:
+        (folder / split / "dataset.json").unlink(missing_ok=True)
+
+
 def write_dataset(folder: Path, splits: Mapping[str, Split], names: Sequence[str] = (BLANK_IDENTIFIER,)) -> None:
     """Write a dataset, in place of one that may lie there: until all of a split is written, it has no metadata.
 
@@ -205,8 +251,7 @@ def write_dataset(folder: Path, splits: Mapping[str, Split], names: Sequence[str
         splits: by their names.
         names: of the puzzle identifiers.
     """
-    for split in SPLITS:
-        (folder / split / "dataset.json").unlink(missing_ok=True)
+    remove_metadata(folder)
     write_identifiers(folder, names)
     for split, data in splits.items():
         write_split(folder, split, data)

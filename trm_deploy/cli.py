@@ -7,6 +7,7 @@ import math
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, Optional
@@ -233,6 +234,37 @@ def build_maze(
     print(build_maze(size, settings, min_path=min_path), file=sys.stderr)
 
 
+@build_app.command("arc")
+def build_arc(
+    test_challenges: Annotated[
+        list[str], typer.Option("--test-challenges", help="Tasks to test: their demonstrations are trained on.")
+    ],
+    challenges: Annotated[
+        Optional[list[str]], typer.Option("--challenges", help="Tasks to train on with their test inputs.")
+    ] = None,
+    solutions: Annotated[
+        Optional[list[str]], typer.Option("--solutions", help="Outputs of the test inputs, of either.")
+    ] = None,
+    augment: Annotated[int, typer.Option("--augment", min=0, help="Augmentations of each task.")] = 1000,
+    seed: DataSeed = 0,
+    output: DataOutput = None,
+    force: Force = False,
+) -> None:
+    """ARC from the ARC Prize's JSON files; each option may be given more than once."""
+    from trm_deploy.train.arc_data import ArcSettings, build_arc
+
+    settings = ArcSettings(
+        challenges=tuple(challenges or ()),
+        test_challenges=tuple(test_challenges),
+        solutions=tuple(solutions or ()),
+        augment=augment,
+        seed=seed,
+        output=output,
+        force=force,
+    )
+    print(build_arc(settings), file=sys.stderr)
+
+
 @app.command()
 def export(
     source: Annotated[Path, typer.Argument(help="A checkpoint; for trt and rtx also an ONNX file that export made.")],
@@ -321,11 +353,24 @@ def run(
         Optional[Path],
         typer.Option("-e", "--engine", help="ONNX file, plan or checkpoint; the shipped model if left out."),
     ] = None,
-    attempts: Annotated[int, typer.Option("--attempts", min=1, help="Tries a puzzle, under its symmetries.")] = 1,
+    attempts: Annotated[
+        Optional[int],
+        typer.Option(
+            "--attempts",
+            min=1,
+            help="Tries a puzzle, under its symmetries.  [default: 1; of ARC all augmentations that were trained]",
+        ),
+    ] = None,
     max_steps: MaxSteps = None,
     halt_threshold: HaltThreshold = None,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Puzzles at a time.")] = DEFAULT_BATCH,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the symmetries.")] = 0,
+    solutions: Annotated[
+        Optional[list[str]], typer.Option("--solutions", help="Solutions file of ARC: says how many are right.")
+    ] = None,
+    output: Annotated[
+        Optional[Path], typer.Option("-o", "--output", help="File for the submission to the ARC Prize.")
+    ] = None,
     device: Device = DeviceName.cpu,
     allow_host_code: AllowHostCode = False,
     as_json: Json = False,
@@ -333,7 +378,7 @@ def run(
         Optional[Path], typer.Option("--png", help="Folder: draw the answers into it, 0001.png and so on.")
     ] = None,
 ) -> None:
-    """Solve puzzles and verify the answers."""
+    """Solve puzzles and verify the answers; of ARC, let the answers vote."""
     from trm_deploy.runtimes import running
 
     if png is not None:
@@ -343,9 +388,28 @@ def run(
     settings = running.RunSettings(
         attempts=attempts, max_steps=max_steps, halt_threshold=halt_threshold, batch_size=batch, seed=seed
     )
+    opened = running.open_engine(engine, device=device.value, allow_host_code=allow_host_code)
+    show: Callable[..., None] = _RUNS.get(opened.puzzle.name, _run_verified)
+    show(opened, puzzles, settings, as_json=as_json, png=png, solutions=solutions, output=output)
+
+
+def _run_verified(
+    opened: Any,
+    puzzles: list[str],
+    settings: Any,
+    *,
+    as_json: bool,
+    png: Optional[Path],
+    solutions: Optional[list[str]],
+    output: Optional[Path],
+) -> None:
+    from trm_deploy.runtimes import running
+
+    for flag, value in (("--solutions", solutions), ("--output", output)):
+        if value is not None:
+            raise InputError(f"{flag} goes with ARC, the engine is for {opened.puzzle.name}", hint=f"leave out {flag}")
     unreadable = 0
-    outcomes = running.run(engine, puzzles, settings, device=device.value, allow_host_code=allow_host_code)
-    for number, outcome in enumerate(outcomes, start=1):
+    for number, outcome in enumerate(running.run(opened, puzzles, settings), start=1):
         unreadable += outcome.answer is None
         if as_json:
             print(dumps(outcome.to_plain()), flush=True)
@@ -357,6 +421,45 @@ def run(
             outcome.write_png(png / f"{number:04}.png")
     if unreadable:
         raise typer.Exit(InputError.exit_code)
+
+
+def _run_arc(
+    opened: Any,
+    puzzles: list[str],
+    settings: Any,
+    *,
+    as_json: bool,
+    png: Optional[Path],
+    solutions: Optional[list[str]],
+    output: Optional[Path],
+) -> None:
+    from trm_deploy.files import write_atomic
+    from trm_deploy.puzzles.arc_tasks import read_solutions, read_tasks, with_solutions
+    from trm_deploy.runtimes import arc_running
+
+    if output is not None and output.is_dir():
+        raise InputError(f"{output}: is a folder, expected a file to write", hint="name a file with -o")
+    answers = read_solutions(solutions or ())
+    tasks = [with_solutions(task, answers) for task in read_tasks(puzzles)]
+    outcomes = []
+    for number, outcome in enumerate(arc_running.run(opened, tasks, settings), start=1):
+        outcomes.append(outcome)
+        if not as_json:
+            print(outcome.to_text(colour=sys.stdout.isatty()), flush=True)
+        if png is not None:
+            outcome.write_png(png / f"{number:04}.png")
+    document = dumps(arc_running.submission(outcomes))
+    if as_json:
+        print(document)
+    if output is not None:
+        write_atomic(output, document)
+        print(f"wrote {output}", file=sys.stderr)
+    for line in arc_running.summary(outcomes):
+        print(line, file=sys.stderr)
+
+
+# How the puzzles of a task are run, where it is not by verifying each answer.
+_RUNS: dict[str, Callable[..., None]] = {"arc": _run_arc}
 
 
 @app.command()

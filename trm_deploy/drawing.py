@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from trm_deploy.errors import require
 from trm_deploy.files import atomic_path
@@ -22,7 +24,16 @@ def require_matplotlib() -> None:
 
 
 def write_png(path: Path, puzzle: Puzzle, question: Tokens, answer: Tokens) -> None:
-    """Draw an answer [L] to a question [L], as `Puzzle.plot` does, into a file of about 600 x 600 pixels.
+    """Draw an answer [L] to a question [L], as `Puzzle.plot` does; see `write_plot`."""
+    write_plot(path, lambda axes: puzzle.plot(axes, question, answer))
+
+
+def write_plot(path: Path, plot: Callable[[Any], None]) -> None:
+    """Draw into a file of about 600 x 600 pixels.
+
+    Args:
+        path: the file.
+        plot: draws on matplotlib's axes, as `Puzzle.plot` does.
 
     Raises:
         MissingPackage: matplotlib is not installed.
@@ -36,6 +47,6 @@ def write_png(path: Path, puzzle: Puzzle, question: Tokens, answer: Tokens) -> N
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_axis_off()
     axes.set_aspect("equal")
-    puzzle.plot(axes, question, answer)
+    plot(axes)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", bbox_inches="tight", pad_inches=0.1)

@@ -31,7 +31,6 @@ from trm_deploy.errors import ArtefactError, InputError
 from trm_deploy.models.recursive import RecursiveReasoner
 from trm_deploy.parity_report import EngineParity, FreeRun, Report, StepDifference
 from trm_deploy.progress import progress
-from trm_deploy.puzzles import reading
 from trm_deploy.runtimes import load
 from trm_deploy.runtimes.base import (
     Device,
@@ -236,7 +235,12 @@ def affordable(model: RecursiveReasoner, puzzles: int, max_steps: int) -> tuple[
     """
     spec = model.spec
     weights = sum(weight.numel() for weight in model.networks.parameters()) / len(model.networks)
-    step = 2e-9 * weights * model.positions * spec.recursion.network_calls  # GFLOP, of one puzzle
+    # GFLOP of one network call on one puzzle: a multiplication and an addition a weight and position; attention's two
+    # products of positions by positions, which are most of a small network on a long question, besides.
+    call = 2e-9 * weights * model.positions
+    if spec.architecture.mixer == "attention":
+        call += 4e-9 * model.positions**2 * spec.architecture.hidden_size * spec.architecture.layers
+    step = call * spec.recursion.network_calls
     steps = max_steps
     while True:
         # Free runs and trajectories of reference, control and engine, and the engine's first 1, 2, 4 ... steps.
@@ -296,7 +300,7 @@ def questions(loaded: Checkpoint, file: str | None, limit: int | None) -> Int32:
     puzzle = tasks.get(task.name)
     if file is None:
         return puzzle.examples()[:limit]
-    found = list(itertools.islice(reading.read(file, puzzle), limit))
+    found = list(itertools.islice(tasks.questions(file, puzzle), limit))
     for question in found:
         if question.tokens is None:
             raise InputError(question.error)
@@ -304,10 +308,12 @@ def questions(loaded: Checkpoint, file: str | None, limit: int | None) -> Int32:
 
 
 def _rules(loaded: Checkpoint, tokens: Int32) -> Solved | None:
-    """Tells which answers obey the task's rules; None where nothing names the task."""
+    """Tells which answers obey the task's rules; None where nothing names the task, or it has none."""
     if not loaded.spec.task.name:
         return None
     puzzle = tasks.get(loaded.spec.task.name)
+    if not puzzle.has_rules:
+        return None
 
     def solved(answers: Int32) -> NDArray[np.bool_]:
         return np.array([not puzzle.answer_faults(*pair) for pair in zip(tokens, answers)])

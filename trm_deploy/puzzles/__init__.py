@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from trm_deploy.errors import InputError
-from trm_deploy.puzzles.base import Puzzle, Symmetries
+from trm_deploy.puzzles import arc_tasks, reading
+from trm_deploy.puzzles.arc import Arc
+from trm_deploy.puzzles.base import Puzzle, Symmetries, TextPuzzle
 from trm_deploy.puzzles.maze import SIDES, Maze
+from trm_deploy.puzzles.reading import Question
 from trm_deploy.puzzles.sudoku import Sudoku
 
-__all__ = ["Puzzle", "Symmetries", "get", "names"]
+__all__ = ["Puzzle", "Symmetries", "Question", "get", "names", "questions"]
 
 _PUZZLES: dict[str, Puzzle] = {
     puzzle.name: puzzle
@@ -17,6 +21,7 @@ _PUZZLES: dict[str, Puzzle] = {
         Sudoku(box_rows=2, box_columns=2),
         Sudoku(box_rows=2, box_columns=3),
         Sudoku(box_rows=3, box_columns=3),
+        Arc(),
     )
 }
 
@@ -45,3 +50,12 @@ def get(name: str) -> Puzzle:
             )
         return Maze(rows, columns)
     raise InputError(f"the task {name!r} is unknown, expected one of {', '.join(names())}")
+
+
+def questions(name: str, puzzle: Puzzle) -> Iterator[Question]:
+    """The questions in a file of the task, or in standard input where `name` is "-".
+
+    Raises:
+        InputError: the file as a whole cannot be read.
+    """
+    return reading.read(name, puzzle) if isinstance(puzzle, TextPuzzle) else arc_tasks.questions(name)

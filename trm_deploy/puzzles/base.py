@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,8 +88,8 @@ class Puzzle(Protocol):
         """L."""
 
     @property
-    def form(self) -> TextForm:
-        """How its puzzles stand in files."""
+    def has_rules(self) -> bool:
+        """Whether an answer can be checked; where not, nobody but the puzzle's author knows what is right."""
 
     def parse_line(self, line: str) -> Tokens:
         """The question or answer int32 [L] that one line of text holds; raises `PuzzleError`."""
@@ -98,7 +98,7 @@ class Puzzle(Protocol):
         """What makes the question [L] impossible, in words; empty where nothing does."""
 
     def answer_faults(self, question: Tokens, answer: Tokens) -> list[str]:
-        """Which rules the answer [L] breaks, in words; empty means that it is verified."""
+        """Which rules the answer [L] breaks, in words; empty means that it is verified, where the task has rules."""
 
     def text(self, tokens: Tokens) -> str:
         """Question or answer [L] in the task's one-line text form."""
@@ -120,3 +120,12 @@ class Puzzle(Protocol):
 
     def examples(self) -> Tokens:
         """Some valid questions int32 [n, L], the same every time, to try an engine on."""
+
+
+@runtime_checkable
+class TextPuzzle(Puzzle, Protocol):
+    """A task whose puzzles stand in text files, see `trm_deploy.puzzles.reading`."""
+
+    @property
+    def form(self) -> TextForm:
+        """How its puzzles stand in files."""

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,7 @@ class Maze:
 
     rows: int
     columns: int
+    has_rules: ClassVar[bool] = True
 
     @property
     def name(self) -> str:

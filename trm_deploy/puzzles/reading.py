@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from trm_deploy.errors import InputError, PuzzleError
-from trm_deploy.puzzles.base import Puzzle, Tokens
+from trm_deploy.puzzles.base import TextPuzzle, Tokens
 
 # A CSV line is under 300 characters in the published Sudoku sets, under 2,000 in Maze-Hard, and under 8,400 with the
 # largest mazes.
@@ -56,7 +56,7 @@ class Answered:
     answer: str
 
 
-def read(name: str, puzzle: Puzzle) -> Iterator[Question]:
+def read(name: str, puzzle: TextPuzzle) -> Iterator[Question]:
     """The puzzles of a file, or of standard input where `name` is "-".
 
     A puzzle that cannot be read comes as a `Question` with an error, so that the others can be solved.
@@ -72,7 +72,7 @@ def read(name: str, puzzle: Puzzle) -> Iterator[Question]:
         yield from _questions(file, name, puzzle)
 
 
-def read_answered(name: str, puzzle: Puzzle) -> Iterator[Answered]:
+def read_answered(name: str, puzzle: TextPuzzle) -> Iterator[Answered]:
     """The puzzles of a CSV file with their answers, unparsed: published sets are large, and many lines parse faster.
 
     Raises:
@@ -120,7 +120,7 @@ def _opened(name: str) -> Iterator[BinaryIO]:
         raise InputError(f"{name}: cannot be read ({error.strerror})") from error
 
 
-def _questions(file: BinaryIO, name: str, puzzle: Puzzle) -> Iterator[Question]:
+def _questions(file: BinaryIO, name: str, puzzle: TextPuzzle) -> Iterator[Question]:
     lines = _content_lines(file, name, puzzle)
     first = next(lines, None)
     if first is None:
@@ -132,7 +132,7 @@ def _questions(file: BinaryIO, name: str, puzzle: Puzzle) -> Iterator[Question]:
         yield from _from_lines(following, name, puzzle)
 
 
-def _content_lines(file: BinaryIO, name: str, puzzle: Puzzle) -> Iterator[tuple[int, str]]:
+def _content_lines(file: BinaryIO, name: str, puzzle: TextPuzzle) -> Iterator[tuple[int, str]]:
     """Numbered lines without comments and leading blank ones; without any blank ones where they separate nothing."""
     form = puzzle.form
     begun = False
@@ -163,7 +163,7 @@ def _chain(first: tuple[int, str], rest: Iterable[tuple[int, str]]) -> Iterator[
     yield from rest
 
 
-def _from_csv(lines: Iterator[tuple[int, str]], name: str, puzzle: Puzzle) -> Iterator[Question]:
+def _from_csv(lines: Iterator[tuple[int, str]], name: str, puzzle: TextPuzzle) -> Iterator[Question]:
     column: int | None = None
     for number, line in lines:
         if puzzle.form.is_blank(line):
@@ -199,12 +199,12 @@ def _csv_row(line: str) -> list[str]:
     return next(csv.reader([line], strict=True), [])
 
 
-def _looks_like_a_puzzle(text: str, puzzle: Puzzle) -> bool:
+def _looks_like_a_puzzle(text: str, puzzle: TextPuzzle) -> bool:
     # Enough to tell a header from data, which has digits or walls; a malformed puzzle is complained about as one.
     return any(character.isdigit() or character == "#" for character in text) or len(text) == puzzle.cells
 
 
-def _from_lines(lines: Iterator[tuple[int, str]], name: str, puzzle: Puzzle) -> Iterator[Question]:
+def _from_lines(lines: Iterator[tuple[int, str]], name: str, puzzle: TextPuzzle) -> Iterator[Question]:
     """One puzzle a line, or a grid: lines with as many cells as a row are collected until they make a puzzle."""
     form = puzzle.form
     text = ""
@@ -246,18 +246,18 @@ def _from_lines(lines: Iterator[tuple[int, str]], name: str, puzzle: Puzzle) -> 
         yield _cut_short(text, positions[0], name, puzzle)
 
 
-def _cut_short(text: str, position: Position, name: str, puzzle: Puzzle) -> Question:
+def _cut_short(text: str, position: Position, name: str, puzzle: TextPuzzle) -> Question:
     place = f"{name} line {position[0]}"
     rows = len(text) // puzzle.form.columns
     error = f"{place}: the grid ends after {rows} rows, expected {puzzle.form.rows}{_lost_spaces(puzzle)}"
     return Question(place, text, None, error)
 
 
-def _lost_spaces(puzzle: Puzzle) -> str:
+def _lost_spaces(puzzle: TextPuzzle) -> str:
     return "; where an editor strips trailing spaces, write . for an open cell" if puzzle.form.spaces_are_cells else ""
 
 
-def _question(text: str, positions: list[Position], place: str, name: str, puzzle: Puzzle) -> Question:
+def _question(text: str, positions: list[Position], place: str, name: str, puzzle: TextPuzzle) -> Question:
     try:
         tokens = puzzle.parse_line(text)
     except PuzzleError as error:

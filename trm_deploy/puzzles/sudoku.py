@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ class Sudoku:
 
     box_rows: int = 3
     box_columns: int = 3
+    has_rules: ClassVar[bool] = True
 
     @property
     def side(self) -> int:

@@ -1,0 +1,199 @@
+"""Reads ARC tasks from JSON as published: a file with one task, or the ARC Prize's challenges and solutions.
+
+    {"train": [{"input": grid, "output": grid}, ...], "test": [{"input": grid}, ...]}     one task, named by its file
+    {"00576224": the same, ...}                                                           challenges
+    {"00576224": [grid, ...], ...}                                                        solutions of the test inputs
+
+A grid is a list of rows, a row a list of colours 0 to 9.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from trm_deploy.errors import InputError, PuzzleError
+from trm_deploy.puzzles.arc import Grid, grid_from, text_of, to_tokens
+from trm_deploy.puzzles.reading import Question
+
+# The ARC Prize's largest file has 4 MB.
+MAX_BYTES = 256 << 20
+EXPECTED = 'expected {"train": [...], "test": [{"input": grid}, ...]}, or many such tasks by name'
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An example; the answer of a test input may be unknown."""
+
+    input: Grid
+    output: Grid | None
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task of ARC.
+
+    Attributes:
+        name: as in the identifier map.
+        place: where it came from, for messages.
+        train: the demonstrations, all with an output.
+        test: what is asked, at least one.
+    """
+
+    name: str
+    place: str
+    train: tuple[Pair, ...]
+    test: tuple[Pair, ...]
+
+
+Solutions = Mapping[str, Sequence[Grid]]
+
+
+def read_tasks(names: Iterable[str]) -> list[Task]:
+    """The tasks of files, or of standard input where a name is "-", in the order of the input.
+
+    Raises:
+        InputError: a file cannot be read, is no ARC task, or a task's name comes twice.
+    """
+    tasks: dict[str, Task] = {}
+    for name in names:
+        for task in _tasks_of(name):
+            if task.name in tasks:
+                raise InputError(
+                    f"{task.place}: is a second task of this name, the first is {tasks[task.name].place}",
+                    hint="leave one of them out",
+                )
+            tasks[task.name] = task
+    return list(tasks.values())
+
+
+def _tasks_of(name: str) -> Iterator[Task]:
+    document = _document(name)
+    if "train" in document or "test" in document:
+        if name == "-":
+            raise InputError(
+                "standard input: its task has no name, by which the model could know it",
+                hint='name the file, or write {"name": task}',
+            )
+        yield _task(document, Path(name).stem, name)
+        return
+    for key, value in document.items():
+        yield _task(value, key, f"{name} task {key}")
+
+
+def _task(value: object, name: str, place: str) -> Task:
+    if not isinstance(value, dict):
+        raise InputError(f"{place}: is a JSON {_kind(value)}, {EXPECTED}")
+    train = _pairs(value, "train", place, answered=True)
+    test = _pairs(value, "test", place, answered=False)
+    if not test:
+        raise InputError(f"{place}: has no test input, {EXPECTED}")
+    return Task(name, place, train, test)
+
+
+def _pairs(task: dict[str, Any], key: str, place: str, *, answered: bool) -> tuple[Pair, ...]:
+    """The examples under a key; those whose output may be missing have None there."""
+    values = task.get(key)
+    if not isinstance(values, list):
+        raise InputError(f"{place}: {key!r} is a JSON {_kind(values)}, {EXPECTED}")
+    pairs = []
+    for number, value in enumerate(values, start=1):
+        at = f"{place} {key} example {number}"
+        if not isinstance(value, dict) or "input" not in value or (answered and "output" not in value):
+            wanted = '{"input": grid, "output": grid}' if answered else '{"input": grid}'
+            raise InputError(f"{at}: is {str(value)[:40]}, expected {wanted}")
+        output = _grid(value["output"], f"{at} output") if "output" in value else None
+        pairs.append(Pair(_grid(value["input"], f"{at} input"), output))
+    return tuple(pairs)
+
+
+def _grid(rows: object, place: str) -> Grid:
+    try:
+        return grid_from(rows)
+    except PuzzleError as error:
+        raise InputError(f"{place}: {error}", hint="mend the grid, or leave out its task") from error
+
+
+def read_solutions(names: Iterable[str]) -> Solutions:
+    """The outputs of the test inputs of each task, from solutions files.
+
+    Raises:
+        InputError: a file cannot be read or is no solutions file.
+    """
+    solutions: dict[str, list[Grid]] = {}
+    for name in names:
+        for task, grids in _document(name).items():
+            if not isinstance(grids, list) or not grids:
+                raise InputError(
+                    f"{name} task {task}: is a JSON {_kind(grids)}, expected a list of grids, one a test input"
+                )
+            solutions[task] = [
+                _grid(rows, f"{name} task {task} solution {number}") for number, rows in enumerate(grids, start=1)
+            ]
+    return solutions
+
+
+def with_solutions(task: Task, solutions: Solutions) -> Task:
+    """The task with the outputs of its test inputs, where the solutions have them.
+
+    Raises:
+        InputError: there are more or fewer of them than test inputs.
+    """
+    if task.name not in solutions:
+        return task
+    outputs = solutions[task.name]
+    if len(outputs) != len(task.test):
+        raise InputError(
+            f"{task.place}: has {len(task.test)} test inputs and {len(outputs)} solutions",
+            hint="give the solutions file that belongs to it",
+        )
+    test = tuple(Pair(pair.input, output) for pair, output in zip(task.test, outputs))
+    return replace(task, test=test)
+
+
+def questions(name: str) -> Iterator[Question]:
+    """The test inputs of a file's tasks, for whoever needs tokens alone.
+
+    Raises:
+        InputError: see `read_tasks`.
+    """
+    for task in read_tasks([name]):
+        for number, pair in enumerate(task.test, start=1):
+            yield Question(f"{task.place} test input {number}", text_of(pair.input), to_tokens(pair.input))
+
+
+def _document(name: str) -> dict[str, Any]:
+    """The JSON object in a file."""
+    place = "standard input" if name == "-" else name
+    try:
+        if name == "-":
+            data = sys.stdin.buffer.read(MAX_BYTES + 1)
+        else:
+            with Path(name).open("rb") as file:
+                data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError as error:
+        raise InputError(f"{place}: there is no such file", hint="name a JSON file with ARC tasks") from error
+    except OSError as error:
+        raise InputError(
+            f"{place}: cannot be read ({error.strerror})", hint="name a JSON file with ARC tasks"
+        ) from error
+    if len(data) > MAX_BYTES:
+        raise InputError(f"{place}: is larger than {MAX_BYTES >> 20} MiB, {EXPECTED}")
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{place}: is no valid JSON ({error}), {EXPECTED}") from error
+    if not isinstance(document, dict) or not document:
+        raise InputError(f"{place}: is a JSON {_kind(document)}, {EXPECTED}")
+    return document
+
+
+def _kind(value: object) -> str:
+    """How JSON calls what Python made of it."""
+    kinds = {dict: "object", list: "list", str: "string", int: "number", float: "number", bool: "true or false"}
+    kind = kinds.get(type(value), "null")
+    return f"{kind} that is empty" if kind in ("object", "list") and not value else kind
