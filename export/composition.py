@@ -101,7 +101,9 @@ class Composer:
     def add(self, operator: str, *inputs: str, output: str = "", **attributes: int) -> str:
         """Add an operator; the name of its result."""
         output = output or self._name(operator.lower())
-        self.nodes.append(helper.make_node(operator, inputs, [output], None, None, None, **attributes))
+        node = helper.make_node(operator, inputs, [output])
+        node.attribute.extend(helper.make_attribute(key, value) for key, value in attributes.items())
+        self.nodes.append(node)
         return output
 
     def piece(self, piece: str, **inputs: str) -> list[str]:

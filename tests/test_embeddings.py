@@ -16,7 +16,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import helper
 
 from tests import stand_ins
 from tests.conftest import random_model
@@ -27,7 +26,7 @@ from trm_deploy.errors import ArtefactError, InputError, TrmDeployError
 from trm_deploy.export import build
 from trm_deploy.export.build import ExportSettings, export_checkpoint
 from trm_deploy.export.engine_build import BatchProfile, BuildSettings, build_engine
-from trm_deploy.export.onnx_export import export_onnx, unroll
+from trm_deploy.export.onnx_export import export_onnx
 from trm_deploy.export.precision import cast
 from trm_deploy.machine import Gpu
 from trm_deploy.models.recursive import RecursiveReasoner
@@ -36,9 +35,6 @@ from trm_deploy.runtimes import load
 from trm_deploy.runtimes.base import Int32, Solution
 from trm_deploy.runtimes.inspection import inspect
 from trm_deploy.spec import (
-    GRAPH_KEY,
-    METADATA_KEY,
-    STEPS_KEY,
     Architecture,
     Halting,
     ModelSpec,
@@ -169,11 +165,8 @@ def test_graphs_take_the_row(graph: Any, precision: Any, tmp_path: Path, monkeyp
 @pytest.mark.usefixtures("outside")
 def test_the_unrolled_form_takes_the_row(tmp_path: Path) -> None:
     path, artefact = saved(tmp_path / "a.pt", spec_of(30, 40)), tmp_path / "a.onnx"
-    settings = ExportSettings(graph="step", unroll_inner=True)
+    settings = ExportSettings(graph="unrolled", steps=3)
     export_checkpoint(path, artefact, settings, verify=parity.verify_export)
-    model = unroll(onnx.load(artefact), spec_of(30, 40), 3)
-    helper.set_model_props(model, {METADATA_KEY: spec_of(30, 40).to_json(), GRAPH_KEY: "unrolled", STEPS_KEY: "3"})
-    onnx.save(model, artefact)
     ids = np.array([3, 0, 29], np.int32)
     actual = load(artefact).solve(questions(3), ids, max_steps=3, halt_threshold=0.0)
     np.testing.assert_allclose(actual.logits, solved_by_torch(path, ids).logits, atol=1e-4)
