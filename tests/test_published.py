@@ -343,7 +343,7 @@ def test_weights_that_do_not_belong(tmp_path: Path) -> None:
 
 def test_a_training_state_around_the_weights_is_refused(tmp_path: Path) -> None:
     torch.save({"model": published_weights(model_of({})), "step": 3}, tmp_path / "step_3")
-    with pytest.raises(CheckpointError, match=r"holds a state dict under 'model'.* torch.load\(FILE\)\['model'\]"):
+    with pytest.raises(CheckpointError, match=r"holds a state dict under 'model'.*torch.load\(FILE\)\['model'\]"):
         checkpoint.load(tmp_path / "step_3")
 
 
