@@ -278,6 +278,7 @@ def test_a_task_by_name(tmp_path: Path) -> None:
         ("arch.name", TRM.replace("trm@", "trm_singlez@"), r"trm_singlez@.*, expected the published"),
         ("arch.H_cycles", "three", r"all_config.yaml: arch.H_cycles is 'three', expected a whole number"),
         ("arch.H_cycles", 2.5, r"arch.H_cycles is 2.5, expected a whole number"),
+        ("arch.expansion", float("inf"), r"arch.expansion is .*, expected a number"),
         ("arch.H_cycles", 0, r"recursion.deep is 0, expected at least 1"),
         ("arch.no_ACT_continue", "maybe", r"arch.no_ACT_continue is 'maybe', expected true or false"),
     ],
