@@ -131,7 +131,10 @@ def open_engine(engine: Path | None, *, device: Device = "cpu", allow_host_code:
     path = engine or shipped_engine()
     runtime = load(path, device=device, allow_host_code=allow_host_code)
     if not runtime.spec.task.name:
-        raise InputError(f"{path}: its spec names no task, so text cannot be turned into tokens")
+        raise InputError(
+            f"{path}: its spec names no task, so text cannot be turned into tokens",
+            hint="export it again with --set task=sudoku-9x9, or whichever it is",
+        )
     return OpenEngine(path, runtime, puzzles.get(runtime.spec.task.name))
 
 

@@ -136,7 +136,7 @@ def test_a_table_of_64_mib_from_checkpoint_to_answers(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("outside")
-@pytest.mark.parametrize(("graph", "precision"), [("step", "fp32"), ("loop", "fp16")])
+@pytest.mark.parametrize(("graph", "precision"), [("step", "fp16"), ("loop", "fp32")])
 def test_graphs_take_the_row(graph: Any, precision: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Through ONNX Runtime, and through an engine (of a stand-in for TensorRT) that splits the batch."""
     path, source, output = saved(tmp_path / "a.pt", spec_of(30, 40)), tmp_path / "a.onnx", tmp_path / "a.plan"
@@ -165,11 +165,11 @@ def test_graphs_take_the_row(graph: Any, precision: Any, tmp_path: Path, monkeyp
 @pytest.mark.usefixtures("outside")
 def test_the_unrolled_form_takes_the_row(tmp_path: Path) -> None:
     path, artefact = saved(tmp_path / "a.pt", spec_of(30, 40)), tmp_path / "a.onnx"
-    settings = ExportSettings(graph="unrolled", steps=3)
+    settings = ExportSettings(graph="unrolled", steps=3, precision="fp16")
     export_checkpoint(path, artefact, settings, verify=parity.verify_export)
     ids = np.array([3, 0, 29], np.int32)
     actual = load(artefact).solve(questions(3), ids, max_steps=3, halt_threshold=0.0)
-    np.testing.assert_allclose(actual.logits, solved_by_torch(path, ids).logits, atol=1e-4)
+    np.testing.assert_allclose(actual.logits, solved_by_torch(path, ids).logits, atol=0.05)
 
 
 @pytest.mark.usefixtures("outside")

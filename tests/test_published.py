@@ -278,6 +278,7 @@ def test_a_task_by_name(tmp_path: Path) -> None:
         ("arch.name", TRM.replace("trm@", "trm_singlez@"), r"trm_singlez@.*, expected the published"),
         ("arch.H_cycles", "three", r"all_config.yaml: arch.H_cycles is 'three', expected a whole number"),
         ("arch.H_cycles", 2.5, r"arch.H_cycles is 2.5, expected a whole number"),
+        ("arch.expansion", float("inf"), r"arch.expansion is .*, expected a number"),
         ("arch.H_cycles", 0, r"recursion.deep is 0, expected at least 1"),
         ("arch.no_ACT_continue", "maybe", r"arch.no_ACT_continue is 'maybe', expected true or false"),
     ],
@@ -343,7 +344,7 @@ def test_weights_that_do_not_belong(tmp_path: Path) -> None:
 
 def test_a_training_state_around_the_weights_is_refused(tmp_path: Path) -> None:
     torch.save({"model": published_weights(model_of({})), "step": 3}, tmp_path / "step_3")
-    with pytest.raises(CheckpointError, match=r"holds a state dict under 'model'.* torch.load\(FILE\)\['model'\]"):
+    with pytest.raises(CheckpointError, match=r"holds a state dict under 'model'.*torch.load\(FILE\)\['model'\]"):
         checkpoint.load(tmp_path / "step_3")
 
 

@@ -13,6 +13,7 @@ TinyRecursiveModels, models/hrm/hrm_act_v1.py of sapientinc's HRM.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -78,6 +79,7 @@ SETTINGS: dict[str, type] = {
     "arch.rms_norm_eps": float,
     "arch.rope_theta": float,
 }
+CONSTANTS = {"arch.rms_norm_eps": 1e-5, "arch.rope_theta": 10000.0}
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
 POSITIONS = {"rope": "rotary", "learned": "learned", "none": "none"}
 
@@ -284,9 +286,9 @@ def _converted(value: Any, key: str, place: str) -> Any:
             converted = float(value) if kind is float or isinstance(value, float) else int(value)
         except ValueError:
             converted = None
-        if kind is int and isinstance(converted, float):
+        if isinstance(converted, float) and (kind is int or not math.isfinite(converted)):
             converted = None
-    if converted is None or (kind is not bool and kind is not str and converted < 0):
+    if converted is None or (isinstance(converted, (int, float)) and converted < 0):
         raise CheckpointError(f"{place} is {value!r}, expected {KINDS[kind]}")
     return converted
 
@@ -330,9 +332,6 @@ class _Reading:
         positions = self._positions()
         self._check_lengths(prefix, length)
         self._check_expansion()
-        for key, fixed in (("arch.rms_norm_eps", 1e-5), ("arch.rope_theta", 10000.0)):
-            if settings.get(key) is None:
-                settings.note(key, fixed, "the published classes")
         continues = self.kind == "HRM" or not settings.get("arch.no_ACT_continue")
         try:
             return ModelSpec(
@@ -342,13 +341,13 @@ class _Reading:
                     layers=layers,
                     networks="separate" if self.kind == "HRM" else "shared",
                     mixer="attention" if attention else "mlp",
-                    heads=(settings.get("arch.num_heads") if attention else None) or 1,
+                    heads=settings.get("arch.num_heads") if attention else 1,  # an MLP has none
                     expansion=settings.get("arch.expansion"),
                     positions=positions,
                     prefix_length=prefix,
                     puzzle_embedding_size=self.embedding_size,
-                    rms_norm_eps=settings.get("arch.rms_norm_eps") or 1e-5,
-                    rope_theta=settings.get("arch.rope_theta") or 10000.0,
+                    rms_norm_eps=self._constant("arch.rms_norm_eps"),
+                    rope_theta=self._constant("arch.rope_theta"),
                 ),
                 recursion=Recursion(latent=settings.get("arch.L_cycles"), deep=settings.get("arch.H_cycles")),
                 halting=Halting(
@@ -360,6 +359,14 @@ class _Reading:
                 f"{self.path}: {error}", hint=f"see {CONFIG} beside it; --set KEY=VALUE goes before it"
             ) from error
 
+    def _constant(self, key: str) -> Any:
+        """What is said, else what the published classes fix."""
+        said = self.settings.get(key)
+        if said is None:
+            said = CONSTANTS[key]
+            self.settings.note(key, said, "the published classes")
+        return said
+
     def _described(self, name: str) -> str:
         """A weight as the file has it, for messages."""
         return f"the weight {self.names[name]} {list(self.weights[name].shape)}"
@@ -367,8 +374,8 @@ class _Reading:
     def _matrix(self, name: str) -> tuple[int, int]:
         if name not in self.weights:
             raise CheckpointError(f"{self.path}: the weight {published_name(name)} is missing")
-        if self.weights[name].ndim != 2:
-            raise CheckpointError(f"{self.path}: {self._described(name)} is no matrix, expected one")
+        if self.weights[name].ndim != 2 or not self.weights[name].numel():
+            raise CheckpointError(f"{self.path}: {self._described(name)} is no matrix, or an empty one")
         rows, columns = self.weights[name].shape
         return rows, columns
 
