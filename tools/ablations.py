@@ -33,16 +33,16 @@ from trm_deploy.train.data import puzzles
 from trm_deploy.train.trainer import Trainer
 
 SCHEMA = 1
-STEPS = 700
+STEPS = 500
 # In TRM's table (arXiv 2510.04871, section 5) n = 6 and T = 3; here both are smaller, like the task.
-LATENT, DEEP = 4, 2
+LATENT, DEEP = 2, 2
 
 RECIPE = """\
 [data]
 box_rows = 2
 box_columns = 3
-puzzles = 20_000
-min_clues = 9
+puzzles = 4_000
+min_clues = 10
 max_clues = 20
 seed = 1
 
@@ -58,7 +58,7 @@ warmup_steps = 20
 
 [training]
 steps = {steps}
-batch_size = 32
+batch_size = 16
 rotation = 8
 precision = "fp32"
 gradient = "{gradient}"
@@ -94,7 +94,7 @@ class Variant:
 VARIANTS = {
     "trm-mlp": Variant("TRM-MLP"),
     "trm-att": Variant("TRM-Att", preset="trm-att"),
-    "hrm": Variant("HRM", preset="hrm", latent=2, deep=2, gradient="one-step"),
+    "hrm": Variant("HRM", preset="hrm", gradient="one-step"),
     "one-step": Variant("one-step gradient", gradient="one-step"),
     "no-ema": Variant("no EMA", ema=0.0),
     "separate": Variant("separate networks", architecture=', networks = "separate"'),

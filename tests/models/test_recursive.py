@@ -97,7 +97,7 @@ def test_the_latent_is_updated_n_times_and_then_the_answer_once() -> None:
     model = random_model(tiny_spec("trm-mlp"))
     calls: list[str] = []
     model.update = lambda x, y, z, index: calls.append("z") or z  # type: ignore[method-assign, func-returns-value, assignment, misc]
-    model.close = lambda x, y, z, inner: calls.append("y") or (y, z)  # type: ignore[method-assign, func-returns-value, assignment]
+    model.close = lambda x, y, z, inner: calls.append("y") or (y, z)  # type: ignore[method-assign, func-returns-value]
     y, z = model.initial_state(1)
     model.deep_recursion(y, y, z)
     assert "".join(calls) == "zzyzzy"

@@ -93,7 +93,7 @@ class SplitLatent(States):
     """
 
     def _sum(self, inner: Tensor) -> Tensor:
-        return inner.unflatten(1, (self.latents, -1)).sum(1)
+        return torch.stack(inner.chunk(self.latents, dim=1)).sum(0)
 
     def update_input(self, x: Tensor, y: Tensor, inner: Tensor) -> Tensor:
         """The sum of the latents, y and x."""
