@@ -39,7 +39,13 @@ def tiny_spec(name: str, *, task: str = "sudoku-4x4", identifiers: int = 1) -> M
             vocabulary=puzzle.vocabulary,
             puzzle_identifiers=identifiers,
         ),
-        architecture={"hidden_size": 32, "layers": 2, "heads": 4, "prefix_length": 2, "puzzle_embedding_size": 40},
+        architecture={
+            "hidden_size": 32,
+            "layers": 1 if name == "hrm" else 2,
+            "heads": 4,
+            "prefix_length": 2,
+            "puzzle_embedding_size": 40,
+        },
         recursion={"latent": 2, "deep": 2},
         halting={"max_steps": 6},
     )
