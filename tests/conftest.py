@@ -50,7 +50,7 @@ def tiny_spec(
         ),
         architecture={
             "hidden_size": 32,
-            "layers": 2,
+            "layers": 1 if name == "hrm" else 2,
             "heads": 4,
             "prefix_length": 2,
             "puzzle_embedding_size": 40,

@@ -34,7 +34,7 @@ from trm_deploy.train.trainer import Trainer
 
 SCHEMA = 1
 STEPS = 500
-# In TRM's table (arXiv 2510.04871, section 5) n = 6 and T = 3; here both are smaller, like the task.
+# In TRM's table (arXiv 2510.04871, table 1) n = 6 and T = 3; here both are smaller, like the task.
 LATENT, DEEP = 2, 2
 
 RECIPE = """\

@@ -78,7 +78,7 @@ class Architecture:
         layers: layers in each network.
         networks: one network for z and y (TRM), or one each (HRM).
         latents: states beside the answer y: 1 is z (as published); 0 leaves y alone; with more, z is split into that
-            many, which are updated in turn ("multi-scale z" of TRM, arXiv 2510.04871, section 4; no graph has it).
+            many, which are updated in turn ("multi-scale z" of TRM, arXiv 2510.04871, section 4.2; no graph has it).
         mixer: how positions exchange information: an MLP over the sequence, or attention.
         heads: attention heads; unused with the MLP mixer.
         expansion: hidden width of SwiGLU over its input width, before its two-thirds and rounding.

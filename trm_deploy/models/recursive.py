@@ -89,7 +89,7 @@ class SplitLatent(States):
     """y and k latents, which lie one after the other along the positions of z [B, k * S, D].
 
     Update i is of latent i mod k. The network sees the sum of all, in which it cannot tell them apart: they differ by
-    when they were updated (TRM, arXiv 2510.04871, section 4, "multi-scale z", with k = n).
+    when they were updated (TRM, arXiv 2510.04871, section 4.2, "multi-scale z", with k = n).
     """
 
     def _sum(self, inner: Tensor) -> Tensor:
