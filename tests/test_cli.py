@@ -187,9 +187,7 @@ def test_usage_errors(tiny_checkpoint: Path, tmp_path: Path) -> None:
     assert_one_line_error(trm("nonsense"), 2, "nonsense", "trm-deploy --help")
     assert_one_line_error(trm("export", tiny_checkpoint, "--steps", 4), 2, "--steps goes with --graph unrolled")
     assert_one_line_error(trm("export", tiny_checkpoint, "--format", "tflite"), 2, "tflite", "onnx")
-    assert_one_line_error(
-        trm("train", "chess"), 2, "no recipe or file has that name, expected one of sudoku-4x4, sudoku"
-    )
+    assert_one_line_error(trm("train", "chess"), 2, "no recipe or file has that name, expected one of", "sudoku-4x4")
     assert_one_line_error(trm("export", tiny_checkpoint, "-o", tmp_path), 2, "is a folder")
     (tmp_path / "file").touch()
     assert_one_line_error(trm("export", tiny_checkpoint, "-o", tmp_path / "file" / "x.onnx"), 1, "cannot be written")

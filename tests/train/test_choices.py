@@ -228,7 +228,8 @@ def test_without_averaging_the_checkpoint_holds_the_weights_as_they_are(tmp_path
 
 HRM = (
     SMALL.replace('"trm-mlp"', '"hrm"')
-    .replace("hidden_size = 64,", "hidden_size = 32, heads = 4, layers = 1,")
+    # The MLP: attention has not found rows and boxes after 500 steps yet.
+    .replace("hidden_size = 64,", 'hidden_size = 32, layers = 1, mixer = "mlp", positions = "none",')
     .replace("puzzle_embedding_size = 64", "puzzle_embedding_size = 32")
     .replace("steps = 600", 'steps = 250\ngradient = "one-step"')
     .replace("min_clues = 4", "min_clues = 9")
