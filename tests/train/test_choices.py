@@ -245,4 +245,3 @@ def test_hrm_learns_to_solve_unseen_puzzles(tmp_path: Path) -> None:
     Trainer(parsed(HRM), tmp_path / "run").run()
     last = [line for line in read_metrics(tmp_path / "run" / "metrics.jsonl") if "held_out_solved" in line][-1]
     assert last["held_out_solved"] >= 0.4  # guessing solves a quarter
-    assert last["held_out_mean_steps"] < 8  # some halt by q_halt > q_continue
