@@ -222,8 +222,8 @@ def compare_files(
         )
 
 
-# What the check after an export may cost, in GFLOP: ten seconds at the 200 GFLOP/s of two cores.
-EXPORT_BUDGET = 2000.0
+# What the check after an export may cost, in GFLOP: about five seconds on two cores.
+EXPORT_BUDGET = 800.0
 # Puzzles below which steps are given up instead.
 FEW_PUZZLES = 4
 
