@@ -115,7 +115,10 @@ def run(
     path = engine or shipped_engine()
     runtime = load(path, device=device, allow_host_code=allow_host_code)
     if not runtime.spec.task.name:
-        raise InputError(f"{path}: its spec names no task, so text cannot be turned into tokens")
+        raise InputError(
+            f"{path}: its spec names no task, so text cannot be turned into tokens",
+            hint="export it again with --set task=sudoku-9x9, or whichever it is",
+        )
     puzzle = puzzles.get(runtime.spec.task.name)
     solve_settings = SolveSettings(
         attempts=settings.attempts,

@@ -15,7 +15,8 @@ from trm_deploy.runtimes.base import Int32, Runtime, Solution, StepResult, StepR
 def puzzle_ids_of(tokens: Int32, puzzles: int) -> Int32:
     """A puzzle id int32 [B] for each question int32 [B, L]: by its tokens alone, whatever else is in the batch."""
     factors = np.random.default_rng(0).integers(1 << 31, size=tokens.shape[1], dtype=np.int64)
-    return np.asarray((tokens * factors).sum(1) % puzzles, np.int32)
+    ids: Int32 = ((tokens * factors).sum(1) % puzzles).astype(np.int32)
+    return ids
 
 
 class VariedRuntime:
