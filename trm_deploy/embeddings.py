@@ -106,6 +106,8 @@ def lent(artefact: Path, table: Path) -> Iterator[None]:
 def carry(source: Path, target: Path, spec: ModelSpec) -> dict[str, Any]:
     """Put the table of one artefact at the side of another: as a hard link where the disk has them, else as a copy.
 
+    Where the table is part of the graph, one that an older artefact left there is taken away.
+
     Returns:
         The table's entry in the build record; empty where the table is part of the graph.
 
@@ -113,6 +115,7 @@ def carry(source: Path, target: Path, spec: ModelSpec) -> dict[str, Any]:
         ArtefactError: see `open_table`.
     """
     if open_table(source, spec) is None:
+        path_of(target).unlink(missing_ok=True)
         return {}
     table = path_of(source)
     with atomic_path(path_of(target)) as temporary:
