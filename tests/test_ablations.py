@@ -89,3 +89,13 @@ def test_a_run_is_taken_up_again_and_not_repeated(
     assert (tmp_path / "run" / "ema.pt").stat().st_mtime_ns == before
     with pytest.raises(InputError, match="holds a run of another recipe; name another --runs"):
         tool.train("trm-mlp", text.replace("steps = 4", "steps = 5"), tmp_path / "run")
+
+
+def test_the_table_in_the_docs_is_that_of_the_measurement(tool: ModuleType) -> None:
+    document = json.loads((ROOT / "docs" / "measurements" / "ablations.json").read_text())
+    assert tool.table(document) in (ROOT / "docs" / "ablations.md").read_text()
+    # The recipes behind it are those that the command would run today.
+    for row in document["variants"]:
+        assert row["recipe"] == tool.VARIANTS[row["variant"]].recipe(steps=document["optimiser_steps"], seed=0)
+    assert {row["variant"] for row in document["variants"]} == set(tool.VARIANTS)
+    assert all([run["seed"] for run in row["runs"]] == [0, 1, 2] for row in document["variants"])
