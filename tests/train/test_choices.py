@@ -226,7 +226,6 @@ def test_without_averaging_the_checkpoint_holds_the_weights_as_they_are(tmp_path
     assert all(torch.equal(weights[name], value) for name, value in trainer.model.state_dict().items())
 
 
-# One blank, because attention with one-step gradient learns slowly; the seeds 0 to 3 reach 0.50 to 0.92 of the puzzles.
 HRM = (
     SMALL.replace('"trm-mlp"', '"hrm"')
     # The MLP: attention has not found rows and boxes after 500 steps yet.
