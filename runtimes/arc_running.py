@@ -6,9 +6,9 @@ learned for it: the identifier map beside the engine says which rows belong to a
 
 from __future__ import annotations
 
-import functools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +20,8 @@ from trm_deploy.progress import progress
 from trm_deploy.puzzles import arc
 from trm_deploy.puzzles.arc import Augmentation, Grid
 from trm_deploy.puzzles.arc_tasks import Task
-from trm_deploy.runtimes.base import Int32, Solution
 from trm_deploy.runtimes.running import OpenEngine, RunSettings
+from trm_deploy.runtimes.scheduling import Executor, Finished
 
 # Predictions that a submission holds of each test input.
 PREDICTIONS = 2
@@ -156,37 +156,32 @@ def run(engine: OpenEngine, tasks: Sequence[Task], settings: RunSettings) -> Ite
         InputError: see `known_augmentations`; before anything is solved.
     """
     known = known_augmentations(engine.path, engine.runtime.spec.task.puzzle_identifiers, tasks)
-    solve = functools.partial(
-        engine.runtime.solve, max_steps=engine.max_steps(settings), halt_threshold=engine.halt_threshold(settings)
-    )
+    asked = max((len(known[task.name][: settings.attempts]) for task in tasks), default=1)
+    computing = engine.executor(min(engine.batch_size(settings), asked), settings)
     for task in tasks:
         for number in range(len(task.test)):
-            yield _ask(solve, task, number, known[task.name][: settings.attempts], settings.batch_size)
+            yield _ask(computing, task, number, known[task.name][: settings.attempts])
 
 
-def _ask(
-    solve: Callable[[Int32, Int32], Solution],
-    task: Task,
-    number: int,
-    augmentations: list[tuple[int, Augmentation]],
-    batch_size: int,
-) -> Outcome:
+def _ask(computing: Executor, task: Task, number: int, augmentations: list[tuple[int, Augmentation]]) -> Outcome:
     question = task.test[number].input
-    ballot = Ballot()
-    steps = 0
+    waiting = deque(enumerate(augmentations))
+    found: dict[int, Finished] = {}
     started = time.perf_counter()
     with progress(f"{task.name} test input {number + 1}", len(augmentations), unit="attempts") as advance:
-        for start in range(0, len(augmentations), batch_size):
-            batch = augmentations[start : start + batch_size]
-            solution = solve(
-                np.stack([arc.to_tokens(augmentation.apply(question)) for _, augmentation in batch]),
-                np.array([puzzle_id for puzzle_id, _ in batch], np.int32),
-            )
-            steps += int(solution.steps.sum())
-            for (_, augmentation), answer, logit in zip(batch, solution.answer, solution.halt_logit):
-                ballot.vote(augmentation.invert(arc.crop(answer)), float(logit))
-            advance(len(batch))
+        while waiting or computing.busy:
+            while waiting and computing.free:
+                place, (puzzle_id, augmentation) = waiting.popleft()
+                computing.admit(place, arc.to_tokens(augmentation.apply(question)), puzzle_id)
+            finished = computing.advance()
+            found |= {attempt.key: attempt for attempt in finished}
+            advance(len(finished))
     milliseconds = (time.perf_counter() - started) * 1e3
+    ballot = Ballot()
+    steps = 0
+    for place, (_, augmentation) in enumerate(augmentations):
+        ballot.vote(augmentation.invert(arc.crop(found[place].answer)), found[place].halt_logit)
+        steps += found[place].steps
     return Outcome(task, number, ballot.result(), len(augmentations), steps / len(augmentations), milliseconds)
 
 

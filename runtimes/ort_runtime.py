@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ class OrtRuntime:
         table: Float32 | None = None,
     ) -> None:
         self._session = session
+        self._device = "cuda" if session.get_providers()[0] == PROVIDERS["cuda"] else "cpu"
         self._inputs = {node.name for node in session.get_inputs()}
         self._graph = graph
         self._table = table  # of puzzle embeddings, where it is not in the graph
@@ -108,15 +110,34 @@ class OrtStepRuntime(OrtRuntime):
     ) -> StepResult:
         """See `StepRuntime.step`."""
         check_inputs(self.spec, tokens, puzzle_ids, 1)
-        state = STATE_DTYPES[self.precision]
-        feeds = {
-            "tokens": tokens,
-            "reset": reset,
-            "y": np.asarray(y, state),
-            "z": np.asarray(z, state),
-            **self._puzzle_feed(tokens, puzzle_ids),
-        }
-        return StepResult(*self._session.run(["y_next", "z_next", "answer", "halt_logit", "logits"], feeds))
+        binding = self._session.io_binding()
+        feeds = {"tokens": tokens, "reset": reset, **self._puzzle_feed(tokens, puzzle_ids)}
+        for name, array in feeds.items():
+            binding.bind_cpu_input(name, np.ascontiguousarray(array))
+        for name, value in (("y", y), ("z", z)):
+            if isinstance(value, OnDevice):
+                binding.bind_ortvalue_input(name, value.value)
+            else:
+                binding.bind_cpu_input(name, np.ascontiguousarray(value, STATE_DTYPES[self.precision]))
+        for name in STEP_OUTPUTS:
+            binding.bind_output(name, self._device)
+        self._session.run_with_iobinding(binding)
+        new_y, new_z, answer, halt_logit, logits = (OnDevice(value) for value in binding.get_outputs())
+        return StepResult(new_y, new_z, answer, np.asarray(halt_logit), logits)
+
+
+STEP_OUTPUTS = ("y_next", "z_next", "answer", "halt_logit", "logits")
+
+
+@dataclass(frozen=True)
+class OnDevice:
+    """A result that stays where ONNX Runtime put it; numpy.asarray brings it to the host."""
+
+    value: Any
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        array: NDArray[Any] = self.value.numpy()
+        return array if dtype is None else array.astype(dtype)
 
 
 def open_session(path: Path, device: Device) -> Any:

@@ -3,35 +3,42 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from trm_deploy import drawing, puzzles, record
 from trm_deploy.errors import InputError
-from trm_deploy.puzzles.base import Puzzle
+from trm_deploy.puzzles.base import Puzzle, Tokens
 from trm_deploy.puzzles.reading import Question
 from trm_deploy.runtimes import load
-from trm_deploy.runtimes.base import Device, Runtime
-from trm_deploy.runtimes.verified import Answer, SolveSettings, solve_verified
+from trm_deploy.runtimes.base import Device, Runtime, StepRuntime
+from trm_deploy.runtimes.scheduling import Executor, Limits, Work, check_batch, executor
+from trm_deploy.runtimes.verified import Answer, SolveSettings, solve_stream
 
 # A bad answer breaks dozens of rules; the first few tell enough.
 SHOWN_FAULTS = 6
 SHIPPED_ENGINE = "sudoku.onnx"
+# Of an engine with the step form. More gain little on a CPU, and make a puzzle wait longer.
+DEFAULT_SLOTS = 8
 
 
 @dataclass(frozen=True)
 class RunSettings:
-    """As `SolveSettings`; None stands for what the engine says itself, of attempts for what the task calls for."""
+    """As `SolveSettings`; None stands for what the engine says itself, of attempts for what the task calls for.
+
+    Attributes:
+        batch_size: puzzles at a time; None: `OpenEngine.batch_size`.
+        in_flight: whether a puzzle that halts makes room at once; None: where the engine can.
+    """
 
     attempts: int | None = None
     max_steps: int | None = None
     halt_threshold: float | None = None
-    batch_size: int = 1
+    batch_size: int | None = None
+    in_flight: bool | None = None
     seed: int = 0
 
 
@@ -43,12 +50,18 @@ class Outcome:
     answer: Answer | None
     puzzle: Puzzle
 
+    @property
+    def puzzle_text(self) -> str:
+        """The puzzle in its one-line form; as it was written where it could not be read."""
+        tokens = self.question.tokens
+        return self.question.text if tokens is None else self.puzzle.text(tokens)
+
     def to_plain(self) -> dict[str, Any]:
         """One object of `run --json`."""
         if self.answer is None or self.question.tokens is None:
-            return {"puzzle": self.question.text, "error": self.question.error}
+            return {"puzzle": self.puzzle_text, "error": self.question.error}
         return {
-            "puzzle": self.puzzle.text(self.question.tokens),
+            "puzzle": self.puzzle_text,
             "answer": self.puzzle.text(self.answer.answer),
             "steps": self.answer.steps,
             "attempts": self.answer.attempts,
@@ -120,6 +133,35 @@ class OpenEngine:
         """The threshold in force: the flag's, else the record's, else the engine's own."""
         return record.halting_threshold(settings.halt_threshold, self.path, self.runtime.spec)
 
+    def solve_settings(self, settings: RunSettings) -> SolveSettings:
+        """How puzzles are solved, with the engine's own settings where nothing else is asked for."""
+        return SolveSettings(
+            attempts=settings.attempts or 1,
+            max_steps=self.max_steps(settings),
+            halt_threshold=self.halt_threshold(settings),
+            seed=settings.seed,
+        )
+
+    def batch_size(self, settings: RunSettings) -> int:
+        """Puzzles at a time, where there are so many.
+
+        Unless told otherwise, one for an engine whose batches wait for their slowest puzzle: faster on a CPU.
+
+        Raises:
+            InputError: more than the engine takes.
+        """
+        if settings.batch_size is not None:
+            check_batch(self.runtime, settings.batch_size, str(self.path))
+            return settings.batch_size
+        in_flight = isinstance(self.runtime, StepRuntime) and settings.in_flight is not False
+        size = DEFAULT_SLOTS if in_flight else 1
+        return min(size, self.runtime.largest_batch or size)
+
+    def executor(self, size: int, settings: RunSettings) -> Executor:
+        """What computes the attempts, `size` at a time; raises `InputError` where the engine cannot."""
+        limits = Limits(self.max_steps(settings), self.halt_threshold(settings))
+        return executor(self.runtime, size, limits, in_flight=settings.in_flight, name=str(self.path))
+
 
 def open_engine(engine: Path | None, *, device: Device = "cpu", allow_host_code: bool = False) -> OpenEngine:
     """Load an engine, the shipped one where None.
@@ -138,25 +180,55 @@ def open_engine(engine: Path | None, *, device: Device = "cpu", allow_host_code:
     return OpenEngine(path, runtime, puzzles.get(runtime.spec.task.name))
 
 
-def run(engine: OpenEngine, files: Iterable[str], settings: RunSettings) -> Iterator[Outcome]:
-    """Solve the puzzles of files (or "-", standard input).
+def run(
+    engine: OpenEngine, files: Sequence[str], settings: RunSettings, *, done: int = 0, work: Work | None = None
+) -> Iterator[Outcome]:
+    """Solve the puzzles of files (or "-", standard input), as many as there are, in constant memory.
+
+    Args:
+        engine: the engine.
+        files: their names.
+        settings: how.
+        done: leave out the first so many puzzles, which an earlier run has solved.
+        work: is filled with what was computed.
 
     Yields:
         One outcome a puzzle, in the order of the input.
 
     Raises:
-        InputError: a file that cannot be read as a whole.
+        InputError: a file that cannot be read as a whole, or settings that the engine cannot keep.
     """
-    puzzle = engine.puzzle
-    solve_settings = SolveSettings(
-        attempts=settings.attempts or 1,
-        max_steps=engine.max_steps(settings),
-        halt_threshold=engine.halt_threshold(settings),
-        seed=settings.seed,
-    )
-    questions = itertools.chain.from_iterable(puzzles.questions(name, puzzle) for name in files)
-    while batch := list(itertools.islice(questions, settings.batch_size)):
-        readable = [question.tokens for question in batch if question.tokens is not None]
-        answers = iter(solve_verified(engine.runtime, puzzle, np.stack(readable), solve_settings) if readable else ())
-        for question in batch:
-            yield Outcome(question, None if question.tokens is None else next(answers), puzzle)
+    rest = itertools.islice(questions(engine, files), done, None)
+    return solve(engine, files, settings, rest, work=work)
+
+
+def solve(
+    engine: OpenEngine,
+    files: Sequence[str],
+    settings: RunSettings,
+    chosen: Iterable[Question],
+    *,
+    work: Work | None = None,
+) -> Iterator[Outcome]:
+    """As `run`, of chosen questions of the files: in a batch of the size that all would get, for the same bits."""
+    size = engine.batch_size(settings)
+    if settings.batch_size is None and "-" in files:
+        size = 1  # whoever types puzzles waits for the answer before the next
+    elif all(Path(name).is_file() for name in files):
+        # A call costs the same however many of its rows are in use, so small inputs get small batches.
+        size = max(1, len(list(itertools.islice(questions(engine, files), size))))
+    computing = engine.executor(size, settings)
+    if work is not None:
+        computing.work = work
+    solve_settings = engine.solve_settings(settings)
+    for question, answer in solve_stream(computing, engine.puzzle, chosen, solve_settings, tokens=_tokens):
+        yield Outcome(question, answer, engine.puzzle)
+
+
+def questions(engine: OpenEngine, files: Sequence[str]) -> Iterator[Question]:
+    """The questions of files, one after the other."""
+    return itertools.chain.from_iterable(puzzles.questions(name, engine.puzzle) for name in files)
+
+
+def _tokens(question: Question) -> Tokens | None:
+    return question.tokens

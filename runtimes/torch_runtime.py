@@ -79,4 +79,6 @@ class TorchRuntime:
         return StepResult(out.y, out.z, *(part.cpu().numpy() for part in (answer, out.halt_logit, out.logits)))
 
     def _tensor(self, array: Any) -> Any:
+        if not isinstance(array, self._torch.Tensor):
+            array = np.asarray(array)  # another runtime's state may lie on its device
         return self._torch.as_tensor(array, device=self._device)

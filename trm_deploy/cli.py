@@ -27,8 +27,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-# One puzzle at a time is fastest on a CPU: a batch of the loop graph runs until its slowest puzzle has halted.
-DEFAULT_BATCH = 1
 INTERRUPTED = 130
 
 # typer shows only the leaves of its usage errors, and where their base comes from differs with its version.
@@ -363,14 +361,30 @@ def run(
     ] = None,
     max_steps: MaxSteps = None,
     halt_threshold: HaltThreshold = None,
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Puzzles at a time.")] = DEFAULT_BATCH,
+    batch: Annotated[
+        Optional[int],
+        typer.Option(
+            "--batch",
+            min=1,
+            help="Puzzles at a time.  [default: 8 where puzzles are in flight, else 1]",
+        ),
+    ] = None,
+    in_flight: Annotated[
+        Optional[bool],
+        typer.Option(
+            "--in-flight/--no-in-flight",
+            help="Whether a puzzle that halts makes room at once; needs the step form.  [default: where it is there]",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the symmetries.")] = 0,
     solutions: Annotated[
         Optional[list[str]], typer.Option("--solutions", help="Solutions file of ARC: says how many are right.")
     ] = None,
     output: Annotated[
-        Optional[Path], typer.Option("-o", "--output", help="File for the submission to the ARC Prize.")
+        Optional[Path],
+        typer.Option("-o", "--output", help="File for the answers, one JSON object a line; of ARC for the submission."),
     ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the output file ends.")] = False,
     device: Device = DeviceName.cpu,
     allow_host_code: AllowHostCode = False,
     as_json: Json = False,
@@ -386,11 +400,18 @@ def run(
 
         require_matplotlib()
     settings = running.RunSettings(
-        attempts=attempts, max_steps=max_steps, halt_threshold=halt_threshold, batch_size=batch, seed=seed
+        attempts=attempts,
+        max_steps=max_steps,
+        halt_threshold=halt_threshold,
+        batch_size=batch,
+        in_flight=in_flight,
+        seed=seed,
     )
+    if resume and output is None:
+        raise InputError("--resume goes with -o: a file whose end tells where to go on", hint="add -o FILE")
     opened = running.open_engine(engine, device=device.value, allow_host_code=allow_host_code)
     show: Callable[..., None] = _RUNS.get(opened.puzzle.name, _run_verified)
-    show(opened, puzzles, settings, as_json=as_json, png=png, solutions=solutions, output=output)
+    show(opened, puzzles, settings, as_json=as_json, png=png, solutions=solutions, output=output, resume=resume)
 
 
 def _run_verified(
@@ -402,23 +423,52 @@ def _run_verified(
     png: Optional[Path],
     solutions: Optional[list[str]],
     output: Optional[Path],
+    resume: bool,
 ) -> None:
-    from trm_deploy.runtimes import running
+    from contextlib import ExitStack
 
-    for flag, value in (("--solutions", solutions), ("--output", output)):
-        if value is not None:
-            raise InputError(f"{flag} goes with ARC, the engine is for {opened.puzzle.name}", hint=f"leave out {flag}")
-    unreadable = 0
-    for number, outcome in enumerate(running.run(opened, puzzles, settings), start=1):
-        unreadable += outcome.answer is None
-        if as_json:
-            print(dumps(outcome.to_plain()), flush=True)
-        elif outcome.answer is None:
-            print(f"error: {outcome.question.error}", file=sys.stderr)
-        else:
-            print(outcome.to_text(colour=sys.stdout.isatty()), flush=True)
-        if png is not None:
-            outcome.write_png(png / f"{number:04}.png")
+    from trm_deploy.progress import progress
+    from trm_deploy.runtimes import running
+    from trm_deploy.runtimes.answer_file import AnswerFile, count_puzzles
+    from trm_deploy.runtimes.scheduling import Work
+
+    if solutions is not None:
+        raise InputError(
+            f"--solutions goes with ARC, the engine is for {opened.puzzle.name}", hint="leave out --solutions"
+        )
+    work = Work()
+    with ExitStack() as stack:
+        file = None
+        if output is not None:
+            file = stack.enter_context(AnswerFile(output, opened, puzzles, settings, resume=resume))
+        done, unreadable, solved = (file.done, file.unreadable, 0) if file else (0, 0, 0)
+        # Where the answers themselves do not show how far it has come.
+        silent = file is not None or not sys.stdout.isatty()
+        advance = None
+        if silent:
+            advance = stack.enter_context(progress("solving", count_puzzles(puzzles), done=done, unit="puzzles"))
+        number = done
+        for number, outcome in enumerate(running.run(opened, puzzles, settings, done=done, work=work), start=done + 1):
+            unreadable += outcome.answer is None
+            solved += outcome.answer is not None and outcome.answer.verified
+            if file is not None:
+                file.write(outcome)
+            elif as_json:
+                print(dumps(outcome.to_plain()), flush=True)
+            elif outcome.answer is not None:
+                print(outcome.to_text(colour=sys.stdout.isatty()), flush=True)
+            if outcome.answer is None and not (as_json and file is None):
+                print(f"error: {outcome.question.error}", file=sys.stderr)
+            if png is not None:
+                outcome.write_png(png / f"{number:04}.png")
+            if advance is not None:
+                advance(1, f"{(number - done) / max(work.seconds, 1e-9):.1f} puzzles a second")
+    if number - done > 1 or file is not None:
+        print(
+            f"{number - done} puzzles, {solved} verified, in {work.seconds:.1f} s of computing:"
+            f" {(number - done) / max(work.seconds, 1e-9):.1f} puzzles a second, {work.to_text()}",
+            file=sys.stderr,
+        )
     if unreadable:
         raise typer.Exit(InputError.exit_code)
 
@@ -432,11 +482,14 @@ def _run_arc(
     png: Optional[Path],
     solutions: Optional[list[str]],
     output: Optional[Path],
+    resume: bool,
 ) -> None:
     from trm_deploy.files import write_atomic
     from trm_deploy.puzzles.arc_tasks import read_solutions, read_tasks, with_solutions
     from trm_deploy.runtimes import arc_running
 
+    if resume:
+        raise InputError("--resume goes with puzzles that are verified one by one, not with ARC", hint="leave it out")
     if output is not None and output.is_dir():
         raise InputError(f"{output}: is a folder, expected a file to write", hint="name a file with -o")
     answers = read_solutions(solutions or ())

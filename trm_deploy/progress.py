@@ -15,12 +15,12 @@ Advance = Callable[..., None]
 
 
 @contextlib.contextmanager
-def progress(title: str, total: int, *, done: int = 0, unit: str = "") -> Iterator[Advance]:
+def progress(title: str, total: int | None, *, done: int = 0, unit: str = "") -> Iterator[Advance]:
     """A bar with the share done, the time left and a note.
 
     Args:
         title: what is being done.
-        total: how many there are.
+        total: how many there are; None where nobody knows.
         done: how many are done already.
         unit: of the total, such as "steps".
 
@@ -35,7 +35,7 @@ def progress(title: str, total: int, *, done: int = 0, unit: str = "") -> Iterat
 
 
 @contextlib.contextmanager
-def _bar(title: str, total: int, done: int, unit: str) -> Iterator[Advance]:
+def _bar(title: str, total: int | None, done: int, unit: str) -> Iterator[Advance]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -67,7 +67,7 @@ def _bar(title: str, total: int, done: int, unit: str) -> Iterator[Advance]:
         yield advance
 
 
-def _lines(title: str, total: int, done: int, unit: str) -> Advance:
+def _lines(title: str, total: int | None, done: int, unit: str) -> Advance:
     start = last = time.monotonic()
     first = done
 
@@ -77,8 +77,11 @@ def _lines(title: str, total: int, done: int, unit: str) -> Advance:
         now = time.monotonic()
         if now - last >= PLAIN_INTERVAL_S:
             last = now
-            left = (total - done) * (now - start) / max(done - first, 1)
-            print(f"{title}: {done}/{total} {unit}, {left / 60:.0f} min left  {note}", file=sys.stderr, flush=True)
+            far = f"{done} {unit}"
+            if total is not None:
+                left = max(total - done, 0) * (now - start) / max(done - first, 1)
+                far = f"{done}/{total} {unit}, {left / 60:.0f} min left"
+            print(f"{title}: {far}  {note}", file=sys.stderr, flush=True)
 
     return advance
 

@@ -238,4 +238,6 @@ def test_bad_input_takes_one_line_and_exit_code_2(engine: Path, tmp_path: Path) 
     assert_one_line_error(
         trm("run", "-e", engine, unknown), 2, unknown, "not in arc.onnx.identifiers.json", "trained", "data build arc"
     )
-    assert_one_line_error(trm("run", "-o", "s.json", "-", stdin=""), 2, "--output goes with ARC", "sudoku-9x9")
+    assert_one_line_error(
+        trm("run", "--solutions", "s.json", "-", stdin=""), 2, "--solutions goes with ARC", "sudoku-9x9"
+    )
