@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.metadata
+import os
 import platform
 import re
 import subprocess
@@ -9,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+CPU_INFO = Path("/proc/cpuinfo")
 TEGRA_RELEASE = Path("/etc/nv_tegra_release")
 DEVICE_MODEL = Path("/proc/device-tree/model")
 
@@ -43,6 +47,36 @@ class Gpu:
 def platform_tag() -> str:
     """Operating system and processor, such as "linux-aarch64"."""
     return f"{platform.system().lower()}-{platform.machine()}"
+
+
+def processor() -> str:
+    """The processor's name, as Linux gives it."""
+    try:
+        lines = CPU_INFO.read_text("utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Model"))]
+    return names[0] if names else platform.processor() or "unnamed"
+
+
+# What a measurement depends on.
+MEASURED_WITH = ("trm-deploy", "torch", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx", "numpy")
+
+
+def described() -> dict[str, Any]:
+    """What a measurement ran on."""
+    found = gpu()
+    versions = {}
+    for name in MEASURED_WITH:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return {
+        "platform": platform_tag(),
+        "processor": processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "gpu": found.name if found else "none",
+        "versions": versions,
+    }
 
 
 def gpu() -> Gpu | None:

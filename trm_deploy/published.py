@@ -24,7 +24,7 @@ from torch import Tensor
 from trm_deploy import puzzles
 from trm_deploy.checkpoint import Checkpoint, check_weights
 from trm_deploy.errors import CheckpointError, InputError, SpecError, require
-from trm_deploy.models.layers import swiglu_width
+from trm_deploy.flops import swiglu_width
 from trm_deploy.spec import Architecture, Halting, ModelSpec, Recursion, TaskSpec
 
 CONFIG, DATASET = "all_config.yaml", "dataset.json"

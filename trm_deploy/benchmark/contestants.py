@@ -1,0 +1,198 @@
+"""The ways to run a model that are compared: the published evaluation, and what this package makes of a checkpoint."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from trm_deploy.errors import ArtefactError, CannotRunHere, InputError
+from trm_deploy.runtimes import load
+from trm_deploy.runtimes.base import Device, Runtime, StepRuntime
+from trm_deploy.runtimes.scheduling import check_batch
+from trm_deploy.spec import ModelSpec, Precision
+
+if TYPE_CHECKING:
+    from trm_deploy.checkpoint import Checkpoint
+
+Way = Literal["fixed", "batches", "in-flight"]
+
+# Batches to try, in this order: a compiled runtime fills a batch up to a size that it has code for.
+BATCHES = (8, 16, 32, 64, 128)
+# Every one of them is compiled by itself.
+COMPILED_BATCHES = (16, 32, 64)
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One way to run a model.
+
+    Attributes:
+        name: of the row.
+        library: what computes: PyTorch eager, PyTorch compiled, ONNX Runtime, TensorRT.
+        graph: ``step``, ``loop`` or ``unrolled``; of PyTorch ``eager`` or ``compiled``.
+        runtime: the engine.
+        way: ``fixed``: all supervision steps for every puzzle, as the published evaluation does; ``batches``: halting,
+            and a batch waits for its slowest; ``in-flight``: halting, and a puzzle that halts makes room.
+        batches: sizes to try.
+        command: that runs puzzles so.
+    """
+
+    name: str
+    library: str
+    graph: str
+    runtime: Runtime
+    way: Way
+    batches: tuple[int, ...]
+    command: str = ""
+
+
+def contestants(
+    files: Sequence[Path],
+    *,
+    folder: Path,
+    settings: Sequence[str] = (),
+    device: Device = "cpu",
+    batch: int | None = None,
+    allow_host_code: bool = False,
+) -> list[Contestant]:
+    """What there is to compare.
+
+    Args:
+        files: checkpoints, of which each is also exported; ONNX files and plans.
+        folder: for the exports.
+        settings: KEY=VALUE, what a published checkpoint does not say.
+        device: where to run.
+        batch: the only size to try.
+        allow_host_code: see `trm_deploy.runtimes.load`.
+
+    Raises:
+        InputError: a file cannot be read, two are of different models, or the batch exceeds a profile.
+    """
+    found: list[Contestant] = []
+    for path in files:
+        if _is_checkpoint(path):
+            found += _of_checkpoint(path, folder, settings, device)
+        else:
+            found.append(_of_engine(path, load(path, device=device, allow_host_code=allow_host_code)))
+    specs = {contestant.runtime.spec.to_json() for contestant in found}
+    if len(specs) > 1:
+        raise ArtefactError(
+            f"{', '.join(map(str, files))}: are of different models (their specs differ)",
+            hint="compare those of one checkpoint at a time",
+        )
+    names: set[str] = set()
+    for contestant in found:
+        if contestant.name in names:
+            raise InputError(f"{contestant.name}: two engines have this name", hint="rename one of the files")
+        names.add(contestant.name)
+    return [_with_batch(contestant, batch) for contestant in found]
+
+
+def _is_checkpoint(path: Path) -> bool:
+    import zipfile
+
+    return path.is_dir() or zipfile.is_zipfile(path)
+
+
+def _with_batch(contestant: Contestant, batch: int | None) -> Contestant:
+    from dataclasses import replace
+
+    largest = contestant.runtime.largest_batch
+    if batch is not None:
+        check_batch(contestant.runtime, batch, contestant.name)
+        return replace(contestant, batches=(batch,))
+    within = tuple(size for size in contestant.batches if largest is None or size <= largest)
+    return replace(contestant, batches=within or (largest or 1,))
+
+
+def _of_engine(path: Path, runtime: Runtime) -> Contestant:
+    graph = runtime.description.split()[-2]
+    in_flight = isinstance(runtime, StepRuntime)
+    if not in_flight:
+        print(
+            f"note: {path} has no step form, so its batches wait for their slowest puzzle;"
+            " trm-deploy export CHECKPOINT --graph step makes one",
+            file=sys.stderr,
+        )
+    library = " ".join(runtime.description.split()[:-2])
+    way: Way = "in-flight" if in_flight else "batches"
+    return Contestant(path.stem, library, graph, runtime, way, BATCHES, f"trm-deploy run -e {path}")
+
+
+def _of_checkpoint(path: Path, folder: Path, settings: Sequence[str], device: Device) -> Iterator[Contestant]:
+    from trm_deploy import checkpoint
+    from trm_deploy.errors import require
+
+    require("torch", extra="export", purpose=f"to run the checkpoint {path}")
+    from trm_deploy.runtimes.torch_runtime import TorchRuntime
+
+    loaded = checkpoint.load(path, settings)
+    run = f"trm-deploy run -e {path}"
+
+    def eager(precision: Precision) -> Runtime:
+        return TorchRuntime(loaded.model(), device=device, precision=precision)
+
+    def compiled() -> Runtime:
+        return TorchRuntime(loaded.model(), device=device, precision="bf16", compiled=True)
+
+    yield Contestant("torch-eager-fp32", "PyTorch", "eager", eager("fp32"), "fixed", BATCHES)
+    yield Contestant("torch-eager-bf16", "PyTorch", "eager", eager("bf16"), "fixed", BATCHES)
+    runtime = _if_possible("torch-compile-bf16", compiled)
+    if runtime is not None:
+        flags = "--precision bf16 --compile"
+        yield Contestant("torch-compile-bf16", "PyTorch", "compiled", runtime, "fixed", COMPILED_BATCHES)
+        yield Contestant(
+            "torch-compile-bf16-in-flight",
+            "PyTorch",
+            "compiled",
+            runtime,
+            "in-flight",
+            COMPILED_BATCHES,
+            f"{run} {flags}",
+        )
+    for graph, precision in (("loop", "fp32"), ("step", "fp32"), ("step", "fp16"), ("step", "int8")):
+        name = f"ort-{graph}-{precision}"
+        exported = _if_possible(name, lambda: _exported(loaded, path, folder, graph, precision, device))  # noqa: B023
+        if exported is not None:
+            way: Way = "in-flight" if graph == "step" else "batches"
+            command = f"trm-deploy export {path} --graph {graph} --precision {precision} -o {name}.onnx"
+            yield Contestant(
+                name, "ONNX Runtime", graph, exported, way, BATCHES, f"{command} && trm-deploy run -e {name}.onnx"
+            )
+
+
+def _if_possible(name: str, make: Callable[[], Runtime]) -> Runtime | None:
+    """What `make` gives; None, with a line that says why, where this machine cannot."""
+    try:
+        return make()
+    except CannotRunHere as error:
+        print(f"note: {name} is left out: {error}", file=sys.stderr)
+        return None
+
+
+class _Unchecked:
+    """In place of the comparison after an export: the solved share of the benchmark is the check."""
+
+    def summary(self) -> dict[str, object]:
+        return {}
+
+    def raise_if_failed(self) -> None:
+        pass
+
+
+def _exported(loaded: Checkpoint, path: Path, folder: Path, graph: Any, precision: Any, device: Device) -> Runtime:
+    from trm_deploy.export.build import ExportSettings, export_checkpoint
+
+    target = folder / f"{graph}-{precision}.onnx"
+    print(f"exporting {path} as a {graph} graph, {precision} ...", file=sys.stderr)
+    settings = ExportSettings(graph=graph, precision=precision)
+    export_checkpoint(path, target, settings, told=loaded.settings, verify=lambda *_: _Unchecked())
+    return load(target, device=device)
+
+
+def spec_of(found: Sequence[Contestant]) -> ModelSpec:
+    """The model that all contestants run."""
+    return found[0].runtime.spec
