@@ -18,6 +18,7 @@ from trm_deploy.puzzles.reading import Question
 from trm_deploy.runtimes import load
 from trm_deploy.runtimes.base import Device, Runtime
 from trm_deploy.runtimes.verified import Answer, SolveSettings, solve_verified
+from trm_deploy.spec import Precision
 
 # A bad answer breaks dozens of rules; the first few tell enough.
 SHOWN_FAULTS = 6
@@ -121,15 +122,24 @@ class OpenEngine:
         return record.halting_threshold(settings.halt_threshold, self.path, self.runtime.spec)
 
 
-def open_engine(engine: Path | None, *, device: Device = "cpu", allow_host_code: bool = False) -> OpenEngine:
-    """Load an engine, the shipped one where None.
+def open_engine(
+    engine: Path | None,
+    *,
+    device: Device = "cpu",
+    allow_host_code: bool = False,
+    precision: Precision | None = None,
+    compiled: bool = False,
+) -> OpenEngine:
+    """Load an engine, the shipped one where None; see `trm_deploy.runtimes.load`.
 
     Raises:
         InputError: an engine that is not ours, or whose task nothing names.
         CannotRunHere: the engine's package or device is missing.
     """
     path = engine or shipped_engine()
-    runtime = load(path, device=device, allow_host_code=allow_host_code)
+    runtime = load(
+        path, device=device, allow_host_code=allow_host_code, precision=precision, compiled=compiled
+    )
     if not runtime.spec.task.name:
         raise InputError(
             f"{path}: its spec names no task, so text cannot be turned into tokens",

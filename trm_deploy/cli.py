@@ -56,6 +56,8 @@ class Precision(str, Enum):
 
     fp32 = "fp32"
     fp16 = "fp16"
+    bf16 = "bf16"
+    int8 = "int8"
 
 
 class DeviceName(str, Enum):
@@ -372,6 +374,12 @@ def run(
         Optional[Path], typer.Option("-o", "--output", help="File for the submission to the ARC Prize.")
     ] = None,
     device: Device = DeviceName.cpu,
+    precision: Annotated[
+        Optional[Precision], typer.Option("--precision", help="Of a checkpoint: fp32, bf16 or fp16.  [default: fp32]")
+    ] = None,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Run a checkpoint through torch.compile: a slow start, then fast.")
+    ] = False,
     allow_host_code: AllowHostCode = False,
     as_json: Json = False,
     png: Annotated[
@@ -388,7 +396,13 @@ def run(
     settings = running.RunSettings(
         attempts=attempts, max_steps=max_steps, halt_threshold=halt_threshold, batch_size=batch, seed=seed
     )
-    opened = running.open_engine(engine, device=device.value, allow_host_code=allow_host_code)
+    opened = running.open_engine(
+        engine,
+        device=device.value,
+        allow_host_code=allow_host_code,
+        precision=precision.value if precision else None,
+        compiled=compiled,
+    )
     show: Callable[..., None] = _RUNS.get(opened.puzzle.name, _run_verified)
     show(opened, puzzles, settings, as_json=as_json, png=png, solutions=solutions, output=output)
 
