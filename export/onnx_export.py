@@ -18,7 +18,7 @@ from onnxscript import optimizer
 from trm_deploy.errors import InputError, TrmDeployError
 from trm_deploy.export.composition import Traced, loop_graph, step_graph, unrolled_graph
 from trm_deploy.export.graphs import RESULTS, Pieces
-from trm_deploy.export.precision import cast
+from trm_deploy.models.precision import cast
 from trm_deploy.models.recursive import RecursiveReasoner
 from trm_deploy.spec import GRAPH_KEY, METADATA_KEY, PRECISION_KEY, STEPS_KEY, ModelSpec, Precision
 
@@ -50,7 +50,7 @@ def export_onnx(
         model: on the CPU, in evaluation mode.
         graph: the form, see `trm_deploy.export.composition`.
         steps: supervision steps of the unrolled form; the spec's maximum where None.
-        precision: of weights and activations; the graph carries it (see `trm_deploy.export.precision`).
+        precision: of weights and activations; the graph carries it (see `trm_deploy.models.precision`).
         opset: of the ONNX standard operators.
         unroll_inner: write the inner recursions (n and T) out instead of looping; the unrolled form always does.
 

@@ -5,14 +5,22 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-from trm_deploy.errors import ArtefactError
+from trm_deploy.errors import ArtefactError, InputError
 from trm_deploy.runtimes import plan
 from trm_deploy.runtimes.base import Device, Runtime, Solution, StepRuntime
+from trm_deploy.spec import Precision
 
 __all__ = ["Device", "Runtime", "Solution", "StepRuntime", "load"]
 
 
-def load(path: Path, *, device: Device = "cpu", allow_host_code: bool = False) -> Runtime:
+def load(
+    path: Path,
+    *,
+    device: Device = "cpu",
+    allow_host_code: bool = False,
+    precision: Precision | None = None,
+    compiled: bool = False,
+) -> Runtime:
     """The runtime that can run a file: checkpoints through PyTorch, ONNX files through ONNX Runtime, plans through
     TensorRT or TensorRT for RTX.
 
@@ -20,10 +28,13 @@ def load(path: Path, *, device: Device = "cpu", allow_host_code: bool = False) -
         path: the artefact; or a published checkpoint's folder.
         device: where to run it; a plan always runs on the GPU.
         allow_host_code: load a version-compatible plan, which carries code for this machine's processor.
+        precision: of a checkpoint, float32 where None; an exported file has its own.
+        compiled: run a checkpoint through torch.compile.
 
     Raises:
         ArtefactError: missing, empty, truncated, altered or not ours.
         CheckpointError: a checkpoint that cannot be read.
+        InputError: a precision or compilation asked for of what is no checkpoint.
         CannotRunHere: the package or device that it needs is missing, or a plan is for another one.
     """
     expected = "expected an ONNX file, a TensorRT plan or a checkpoint"
@@ -34,14 +45,20 @@ def load(path: Path, *, device: Device = "cpu", allow_host_code: bool = False) -
         raise ArtefactError(f"{path}: is a folder without a checkpoint, {expected}")
     if not path.stat().st_size:
         raise ArtefactError(f"{path}: is empty, {expected}")
-    if not in_folder and plan.flavour_of(path):
-        from trm_deploy.runtimes.trt_runtime import TrtRuntime
-
-        return TrtRuntime.from_file(path, allow_host_code=allow_host_code)
     if in_folder or zipfile.is_zipfile(path):
         from trm_deploy.runtimes.torch_runtime import TorchRuntime
 
-        return TorchRuntime.from_file(path, device=device)
+        return TorchRuntime.from_file(path, device=device, precision=precision or "fp32", compiled=compiled)
+    for flag, given in (("--precision", precision is not None), ("--compile", compiled)):
+        if given:
+            raise InputError(
+                f"{flag} goes with a checkpoint: {path} is an exported file, which has its precision already",
+                hint=f"leave out {flag}, or name the checkpoint with --engine",
+            )
+    if plan.flavour_of(path):
+        from trm_deploy.runtimes.trt_runtime import TrtRuntime
+
+        return TrtRuntime.from_file(path, allow_host_code=allow_host_code)
     from trm_deploy.runtimes.ort_runtime import OrtRuntime
 
     return OrtRuntime.from_file(path, device=device)

@@ -52,6 +52,10 @@ class Runtime(Protocol):
         """Of weights and activations, as the flag names it."""
 
     @property
+    def arithmetic(self) -> str:
+        """What matrix products are really computed in, in words: a runtime may know a precision by its storage only."""
+
+    @property
     def description(self) -> str:
         """Runtime, graph form and precision, for tables."""
 

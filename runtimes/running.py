@@ -17,6 +17,7 @@ from trm_deploy.runtimes import load
 from trm_deploy.runtimes.base import Device, Runtime, StepRuntime
 from trm_deploy.runtimes.scheduling import Executor, Limits, Work, check_batch, executor
 from trm_deploy.runtimes.verified import Answer, SolveSettings, solve_stream
+from trm_deploy.spec import Precision
 
 # A bad answer breaks dozens of rules; the first few tell enough.
 SHOWN_FAULTS = 6
@@ -163,15 +164,22 @@ class OpenEngine:
         return executor(self.runtime, size, limits, in_flight=settings.in_flight, name=str(self.path))
 
 
-def open_engine(engine: Path | None, *, device: Device = "cpu", allow_host_code: bool = False) -> OpenEngine:
-    """Load an engine, the shipped one where None.
+def open_engine(
+    engine: Path | None,
+    *,
+    device: Device = "cpu",
+    allow_host_code: bool = False,
+    precision: Precision | None = None,
+    compiled: bool = False,
+) -> OpenEngine:
+    """Load an engine, the shipped one where None; see `trm_deploy.runtimes.load`.
 
     Raises:
         InputError: an engine that is not ours, or whose task nothing names.
         CannotRunHere: the engine's package or device is missing.
     """
     path = engine or shipped_engine()
-    runtime = load(path, device=device, allow_host_code=allow_host_code)
+    runtime = load(path, device=device, allow_host_code=allow_host_code, precision=precision, compiled=compiled)
     if not runtime.spec.task.name:
         raise InputError(
             f"{path}: its spec names no task, so text cannot be turned into tokens",

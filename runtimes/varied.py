@@ -25,6 +25,7 @@ class VariedRuntime:
         self._runtime = runtime
         self.spec = runtime.spec
         self.precision = runtime.precision
+        self.arithmetic = runtime.arithmetic
         self.description = runtime.description
         self.fixed_steps = runtime.fixed_steps
         self.largest_batch = runtime.largest_batch

@@ -169,7 +169,8 @@ def model_curve(folder: Path, limit: int) -> Curve:
             rows[axis][str(value)] = {
                 "gflop": step_flops(spec) / 1e9,
                 "PyTorch fp32": 1e3 * step_seconds(TorchRuntime(model), tokens, 3),
-                "PyTorch compiled bf16": 1e3 * step_seconds(TorchRuntime(model, precision="bf16", compiled=True), tokens),
+                "PyTorch compiled bf16": 1e3
+                * step_seconds(TorchRuntime(model, precision="bf16", compiled=True), tokens),
             }
     return {"usual": usual, "milliseconds_a_step": rows}
 

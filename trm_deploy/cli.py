@@ -54,6 +54,8 @@ class Precision(str, Enum):
 
     fp32 = "fp32"
     fp16 = "fp16"
+    bf16 = "bf16"
+    int8 = "int8"
 
 
 class DeviceName(str, Enum):
@@ -386,6 +388,12 @@ def run(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the output file ends.")] = False,
     device: Device = DeviceName.cpu,
+    precision: Annotated[
+        Optional[Precision], typer.Option("--precision", help="Of a checkpoint: fp32, bf16 or fp16.  [default: fp32]")
+    ] = None,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Run a checkpoint through torch.compile: a slow start, then fast.")
+    ] = False,
     allow_host_code: AllowHostCode = False,
     as_json: Json = False,
     png: Annotated[
@@ -409,7 +417,13 @@ def run(
     )
     if resume and output is None:
         raise InputError("--resume goes with -o: a file whose end tells where to go on", hint="add -o FILE")
-    opened = running.open_engine(engine, device=device.value, allow_host_code=allow_host_code)
+    opened = running.open_engine(
+        engine,
+        device=device.value,
+        allow_host_code=allow_host_code,
+        precision=precision.value if precision else None,
+        compiled=compiled,
+    )
     show: Callable[..., None] = _RUNS.get(opened.puzzle.name, _run_verified)
     show(opened, puzzles, settings, as_json=as_json, png=png, solutions=solutions, output=output, resume=resume)
 

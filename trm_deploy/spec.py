@@ -28,7 +28,7 @@ GRAPH_KEY = "trm_deploy.graph"
 STEPS_KEY = "trm_deploy.steps"
 PRECISION_KEY = "trm_deploy.precision"
 
-Precision = Literal["fp32", "fp16"]
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
 
 # Bytes from which a puzzle-embedding table stays outside the graph.
 LARGE_TABLE = 64 << 20

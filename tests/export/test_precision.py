@@ -14,7 +14,7 @@ from tests.conftest import GRAPHS, PRESETS, Graph, exported, random_model, tiny_
 from tests.stand_ins import types_of
 from trm_deploy import parity
 from trm_deploy.export.onnx_export import graphs
-from trm_deploy.export.precision import cast
+from trm_deploy.models.precision import cast
 from trm_deploy.runtimes import load
 
 
