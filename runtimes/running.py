@@ -137,9 +137,7 @@ def open_engine(
         CannotRunHere: the engine's package or device is missing.
     """
     path = engine or shipped_engine()
-    runtime = load(
-        path, device=device, allow_host_code=allow_host_code, precision=precision, compiled=compiled
-    )
+    runtime = load(path, device=device, allow_host_code=allow_host_code, precision=precision, compiled=compiled)
     if not runtime.spec.task.name:
         raise InputError(
             f"{path}: its spec names no task, so text cannot be turned into tokens",

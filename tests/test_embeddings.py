@@ -27,8 +27,8 @@ from trm_deploy.export import build
 from trm_deploy.export.build import ExportSettings, export_checkpoint
 from trm_deploy.export.engine_build import BatchProfile, BuildSettings, build_engine
 from trm_deploy.export.onnx_export import export_onnx
-from trm_deploy.models.precision import cast
 from trm_deploy.machine import Gpu
+from trm_deploy.models.precision import cast
 from trm_deploy.models.recursive import RecursiveReasoner
 from trm_deploy.models.solve import solve
 from trm_deploy.runtimes import load

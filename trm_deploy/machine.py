@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 TEGRA_RELEASE = Path("/etc/nv_tegra_release")
+CPU_INFO = Path("/proc/cpuinfo")
 DEVICE_MODEL = Path("/proc/device-tree/model")
 
 # Jetson Linux release -> JetPack release (NVIDIA's JetPack archive). Longest prefix wins.
@@ -43,6 +44,13 @@ class Gpu:
 def platform_tag() -> str:
     """Operating system and processor, such as "linux-aarch64"."""
     return f"{platform.system().lower()}-{platform.machine()}"
+
+
+def has_int8_dot_products() -> bool:
+    """Whether this processor adds products of int8 in 32 bits (VNNI on x86; on others, no such doubt is known)."""
+    if platform.machine() not in ("x86_64", "AMD64") or not CPU_INFO.is_file():
+        return True
+    return bool(re.search(r"\bavx(512)?_vnni\b", CPU_INFO.read_text("utf-8", "replace")))
 
 
 def gpu() -> Gpu | None:

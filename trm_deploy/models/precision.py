@@ -40,4 +40,3 @@ def cast(model: RecursiveReasoner, precision: Precision) -> RecursiveReasoner:
         narrow[id(tensor)] = torch.nn.Parameter(value, requires_grad=tensor.requires_grad) if is_weight else value
     # What is known to the copy already is not copied: no float32 copy of the weights is ever made.
     return copy.deepcopy(model, narrow)
-
