@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,7 +19,9 @@ from numpy.typing import NDArray
 from trm_deploy import checkpoint, embeddings, identifiers, record
 from trm_deploy.checkpoint import Checkpoint
 from trm_deploy.errors import InputError
+from trm_deploy.export.calibration import questions
 from trm_deploy.export.onnx_export import IR_VERSION, OPSET, Graph, export_onnx
+from trm_deploy.export.widening import widened
 from trm_deploy.files import atomic_path
 from trm_deploy.spec import Precision
 
@@ -26,13 +30,20 @@ VERSIONED = ("trm-deploy", "torch", "onnx", "onnxscript", "onnx-ir", "onnxruntim
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """What to export; see `export_onnx`."""
+    """What to export; see `export_onnx`.
+
+    Attributes:
+        static_scales: int8 with static scales, for TensorRT, rather than a scale a row.
+        calibrate: puzzles for the static scales; those that come with the package where None.
+    """
 
     graph: Graph = "loop"
     steps: int | None = None
     precision: Precision = "fp32"
     opset: int = OPSET
     unroll_inner: bool = False
+    static_scales: bool = False
+    calibrate: Path | None = None
 
 
 class ParityResult(Protocol):
@@ -83,6 +94,7 @@ def export_checkpoint(
         precision=settings.precision,
         opset=settings.opset,
         unroll_inner=settings.unroll_inner,
+        calibration=questions(loaded.spec, settings.calibrate) if settings.static_scales else None,
     )
     table: dict[str, Any] = {}
     with ExitStack() as stack:
@@ -93,7 +105,10 @@ def export_checkpoint(
             digest = embeddings.write(file, _blocks(loaded.ema["puzzles"]), loaded.spec)
             table = embeddings.described(loaded.spec, digest)
             stack.enter_context(embeddings.lent(temporary, file))
-        result = verify(loaded, temporary, target.name)
+        if settings.precision == "bf16":
+            result = _verified(loaded, model, temporary, target.name, verify)
+        else:
+            result = verify(loaded, temporary, target.name)
         result.raise_if_failed()
     if not table:
         embeddings.path_of(target).unlink(missing_ok=True)  # an older export's
@@ -112,10 +127,30 @@ def export_checkpoint(
             versions={name: version(name) for name in VERSIONED},
             halting_threshold=loaded.spec.halting.threshold,
             puzzle_embeddings=table,
-            parity=result.summary(),
+            parity={**result.summary(), **({"arithmetic": "fp32"} if settings.precision == "bf16" else {})},
         ),
     )
     return loaded
+
+
+def _verified(
+    loaded: Checkpoint,
+    model: onnx.ModelProto,
+    file: Path,
+    name: str,
+    verify: Callable[[Checkpoint, Path, str], ParityResult],
+) -> ParityResult:
+    """Compare with PyTorch what no runtime here takes as it is: a bfloat16 graph, in float32 arithmetic."""
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        wide = Path(folder, file.name)
+        onnx.save(widened(model), wide)
+        if loaded.spec.puzzle_table_outside:
+            stack.enter_context(embeddings.lent(wide, embeddings.path_of(file)))
+        print(
+            f"{name}: ONNX Runtime computes no bf16 on CPUs; checked is its graph with its weights in fp32 arithmetic",
+            file=sys.stderr,
+        )
+        return verify(loaded, wide, f"{name} in fp32 arithmetic")
 
 
 # Bytes of a puzzle table that are in memory at a time.

@@ -24,6 +24,9 @@ from trm_deploy.machine import Gpu
 from trm_deploy.onnx_file import OnnxFile
 from trm_deploy.progress import Phases
 
+# Of an int8 file for ONNX Runtime (`trm_deploy.export.int8`, which needs the onnx package).
+ROW_OPERATOR = "MatMulIntegerToFloat"
+
 # TensorRT keeps a longer network name out, with an error in its log and the old name in place.
 NAME_LIMIT = 4095
 
@@ -31,7 +34,7 @@ NAME_LIMIT = 4095
 LARGEST_MAX_STEPS = 65536
 
 # Data types that an engine of each precision may have at its matrix products. The halting head is float32 in all.
-PRODUCT_TYPES = {"fp32": "FLOAT", "fp16": "HALF"}
+PRODUCT_TYPES = {"fp32": "FLOAT", "fp16": "HALF", "bf16": "BF16"}
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,11 @@ def build_engine(
         TrmDeployError: the build failed, or its precision is not the graph's.
     """
     described = onnx_file.read(source)
+    if ROW_OPERATOR in described.operators:
+        raise CannotRunHere(
+            f"{source}: its int8 products have a scale a row, for CPUs, and TensorRT knows only static ones",
+            hint=f"export from the checkpoint: trm-deploy export CHECKPOINT --format {settings.format} --precision int8",
+        )
     if target is not None:
         target.check(described, source)
     if output.is_dir():
@@ -290,6 +298,9 @@ def _check_types(trt: Any, network: Any, described: OnnxFile, source: Path) -> N
                 f"{source}: TensorRT sees the output {tensor.name} as {list(tensor.shape)}, expected no free size but"
                 " the batch"
             )
+    if described.precision == "int8":
+        _check_int8(trt, network, source)
+        return
     kinds = []
     for index in range(network.num_layers):
         layer = network.get_layer(index)
@@ -303,6 +314,18 @@ def _check_types(trt: Any, network: Any, described: OnnxFile, source: Path) -> N
             f"{source}: says {described.precision}, but {len(others)} of its {len(kinds)} matrix products are"
             f" {', '.join(sorted(set(others))) or 'missing'}",
             hint=f"export again with --precision {described.precision}",
+        )
+
+
+def _check_int8(trt: Any, network: Any, source: Path) -> None:
+    """An int8 graph's quantised products must have reached the network: a weight and an activation each."""
+    layers = [network.get_layer(index) for index in range(network.num_layers)]
+    products = sum(layer.type == trt.LayerType.MATRIX_MULTIPLY for layer in layers)
+    restored = sum(layer.type == trt.LayerType.DEQUANTIZE for layer in layers)
+    if not products or restored < 2 or restored % 2:
+        raise TrmDeployError(
+            f"{source}: says int8, but TensorRT sees {restored} dequantised inputs of {products} matrix products",
+            hint="export again with --precision int8",
         )
 
 
@@ -412,7 +435,8 @@ def _inspect(trt: Any, logger: Any, plan: Any, described: OnnxFile, settings: Bu
     if engine is None:
         raise TrmDeployError(f"the engine just built does not load ({'; '.join(logger.errors[-2:])[:400]})")
     built = flavours.engine_precision(trt, engine)
-    if built is None:
+    if built is None or (described.precision == "int8" and built != "int8"):
+        # int8 products are only some of an int8 engine's, and may be hidden in fused layers.
         return "network"
     if built != described.precision:
         raise TrmDeployError(

@@ -8,14 +8,18 @@ import warnings
 from collections.abc import Iterator
 from typing import Literal
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 import torch
+from numpy.typing import NDArray
 from onnx import helper
 from onnx_ir.passes import common
 from onnxscript import optimizer
 
 from trm_deploy.errors import InputError, TrmDeployError
+from trm_deploy.export import int8
+from trm_deploy.export.calibration import largest_inputs
 from trm_deploy.export.composition import Traced, loop_graph, step_graph, unrolled_graph
 from trm_deploy.export.graphs import RESULTS, Pieces
 from trm_deploy.models.precision import cast
@@ -43,6 +47,7 @@ def export_onnx(
     precision: Precision = "fp32",
     opset: int = OPSET,
     unroll_inner: bool = False,
+    calibration: NDArray[np.int32] | None = None,
 ) -> onnx.ModelProto:
     """One graph form of a model, dynamic in its batch, checked by onnx.checker.
 
@@ -53,6 +58,8 @@ def export_onnx(
         precision: of weights and activations; the graph carries it (see `trm_deploy.models.precision`).
         opset: of the ONNX standard operators.
         unroll_inner: write the inner recursions (n and T) out instead of looping; the unrolled form always does.
+        calibration: int32 [N, L], questions that the static scales of int8 are calibrated on, for TensorRT; None scales
+            by row, for ONNX Runtime (see `trm_deploy.export.int8`).
 
     Raises:
         InputError: settings that contradict each other, or a model whose latent is split.
@@ -71,7 +78,9 @@ def export_onnx(
             hint="train with architecture = { latents = 1 }",
         )
     metadata = {METADATA_KEY: model.spec.to_json(), GRAPH_KEY: graph, PRECISION_KEY: precision}
-    pieces = trace(cast(model, precision), opset)
+    # An int8 graph for TensorRT is float16 where it is not int8, one for a CPU float32.
+    narrow = cast(model, "fp16" if precision == "int8" and calibration is not None else precision)
+    pieces = trace(narrow, opset)
     traced = Traced.of(pieces, model.spec)
     if graph == "loop":
         composed = loop_graph(traced, write_out=unroll_inner)
@@ -81,13 +90,16 @@ def export_onnx(
         steps = steps or model.spec.halting.max_steps
         composed = unrolled_graph(traced, steps)
         metadata[STEPS_KEY] = str(steps)
-    exported = helper.make_model(
-        composed,
-        opset_imports=pieces.opset_import,
-        ir_version=pieces.ir_version,
-        producer_name=pieces.producer_name,
-        producer_version=pieces.producer_version,
-    )
+    exported = _model(composed, pieces)
+    if precision == "int8":
+        groups = int8.weight_groups(narrow, composed)
+        if calibration is None:
+            int8.quantize_by_row(exported.graph, int8.chosen(groups, int8.FLOAT_BY_ROW))
+            exported.opset_import.append(helper.make_opsetid(int8.CONTRIB, 1))
+        else:
+            chosen = int8.chosen(groups, int8.FLOAT_STATIC)
+            flat = _model(step_graph(traced, write_out=True), pieces)
+            int8.quantize_statically(exported.graph, largest_inputs(flat, chosen, model.spec, calibration))
     helper.set_model_props(exported, metadata)
     written = {entry.domain: entry.version for entry in exported.opset_import}.get("")
     if (written, exported.ir_version) != (opset, IR_VERSION):
@@ -98,6 +110,17 @@ def export_onnx(
         )
     onnx.checker.check_model(exported, full_check=True)
     return exported
+
+
+def _model(graph: onnx.GraphProto, pieces: onnx.ModelProto) -> onnx.ModelProto:
+    """A graph as a model, with the versions of the trace that its nodes come from."""
+    return helper.make_model(
+        graph,
+        opset_imports=pieces.opset_import,
+        ir_version=pieces.ir_version,
+        producer_name=pieces.producer_name,
+        producer_version=pieces.producer_version,
+    )
 
 
 def trace(model: RecursiveReasoner, opset: int) -> onnx.ModelProto:
@@ -154,12 +177,3 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """A graph and those inside its loops."""
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from graphs(attribute.g)

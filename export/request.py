@@ -15,6 +15,7 @@ from trm_deploy.errors import InputError, require
 from trm_deploy.export.engine_build import BatchProfile, BuilderOptions, BuildSettings, build_engine
 from trm_deploy.export.targets import Target, target, this_machine
 from trm_deploy.flavours import FLAVOURS
+from trm_deploy.spec import Precision
 
 if TYPE_CHECKING:
     from trm_deploy.checkpoint import Checkpoint
@@ -35,6 +36,7 @@ CHECKPOINT_FLAGS = {
     "opset": "--opset",
     "unroll_inner": "--unroll-inner",
     "settings": "--set",
+    "calibrate": "--calibrate",
     "identifiers": "--identifiers",
 }
 
@@ -56,6 +58,7 @@ class ExportRequest:
     compute_capability: str | None = None
     settings: tuple[str, ...] = ()
     identifiers: Path | None = None
+    calibrate: Path | None = None
     output: Path | None = None
 
     @property
@@ -69,6 +72,11 @@ class ExportRequest:
         Raises:
             InputError: naming the flag.
         """
+        if self.precision != "int8" or self.format == "onnx":
+            _refuse(
+                {"--calibrate": self.calibrate},
+                "goes with --format trt or rtx and --precision int8: an int8 ONNX file for CPUs has no static scales",
+            )
         if self.format == "onnx":
             if self.from_onnx:
                 raise InputError(
@@ -208,10 +216,12 @@ def _export_onnx(request: ExportRequest, output: Path, device: Target | None, ve
     settings = ExportSettings(
         graph=cast(Literal["loop", "step", "unrolled"], request.graph or "loop"),
         steps=request.steps,
-        precision=cast(Literal["fp32", "fp16"], request.precision or ("fp32" if request.format == "onnx" else "fp16")),
+        precision=cast(Precision, request.precision or ("fp32" if request.format == "onnx" else "fp16")),
         opset=request.opset or (min(OPSET, device.opset) if device else OPSET),
         # A loop cannot be captured as a CUDA graph, and capturing is what an engine of the step form is for.
         unroll_inner=request.unroll_inner or (request.format != "onnx" and request.graph == "step"),
+        static_scales=request.precision == "int8" and request.format != "onnx",
+        calibrate=request.calibrate,
     )
     print(f"exporting {request.source} as a {settings.graph} graph, {settings.precision} ...", file=sys.stderr)
     loaded = export_checkpoint(

@@ -113,3 +113,14 @@ class Buffer:
         """Put the copy of `batch` samples to the pinned twin on the stream; `array` holds them once it is done."""
         if self.device != self.host:
             self._cuda.copy(self.host, self.device, self.bytes(batch))
+
+
+def bfloat16_bits(values: NDArray[Any]) -> NDArray[np.uint16]:
+    """Numbers as bfloat16, rounded to the nearest (ties to even), as the integers that their bits are. Finite only."""
+    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    return ((bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)).astype(np.uint16)
+
+
+def from_bfloat16_bits(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """What `bfloat16_bits` made, as float32."""
+    return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trm_deploy import embeddings, onnx_file
+from trm_deploy import embeddings, machine, onnx_file
 from trm_deploy.errors import ArtefactError, CannotRunHere, require
 from trm_deploy.runtimes.base import Device, Float32, Int32, Solution, StepResult, check_inputs, check_step_limit
 from trm_deploy.runtimes.batching import solve_by_steps
 from trm_deploy.spec import ModelSpec
 
-STATE_DTYPES = {"fp32": np.float32, "fp16": np.float16}
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+STATE_DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
@@ -35,12 +36,13 @@ class OrtRuntime:
     ) -> None:
         self._session = session
         self._device = "cuda" if session.get_providers()[0] == PROVIDERS["cuda"] else "cpu"
-        self._inputs = {node.name for node in session.get_inputs()}
+        self._inputs = {node.name: node.type for node in session.get_inputs()}
         self._graph = graph
         self._table = table  # of puzzle embeddings, where it is not in the graph
         self.spec = spec
         self.fixed_steps = fixed_steps
         self.precision = precision
+        self.arithmetic = arithmetic_of(precision, session.get_providers()[0])
         self.description = f"ONNX Runtime {graph} {precision}"
 
     @staticmethod
@@ -50,12 +52,16 @@ class OrtRuntime:
         Raises:
             ArtefactError: truncated, no ONNX file, or not one that `trm-deploy export` made; or the file with its
                 puzzle embeddings is missing.
-            CannotRunHere: ONNX Runtime or its CUDA provider is missing.
+            CannotRunHere: ONNX Runtime or its CUDA provider is missing, or it lacks the file's precision.
         """
-        session = open_session(path, device)
+        try:
+            session = open_session(path, device)
+        except ArtefactError:
+            refuse_bfloat16(path, device)
+            raise
         spec, graph, steps, precision = onnx_file.described(session.get_modelmeta().custom_metadata_map, path)
-        if precision not in STATE_DTYPES:
-            raise ArtefactError(f"{path}: has the precision {precision!r}, expected one of {', '.join(STATE_DTYPES)}")
+        if precision not in PRECISIONS:
+            raise ArtefactError(f"{path}: has the precision {precision!r}, expected one of {', '.join(PRECISIONS)}")
         kind = OrtStepRuntime if graph == "step" else OrtRuntime
         return kind(session, spec, graph, steps, precision, embeddings.open_table(path, spec))
 
@@ -118,7 +124,7 @@ class OrtStepRuntime(OrtRuntime):
             if isinstance(value, OnDevice):
                 binding.bind_ortvalue_input(name, value.value)
             else:
-                binding.bind_cpu_input(name, np.ascontiguousarray(value, STATE_DTYPES[self.precision]))
+                binding.bind_cpu_input(name, np.ascontiguousarray(value, STATE_DTYPES[self._inputs[name]]))
         for name in STEP_OUTPUTS:
             binding.bind_output(name, self._device)
         self._session.run_with_iobinding(binding)
@@ -138,6 +144,31 @@ class OnDevice:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         array: NDArray[Any] = self.value.numpy()
         return array if dtype is None else array.astype(dtype)
+
+
+def arithmetic_of(precision: str, provider: str) -> str:
+    """What the products of a graph are computed in: ONNX Runtime's CPU kernels are float32 and int8."""
+    if provider != PROVIDERS["cpu"] or precision == "fp32":
+        return precision
+    if precision == "int8":
+        # Without these instructions, pairs of products are added in 16 bits, and large ones saturate.
+        exact = machine.has_int8_dot_products()
+        return "int8" if exact else "int8 with saturating sums (this processor lacks VNNI)"
+    return "fp32 between casts" if precision == "fp16" else f"fp32 with weights in {precision}"
+
+
+def refuse_bfloat16(path: Path, device: Device) -> None:
+    """Raises `CannotRunHere` where a file that ONNX Runtime does not load is one of ours in bfloat16."""
+    try:
+        described = onnx_file.read(path)
+    except ArtefactError:
+        return
+    if described.precision == "bf16" and device == "cpu":
+        raise CannotRunHere(
+            f"{path}: is in bf16, which ONNX Runtime does not compute on CPUs",
+            hint="on this machine run its checkpoint: trm-deploy run --engine CHECKPOINT --precision bf16;"
+            " TensorRT takes the file: trm-deploy export FILE.onnx --format trt",
+        )
 
 
 def open_session(path: Path, device: Device) -> Any:

@@ -21,12 +21,13 @@ from trm_deploy.runtimes import plan as plans
 from trm_deploy.runtimes import preflight
 from trm_deploy.runtimes.base import Float32, Int32, Solution, StepResult, check_inputs, check_step_limit
 from trm_deploy.runtimes.batching import solve_by_steps, solve_in_batches
-from trm_deploy.runtimes.cuda_memory import Buffer, Cuda, load_cudart
+from trm_deploy.runtimes.cuda_memory import Buffer, Cuda, bfloat16_bits, from_bfloat16_bits, load_cudart
 from trm_deploy.spec import ModelSpec
 
 log = logging.getLogger(__name__)
 
-DTYPES = {"FLOAT": np.float32, "HALF": np.float16, "INT32": np.int32, "BOOL": np.bool_}
+# numpy has no bfloat16: its bits are carried as integers, see `cuda_memory.bfloat16_bits`.
+DTYPES = {"FLOAT": np.float32, "HALF": np.float16, "BF16": np.uint16, "INT32": np.int32, "BOOL": np.bool_}
 OUTPUTS = ("answer", "steps", "halt_logit", "logits")
 
 
@@ -132,6 +133,7 @@ class TrtRuntime:
         self._table = table  # of puzzle embeddings, where it is not in the engine
         self.spec = spec
         self.precision = precision
+        self.arithmetic = precision  # the network is strongly typed
         self.description = f"{title} {graph} {precision}"
         self.largest_batch = engine.largest
         self.fixed_steps = self._count_steps() if graph == "unrolled" else None
@@ -281,7 +283,8 @@ class TrtStepRuntime(TrtRuntime):
         if isinstance(value, DeviceArray) and (value.runtime, value.name, value.batch) == (self, name, count):
             self._check_current(value)
             return None
-        return np.asarray(value)
+        values = np.asarray(value)
+        return bfloat16_bits(values) if self._engine.buffers[name].dtype == np.uint16 else values
 
     def read(self, result: DeviceArray) -> NDArray[Any]:
         """A result's values; raises `InputError` where a later step has overwritten them."""
@@ -290,6 +293,8 @@ class TrtStepRuntime(TrtRuntime):
         buffer.download(result.batch)
         self._engine.cuda.synchronize()
         values: NDArray[Any] = buffer.array[: result.batch].copy()
+        if buffer.dtype == np.uint16:
+            return from_bfloat16_bits(values)
         return values
 
     def _check_current(self, result: DeviceArray) -> None:

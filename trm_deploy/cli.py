@@ -301,6 +301,10 @@ def export(
         Optional[str],
         typer.Option("--compute-capability", help="GPUs to build for ahead of time, as in 8.6,8.9 (rtx)."),
     ] = None,
+    calibrate: Annotated[
+        Optional[Path],
+        typer.Option("--calibrate", help="Puzzles for an int8 engine's scales, in place of the package's."),
+    ] = None,
     settings: Settings = None,
     identifiers: Annotated[
         Optional[Path],
@@ -333,6 +337,7 @@ def export(
         compute_capability=compute_capability,
         settings=tuple(settings or ()),
         identifiers=identifiers,
+        calibrate=calibrate,
         output=output,
     )
 

@@ -162,12 +162,14 @@ def precision_of(text: str | None, io_tensors: set[str]) -> str | None:
         if isinstance(layer, dict):
             is_product = PRODUCTS.search(f"{layer.get('LayerType', '')} {layer.get('Name', '')}")
             (products if is_product else others).update(_types(layer, io_tensors))
-    if products & NARROW or (not products and others & NARROW):
-        return "fp16"
+    for precision, names in NARROW.items():
+        if products & names or (not products and others & names):
+            return precision
     return "fp32" if products else None
 
 
-NARROW = {"half", "fp16"}
+# What the inspector calls the narrow types; the narrowest that a product has is the engine's precision.
+NARROW = {"int8": {"int8"}, "bf16": {"bfloat16", "bf16"}, "fp16": {"half", "fp16"}}
 
 
 def _types(layer: dict[str, Any], io_tensors: set[str]) -> set[str]:
@@ -176,5 +178,5 @@ def _types(layer: dict[str, Any], io_tensors: set[str]) -> set[str]:
     for tensor in (*layer.get("Inputs", ()), *layer.get("Outputs", ())):
         if isinstance(tensor, dict) and tensor.get("Name") not in io_tensors:
             for key in ("Format/Datatype", "DataType"):
-                found.update(re.findall(r"half|float|fp16|fp32", str(tensor.get(key, "")).lower()))
+                found.update(re.findall(r"bfloat16|bf16|int8|half|float|fp16|fp32", str(tensor.get(key, "")).lower()))
     return found

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-CPU_INFO = Path("/proc/cpuinfo")
 TEGRA_RELEASE = Path("/etc/nv_tegra_release")
+CPU_INFO = Path("/proc/cpuinfo")
 DEVICE_MODEL = Path("/proc/device-tree/model")
 
 # Jetson Linux release -> JetPack release (NVIDIA's JetPack archive). Longest prefix wins.
@@ -77,6 +77,13 @@ def described() -> dict[str, Any]:
         "gpu": found.name if found else "none",
         "versions": versions,
     }
+
+
+def has_int8_dot_products() -> bool:
+    """Whether this processor adds products of int8 in 32 bits (VNNI on x86; on others, no such doubt is known)."""
+    if platform.machine() not in ("x86_64", "AMD64") or not CPU_INFO.is_file():
+        return True
+    return bool(re.search(r"\bavx(512)?_vnni\b", CPU_INFO.read_text("utf-8", "replace")))
 
 
 def gpu() -> Gpu | None:

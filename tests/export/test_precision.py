@@ -13,7 +13,7 @@ from onnx import TensorProto
 from tests.conftest import GRAPHS, PRESETS, Graph, exported, random_model, tiny_spec
 from tests.stand_ins import types_of
 from trm_deploy import parity
-from trm_deploy.export.onnx_export import graphs
+from trm_deploy.export.int8 import graphs
 from trm_deploy.models.precision import cast
 from trm_deploy.runtimes import load
 

@@ -1,0 +1,141 @@
+"""Static scales for int8 activations: what the products of a model see on puzzles, over all steps and recursions.
+
+The collectors are ONNX Runtime's own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper
+
+from trm_deploy import puzzles
+from trm_deploy.errors import InputError, require
+from trm_deploy.spec import ModelSpec
+
+Method = Literal["percentile", "entropy"]
+
+# Activations beyond the smallest range that holds this share of them saturate.
+PERCENTILE = 99.99
+BINS = 2048
+# Puzzles that scales are calibrated on at the most; each runs all supervision steps.
+PUZZLES = 16
+# Puzzles whose activations are in memory at a time.
+BATCH = 4
+# Values of one product's input that are kept of a step and batch; a stride chooses them.
+SAMPLED = 1 << 18
+
+
+def questions(spec: ModelSpec, file: Path | None) -> NDArray[np.int32]:
+    """int32 [N, L], at most `PUZZLES`: the puzzles of a file, else the task's examples, else random tokens.
+
+    Raises:
+        InputError: a puzzle that cannot be read, or a file for a model whose task nothing names.
+    """
+    task = spec.task
+    if not task.name:
+        if file is not None:
+            raise InputError(f"--calibrate {file}: the checkpoint names no task", hint="leave out --calibrate")
+        shape = (PUZZLES, task.sequence_length)
+        return np.random.default_rng(0).integers(len(task.vocabulary), size=shape).astype(np.int32)
+    puzzle = puzzles.get(task.name)
+    if file is None:
+        return puzzle.examples()[:PUZZLES]
+    found = list(itertools.islice(puzzles.questions(str(file), puzzle), PUZZLES))
+    for question in found:
+        if question.tokens is None:
+            raise InputError(question.error)
+    if not found:
+        raise InputError(f"--calibrate {file}: holds no puzzle", hint="name a file with some dozens")
+    return np.stack([question.tokens for question in found if question.tokens is not None])
+
+
+def largest_inputs(
+    step: onnx.ModelProto,
+    weights: Collection[str],
+    spec: ModelSpec,
+    tokens: NDArray[np.int32],
+    *,
+    method: Method = "percentile",
+) -> dict[str, float]:
+    """The magnitude that an int8 activation is to hold, for each weight that it is multiplied with.
+
+    Args:
+        step: the step graph, inner recursions written out, not quantised.
+        weights: initialisers of it.
+        spec: of the model.
+        tokens: int32 [N, L] questions; each runs all its supervision steps, halted or not.
+        method: how the range is chosen from what was seen.
+    """
+    graph = onnx.ModelProto()
+    graph.CopyFrom(step)
+    uses: dict[str, list[str]] = {weight: [] for weight in weights}
+    for node in graph.graph.node:
+        if node.op_type == "MatMul" and node.input[1] in uses:
+            uses[node.input[1]].append(node.input[0])
+    seen = sorted({name for names in uses.values() for name in names})
+    state = next(value.type.tensor_type.elem_type for value in step.graph.input if value.name == "y")
+    graph.graph.output.extend(helper.make_tensor_value_info(name, state, None) for name in seen)
+    session = _session(graph)
+    collector = _collector(method)
+    for start in range(0, len(tokens), BATCH):
+        for values in _steps(
+            session, spec, tokens[start : start + BATCH], seen, helper.tensor_dtype_to_np_dtype(state)
+        ):
+            seen_of = {weight: [_sampled([values[name] for name in names])] for weight, names in uses.items()}
+            with contextlib.redirect_stdout(io.StringIO()):  # the collector talks
+                collector.collect(seen_of)
+    with contextlib.redirect_stdout(io.StringIO()):
+        found = collector.compute_collection_result()
+    return {weight: max(abs(float(edge)) for edge in found[weight][:2]) for weight in weights}
+
+
+def _session(graph: onnx.ModelProto) -> Any:
+    ort = require("onnxruntime", extra="export", purpose="to calibrate int8 scales")
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    return ort.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def _collector(method: Method) -> Any:
+    from onnxruntime.quantization.calibrate import HistogramCollector
+
+    return HistogramCollector(
+        method=method,
+        symmetric=True,
+        num_bins=BINS,
+        num_quantized_bins=128,
+        percentile=PERCENTILE,
+        scenario="same",
+    )
+
+
+def _steps(session: Any, spec: ModelSpec, tokens: NDArray[np.int32], names: list[str], dtype: Any) -> Any:
+    """The named values of each supervision step of a free run."""
+    architecture = spec.architecture
+    shape = (len(tokens), architecture.prefix_length + spec.task.sequence_length, architecture.hidden_size)
+    y = z = np.zeros(shape, dtype)
+    inputs = {node.name for node in session.get_inputs()}
+    fixed: dict[str, NDArray[Any]] = {"tokens": tokens}
+    if "puzzle_ids" in inputs:
+        fixed["puzzle_ids"] = np.arange(len(tokens), dtype=np.int32) % spec.task.puzzle_identifiers
+    if "puzzle_embedding" in inputs:
+        fixed["puzzle_embedding"] = np.zeros((len(tokens), architecture.puzzle_embedding_size), np.float32)
+    for step in range(spec.halting.max_steps):
+        reset = np.full(len(tokens), step == 0)
+        y, z, *values = session.run(["y_next", "z_next", *names], {**fixed, "reset": reset, "y": y, "z": z})
+        yield dict(zip(names, values))
+
+
+def _sampled(arrays: list[NDArray[Any]]) -> NDArray[np.float32]:
+    """At most `SAMPLED` values of arrays, at a stride, as float32."""
+    stride = max(1, sum(array.size for array in arrays) // SAMPLED) | 1  # odd, so that no column is always left out
+    return np.concatenate([array.ravel()[::stride] for array in arrays]).astype(np.float32)
