@@ -32,8 +32,8 @@ QUESTIONS = np.resize(PUZZLE.examples(), (20, 16)).astype(np.int32)
 SETTINGS = Settings(repeats=2, latency_puzzles=3, max_steps=6)
 # What other programs read; see the class for what each is.
 KEYS = (
-    "name", "runtime", "graph", "precision", "batch", "latency_ms_p50", "latency_ms_p95", "puzzles_per_second", "spread",
-    "solved", "mean_steps", "limit_share",
+    "name", "runtime", "graph", "precision", "batch", "latency_ms_p50", "latency_ms_p95", "puzzles_per_second",
+    "spread", "solved", "mean_steps", "limit_share",
 )  # fmt: skip
 
 
