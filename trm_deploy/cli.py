@@ -66,6 +66,7 @@ class DeviceName(str, Enum):
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Limit = Annotated[Optional[int], typer.Option("--limit", min=1, help="Use the first so many puzzles.")]
 MaxSteps = Annotated[Optional[int], typer.Option("--max-steps", min=1, help="Supervision steps at the most.")]
 
 
@@ -470,9 +471,29 @@ def parity(
         Optional[str],
         typer.Option("--puzzles", help="File with puzzles; those that come with the package if left out."),
     ] = None,
-    limit: Annotated[Optional[int], typer.Option("--limit", min=1, help="Use the first so many puzzles.")] = None,
+    limit: Limit = None,
     max_steps: MaxSteps = None,
     halt_threshold: HaltThreshold = None,
+    attempts: Annotated[
+        int, typer.Option("--attempts", min=1, help="Tries a puzzle, under its symmetries, for the verified share.")
+    ] = 1,
+    controls: Annotated[
+        int, typer.Option("--controls", min=1, help="Draws of the control: PyTorch with its weights 1 ulp off.")
+    ] = 3,
+    report: Annotated[
+        Optional[Path], typer.Option("--report", help="Folder for report.md, report.json and pictures.")
+    ] = None,
+    baseline: Annotated[
+        Optional[Path],
+        typer.Option("--baseline", help="The last accepted report.json: fails where an engine solves less than there."),
+    ] = None,
+    atol: Annotated[
+        Optional[float],
+        typer.Option("--atol", help="Bound on a step from the same state, in place of the precision's."),
+    ] = None,
+    rtol: Annotated[
+        Optional[float], typer.Option("--rtol", help="The same relative to the expected: atol + rtol * |expected|.")
+    ] = None,
     settings: Settings = None,
     device: Device = DeviceName.cpu,
     allow_host_code: AllowHostCode = False,
@@ -482,21 +503,40 @@ def parity(
     from trm_deploy.errors import require
 
     require("torch", extra="export", purpose="to compare with PyTorch")
+    if report is not None:
+        _check_report_folder(report)
     from trm_deploy import parity as parities
 
-    report = parities.compare_files(
+    found = parities.compare_files(
         checkpoint,
         engines,
         puzzles=puzzles,
         limit=limit,
         max_steps=max_steps,
         halt_threshold=halt_threshold,
+        attempts=attempts,
+        controls=controls,
+        baseline=baseline,
+        atol=atol,
+        rtol=rtol,
         settings=settings or (),
         device=device.value,
         allow_host_code=allow_host_code,
     )
-    print(dumps(report.to_plain(), indent=2) if as_json else report.table())
-    report.raise_if_failed()
+    print(dumps(found.to_plain(), indent=2) if as_json else found.table(), flush=True)
+    if report is not None:
+        found.write(report)
+        print(f"wrote {report / 'report.md'}", file=sys.stderr)
+    found.raise_if_failed()
+
+
+def _check_report_folder(folder: Path) -> None:
+    """Before the work: what would keep a report from being written."""
+    from trm_deploy.drawing import require_matplotlib
+
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file, expected a folder for the report")
+    require_matplotlib()
 
 
 @app.command()
