@@ -181,6 +181,7 @@ def compare(
     report = Report(
         puzzles=len(tokens),
         questions_sha256=digest(tokens),
+        step_puzzles=len(sample),
         max_steps=max_steps,
         halt_threshold=halt_threshold,
         attempts=attempts,

@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trm_deploy.drawing import DOTS_PER_INCH, require_matplotlib
-from trm_deploy.files import atomic_path, write_atomic
+from trm_deploy.drawing import require_matplotlib, write_figure
+from trm_deploy.files import write_atomic
 from trm_deploy.jsontext import dumps
 
 if TYPE_CHECKING:
@@ -89,8 +89,8 @@ def write(report: Report, folder: Path) -> None:
         # The number keeps engines apart that have one name in two folders.
         stem = f"{number}-{engine.file_name}"
         pictures.append((f"{stem}.drift.png", f"{stem}.halting.png"))
-        _draw(folder / pictures[-1][0], partial(_draw_drift, engine))
-        _draw(folder / pictures[-1][1], partial(_draw_halting, report, engine))
+        write_figure(folder / pictures[-1][0], partial(_draw_drift, engine))
+        write_figure(folder / pictures[-1][1], partial(_draw_halting, report, engine))
     write_atomic(folder / "report.md", markdown(report, pictures))
     # Last, so that a report.json is never older than what lies beside it.
     write_atomic(folder / "report.json", dumps(report.to_plain(), indent=2) + "\n")
@@ -133,7 +133,8 @@ def _setup(report: Report) -> str:
     lines = [
         f"{report.puzzles} puzzles (digest {report.questions_sha256[:12]}), at most {report.max_steps} supervision"
         f" steps, halting threshold {report.halt_threshold:g}, {_attempts(report.attempts)} a puzzle,"
-        f" {len(report.controls)} draws of the control."
+        f" {len(report.controls)} draws of the control. Single steps and drift: the first {report.step_puzzles}"
+        " puzzles."
     ]
     if sources:
         versions = ", ".join(f"{name} {version}" for name, version in sources["versions"].items())
@@ -313,16 +314,6 @@ def _bounds(report: Report) -> str:
     return "\n".join(lines)
 
 
-def _draw(path: Path, draw: Callable[[Any], None]) -> None:
-    # Not pyplot: it would choose a backend with windows and keep every figure.
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8.0, 4.0), dpi=DOTS_PER_INCH, layout="constrained")
-    draw(figure)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png")
-
-
 def _draw_drift(engine: EngineParity, figure: Any) -> None:
     same = [d for d in engine.step_differences if d.same_state and d.control is not None]
     left, right = figure.subplots(1, 2, sharey=True)
@@ -344,12 +335,15 @@ def _draw_drift(engine: EngineParity, figure: Any) -> None:
     right.plot(steps, high, "s-", color=CONTROL, markersize=3)
     right.plot(steps, _above([d.median for d in engine.drift]), "o-", color=ENGINE, label="engine")
     left.set_ylabel("difference of a logit from PyTorch's")
+    left.set_yscale("log")
+    bottom, top = left.get_ylim()
+    left.set_ylim(bottom, top * (top / bottom) ** 0.6)  # room for the legends
     for axis in (left, right):
-        axis.set_yscale("log")
+        axis.set_xlim(0.5, engine.drift[-1].step + 0.5)
         axis.set_xlabel("supervision step")
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
-        axis.legend(fontsize=8)
+        axis.legend(fontsize=8, loc="upper right")
     figure.suptitle(f"{engine.file_name}: {engine.description}", fontsize=11)
 
 

@@ -174,6 +174,7 @@ class Report:
     Attributes:
         puzzles: how many.
         questions_sha256: digest of their tokens: the same puzzles in the same order have the same.
+        step_puzzles: the first so many took part in the comparison of single steps.
         max_steps, halt_threshold, attempts: as asked for.
         reference, controls: free runs of PyTorch float32, and with every weight one unit in the last place off.
         noise: what differs between those.
@@ -183,6 +184,7 @@ class Report:
 
     puzzles: int
     questions_sha256: str
+    step_puzzles: int
     max_steps: int
     halt_threshold: float
     attempts: int
