@@ -33,8 +33,8 @@ BATCH = 32
 # Thresholds that are tried: at the quantiles of the logits that decide.
 CANDIDATES = 400
 # Of thresholds whose mean steps are within this factor of the fewest, the middle one is recommended: at the lower end
-# other puzzles would halt on wrong answers, and beyond the upper end, where the logits of solved puzzles lie, some would
-# not halt at all.
+# other puzzles would halt on wrong answers, and beyond the upper end, where the logits of solved puzzles lie, some
+# would not halt at all.
 CLOSE = 1.02
 TABLE_ROWS = 16
 DEFAULT_MAX_LOSS = 0.2
@@ -65,7 +65,7 @@ class Pass:
         return Point(
             threshold=threshold,
             solved=float(right.mean()),
-            mean_steps=float(step.mean() + 1),
+            mean_steps=float((step + 1).mean()),
             halted_wrong=float((halted & ~right).mean()),
         )
 
