@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 GPU_VENV := .venv-gpu
 DEMO := build/demo
 
-.PHONY: demo test test-gpu lint format assets evaluate ablations check-aarch64 table-memory clean
+.PHONY: demo test test-gpu lint format assets evaluate verified-shares ablations check-aarch64 table-memory clean
 
 # Made again whenever what is to be installed changes.
 $(VENV)/installed: pyproject.toml
@@ -58,6 +58,11 @@ assets: $(VENV)/installed
 # Solved and verified shares of the shipped model on published puzzle sets; needs TRM_DEPLOY_TEST_DATA.
 evaluate: $(VENV)/installed
 	$(BIN)/python tools/evaluate.py --attempts 1 --limit 1000 --output build/evaluation.json
+
+# Verified share against attempts of the shipped model on published puzzle sets, as JSON, PNG and table; needs
+# TRM_DEPLOY_TEST_DATA, and goes on where it was stopped.
+verified-shares: $(VENV)/installed
+	$(BIN)/python tools/verified_shares.py --output docs/measurements/verified-shares.json
 
 # docs/ablations.md's runs, as JSON, PNG and table in build/ablations; goes on where it was stopped.
 ablations: $(VENV)/installed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -125,6 +126,11 @@ class OpenEngine:
     path: Path
     runtime: Runtime
     puzzle: Puzzle
+
+    @property
+    def is_checkpoint(self) -> bool:
+        """Whether it is a checkpoint, run by PyTorch, or a folder with one."""
+        return self.path.is_dir() or zipfile.is_zipfile(self.path)
 
     def max_steps(self, settings: RunSettings) -> int:
         """Supervision steps at the most: the flag's, else the engine's own."""

@@ -113,6 +113,31 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         torch.save(document, temporary)
 
 
+def check_ours(path: Path) -> None:
+    """Raises `CheckpointError` where it is no checkpoint of ours: one of the published code holds no spec to change."""
+    document = read_pickle(locate(path), mapped=True)
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path}: is a checkpoint of the published code, which holds no spec to change",
+            hint="export it, and change the build record beside the engine",
+        )
+
+
+def rewrite_spec(path: Path, change: Callable[[ModelSpec], ModelSpec]) -> None:
+    """Change the spec of a checkpoint of ours in place, atomically; all else stays as it is.
+
+    Raises:
+        CheckpointError: see `load` and `check_ours`.
+    """
+    path = locate(path)
+    check_ours(path)
+    spec = load(path).spec
+    document = read_pickle(path)
+    document["spec"] = change(spec).to_json()
+    with atomic_path(path) as temporary:
+        torch.save(document, temporary)
+
+
 def read_pickle(path: Path, *, mapped: bool = False) -> Any:
     """What `torch.save` wrote, restricted to tensors and plain types.
 

@@ -66,6 +66,7 @@ class DeviceName(str, Enum):
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Limit = Annotated[Optional[int], typer.Option("--limit", min=1, help="Use the first so many puzzles.")]
 MaxSteps = Annotated[Optional[int], typer.Option("--max-steps", min=1, help="Supervision steps at the most.")]
 
 
@@ -542,9 +543,29 @@ def parity(
         Optional[str],
         typer.Option("--puzzles", help="File with puzzles; those that come with the package if left out."),
     ] = None,
-    limit: Annotated[Optional[int], typer.Option("--limit", min=1, help="Use the first so many puzzles.")] = None,
+    limit: Limit = None,
     max_steps: MaxSteps = None,
     halt_threshold: HaltThreshold = None,
+    attempts: Annotated[
+        int, typer.Option("--attempts", min=1, help="Tries a puzzle, under its symmetries, for the verified share.")
+    ] = 1,
+    controls: Annotated[
+        int, typer.Option("--controls", min=1, help="Draws of the control: PyTorch with its weights 1 ulp off.")
+    ] = 3,
+    report: Annotated[
+        Optional[Path], typer.Option("--report", help="Folder for report.md, report.json and pictures.")
+    ] = None,
+    baseline: Annotated[
+        Optional[Path],
+        typer.Option("--baseline", help="The last accepted report.json: fails where an engine solves less than there."),
+    ] = None,
+    atol: Annotated[
+        Optional[float],
+        typer.Option("--atol", help="Bound on a step from the same state, in place of the precision's."),
+    ] = None,
+    rtol: Annotated[
+        Optional[float], typer.Option("--rtol", help="The same relative to the expected: atol + rtol * |expected|.")
+    ] = None,
     settings: Settings = None,
     device: Device = DeviceName.cpu,
     allow_host_code: AllowHostCode = False,
@@ -554,21 +575,87 @@ def parity(
     from trm_deploy.errors import require
 
     require("torch", extra="export", purpose="to compare with PyTorch")
+    if report is not None:
+        _check_report_folder(report)
     from trm_deploy import parity as parities
 
-    report = parities.compare_files(
+    found = parities.compare_files(
         checkpoint,
         engines,
         puzzles=puzzles,
         limit=limit,
         max_steps=max_steps,
         halt_threshold=halt_threshold,
+        attempts=attempts,
+        controls=controls,
+        baseline=baseline,
+        atol=atol,
+        rtol=rtol,
         settings=settings or (),
         device=device.value,
         allow_host_code=allow_host_code,
     )
-    print(dumps(report.to_plain(), indent=2) if as_json else report.table())
-    report.raise_if_failed()
+    print(dumps(found.to_plain(), indent=2) if as_json else found.table(), flush=True)
+    if report is not None:
+        found.write(report)
+        print(f"wrote {report / 'report.md'}", file=sys.stderr)
+    found.raise_if_failed()
+
+
+def _check_report_folder(folder: Optional[Path]) -> None:
+    """Before the work: what would keep a report from being written."""
+    from trm_deploy.drawing import require_matplotlib
+
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file, expected a folder for the report")
+    require_matplotlib()
+
+
+@app.command()
+def tune(
+    engine: Annotated[Path, typer.Argument(help="ONNX file, plan or checkpoint.")],
+    puzzles: Annotated[str, typer.Argument(help="File with puzzles.")],
+    max_loss: Annotated[
+        Optional[float],
+        typer.Option(
+            "--max-loss",
+            min=0,
+            help="Points of the solved share that may be lost.  [default: 0.2, or none with --mean-steps]",
+        ),
+    ] = None,
+    mean_steps: Annotated[
+        Optional[float], typer.Option("--mean-steps", min=1, help="Supervision steps a puzzle at the most, on average.")
+    ] = None,
+    limit: Limit = None,
+    max_steps: MaxSteps = None,
+    write: Annotated[bool, typer.Option("--write", help="Make the threshold the artefact's default.")] = False,
+    report: Annotated[
+        Optional[Path], typer.Option("--report", help="Folder for tune.md, tune.json and tune.png.")
+    ] = None,
+    output: Annotated[Optional[Path], typer.Option("-o", "--output", help="PNG file: solved share and steps.")] = None,
+    device: Device = DeviceName.cpu,
+    allow_host_code: AllowHostCode = False,
+    as_json: Json = False,
+) -> None:
+    """Choose the halting threshold: solved share against mean steps, for every threshold from one pass."""
+    from trm_deploy.runtimes import running, tuning
+
+    if report is not None or output is not None:
+        _check_report_folder(report)
+    opened = running.open_engine(engine, device=device.value, allow_host_code=allow_host_code)
+    if write:
+        tuning.check_writable(opened)
+    settings = tuning.TuneSettings(max_loss=max_loss, mean_steps=mean_steps, limit=limit, max_steps=max_steps)
+    tuned = tuning.tune(opened, puzzles, settings)
+    print(dumps(tuned.to_plain(), indent=2) if as_json else tuned.table(), flush=True)
+    if report is not None:
+        tuned.write(report)
+        print(f"wrote {report / 'tune.md'}", file=sys.stderr)
+    if output is not None:
+        tuned.write_png(output)
+        print(f"wrote {output}", file=sys.stderr)
+    if write:
+        print(tuning.write_threshold(opened, tuned.recommended.threshold), file=sys.stderr)
 
 
 @app.command()

@@ -50,3 +50,24 @@ def write_plot(path: Path, plot: Callable[[Any], None]) -> None:
     plot(axes)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", bbox_inches="tight", pad_inches=0.1)
+
+
+def write_figure(path: Path, draw: Callable[[Any], None], *, width: float = 8.0, height: float = 4.0) -> None:
+    """Draw a chart into a file.
+
+    Args:
+        path: the file.
+        draw: draws on matplotlib's figure.
+        width, height: in inches of `DOTS_PER_INCH` pixels.
+
+    Raises:
+        MissingPackage: matplotlib is not installed.
+        TrmDeployError: the file cannot be written.
+    """
+    require_matplotlib()
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH, layout="constrained")
+    draw(figure)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from trm_deploy.files import write_atomic
-from trm_deploy.parity_report import Report
+from trm_deploy.parity import Report
 from trm_deploy.runtimes.base import Int32, Runtime
 
 SCHEMA = 1

@@ -21,7 +21,7 @@ from trm_deploy.export.onnx_export import Graph, export_onnx
 from trm_deploy.jsontext import dumps
 from trm_deploy.models.presets import preset
 from trm_deploy.models.recursive import RecursiveReasoner
-from trm_deploy.parity_report import Report
+from trm_deploy.parity import Report
 from trm_deploy.runtimes.base import Int32, Runtime, Solution
 from trm_deploy.runtimes.torch_runtime import TorchRuntime
 from trm_deploy.spec import TaskSpec
@@ -196,7 +196,7 @@ def test_a_model_without_a_task_is_compared_on_random_tokens(tmp_path: Path) -> 
 def test_the_report_is_json_with_a_schema_and_a_table(model: RecursiveReasoner, tmp_path: Path) -> None:
     report = compare(model, load_exported(exported("trm-mlp", "step"), tmp_path))
     document = json.loads(dumps(report.to_plain()))
-    assert document["schema"] == 1
+    assert document["schema"] == 2
     assert document["passed"] is True
     assert document["engines"][0]["passed"] is True
     assert len(document["engines"][0]["step_differences"]) == 6

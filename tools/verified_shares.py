@@ -1,0 +1,182 @@
+"""Verified share against attempts on the published Sudoku sets, as JSON and PNG; goes on where it was stopped.
+
+    TRM_DEPLOY_TEST_DATA=FOLDER python tools/verified_shares.py [--engine FILE] [--limit N] [--output FILE.json]
+
+FOLDER/data/sudoku holds the sets as CSV files: the four grades of QQWing, and puzzles of Gordon Royle's 17-clue list.
+At most 16 supervision steps an attempt, halting on. After every batch the JSON has all that is known: which attempt
+verified each puzzle.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import numpy as np
+import typer
+
+from trm_deploy import puzzles, record
+from trm_deploy.drawing import require_matplotlib, write_figure
+from trm_deploy.errors import InputError, TrmDeployError
+from trm_deploy.files import write_atomic
+from trm_deploy.progress import progress
+from trm_deploy.puzzles.base import Puzzle, Tokens
+from trm_deploy.runtimes import Runtime, load
+from trm_deploy.runtimes.running import shipped_engine
+from trm_deploy.runtimes.verified import SolveSettings, solve_verified
+
+SETS = {
+    "qqwing_simple": "QQWing simple",
+    "qqwing_easy": "QQWing easy",
+    "qqwing_intermediate": "QQWing intermediate",
+    "qqwing_expert": "QQWing expert",
+    "sudoku17_sample": "17 clues",
+}
+ATTEMPTS = (1, 2, 4, 8, 16, 32)
+STEPS = 16
+BATCH = 32
+SCHEMA = 1
+
+
+def measured(path: Path, asked: dict[str, Any]) -> dict[str, Any]:
+    """What a file knows already, empty where there is none.
+
+    Raises:
+        InputError: it is of another engine or other settings.
+    """
+    if not path.exists():
+        return {"schema": SCHEMA, **asked, "attempts": list(ATTEMPTS), "sets": []}
+    try:
+        document: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        differing = [key for key, value in asked.items() if document[key] != value]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: is no measurement of this tool ({error})", hint="name another --output") from error
+    if differing:
+        raise InputError(
+            f"{path}: has {differing[0]} {document[differing[0]]}, this run {asked[differing[0]]}",
+            hint="name another --output, or remove it",
+        )
+    return document
+
+
+def row_of(document: dict[str, Any], name: str) -> dict[str, Any]:
+    """A set's entry, made where it is missing."""
+    for row in document["sets"]:
+        if row["set"] == name:
+            return row  # type: ignore[no-any-return]
+    row = {"set": name, "verified_at": [], "total_steps": []}
+    document["sets"].append(row)
+    return row
+
+
+def measure(
+    runtime: Runtime,
+    puzzle: Puzzle,
+    questions: list[Tokens],
+    row: dict[str, Any],
+    settings: SolveSettings,
+    save: Any,
+) -> None:
+    """Solve what a row lacks, a batch at a time, and save after each.
+
+    `verified_at` is the attempt that verified a puzzle, null where none did; `total_steps` are of all its attempts.
+    """
+    done = len(row["verified_at"])
+    with progress(row["set"], len(questions), done=min(done, len(questions)), unit="puzzles") as advance:
+        for start in range(done, len(questions), BATCH):
+            batch = np.stack(questions[start : start + BATCH])
+            answers = solve_verified(runtime, puzzle, batch, settings)
+            row["verified_at"] += [answer.attempts if answer.verified else None for answer in answers]
+            row["total_steps"] += [answer.total_steps for answer in answers]
+            save()
+            advance(len(answers))
+
+
+def summarise(row: dict[str, Any], limit: int | None) -> None:
+    """Shares of the first `limit` puzzles, by attempts, into the row."""
+    found, steps = row["verified_at"][:limit], row["total_steps"][:limit]
+    row["puzzles"] = len(found)
+    row["verified"] = {
+        str(k): sum(attempt is not None and attempt <= k for attempt in found) / len(found) for k in ATTEMPTS
+    }
+    row["mean_total_steps"] = float(np.mean(steps))
+
+
+def table(document: dict[str, Any]) -> str:
+    """The shares as a Markdown table."""
+    lines = [
+        "| puzzles | " + " | ".join(f"{k} attempts" if k > 1 else "1 attempt" for k in ATTEMPTS) + " | steps in all |",
+        "|" + " --- |" * (len(ATTEMPTS) + 2),
+    ]
+    for row in document["sets"]:
+        shares = " | ".join(f"{row['verified'][str(k)]:.1%}" for k in ATTEMPTS)
+        lines.append(f"| {SETS[row['set']]} ({row['puzzles']}) | {shares} | {row['mean_total_steps']:.2f} |")
+    return "\n".join(lines) + "\n"
+
+
+def plot(document: dict[str, Any], path: Path) -> None:
+    """Verified share against attempts, a line a set."""
+
+    def draw(figure: Any) -> None:
+        axis = figure.subplots()
+        for row, marker in zip(document["sets"], "ovs^D"):
+            shares = [100 * row["verified"][str(k)] for k in ATTEMPTS]
+            axis.plot(ATTEMPTS, shares, f"{marker}-", label=f"{SETS[row['set']]} ({row['puzzles']})", markersize=5)
+        axis.set_xscale("log", base=2)
+        axis.set_xticks(ATTEMPTS, [str(k) for k in ATTEMPTS])
+        axis.set_xlabel("attempts a puzzle at the most")
+        axis.set_ylabel("verified answers, %")
+        axis.set_title(document["engine"], fontsize=10)
+        axis.grid(alpha=0.3)
+        axis.legend(loc="lower right", fontsize=9)
+
+    write_figure(path, draw, width=7.0, height=4.5)
+
+
+def main(
+    engine: Annotated[Optional[Path], typer.Option(help="The shipped model if left out.")] = None,
+    limit: Annotated[Optional[int], typer.Option(min=1, help="Puzzles a set; all if left out.")] = None,
+    output: Annotated[Path, typer.Option(help="JSON file, gone on with where it exists; the PNG lies beside it.")] = (
+        Path("build/verified-shares.json")
+    ),
+) -> None:
+    """Measure the verified share against attempts."""
+    data = os.environ.get("TRM_DEPLOY_TEST_DATA")
+    if not data:
+        raise InputError("TRM_DEPLOY_TEST_DATA is not set", hint="name the folder that holds data/sudoku")
+    require_matplotlib()
+    path = engine or shipped_engine()
+    runtime = load(path)
+    puzzle = puzzles.get(runtime.spec.task.name)
+    threshold = record.halting_threshold(None, path, runtime.spec)
+    asked = {
+        "engine": f"{path.name}, {runtime.description}",
+        "engine_sha256": record.sha256(path),
+        "max_steps": STEPS,
+        "halt_threshold": threshold,
+    }
+    document = measured(output, asked)
+    settings = SolveSettings(attempts=max(ATTEMPTS), max_steps=STEPS, halt_threshold=threshold)
+
+    def save() -> None:
+        write_atomic(output, json.dumps(document) + "\n")
+
+    for name in SETS:
+        found = list(puzzles.questions(str(Path(data) / "data" / "sudoku" / f"{name}.csv"), puzzle))[:limit]
+        questions = [question.tokens for question in found if question.tokens is not None]
+        row = row_of(document, name)
+        measure(runtime, puzzle, questions, row, settings, save)
+        summarise(row, limit)
+    save()
+    plot(document, output.with_suffix(".png"))
+    print(table(document), end="")
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(main)
+    except TrmDeployError as error:
+        sys.exit(f"error: {error}")
