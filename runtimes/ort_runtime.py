@@ -35,6 +35,7 @@ class OrtRuntime:
         self._session = session
         self._inputs = {node.name for node in session.get_inputs()}
         self._graph = graph
+        self._place = getattr(session, "_model_path", None) or "the ONNX model"
         self._table = table  # of puzzle embeddings, where it is not in the graph
         self.spec = spec
         self.fixed_steps = fixed_steps
@@ -50,10 +51,12 @@ class OrtRuntime:
                 puzzle embeddings is missing.
             CannotRunHere: ONNX Runtime or its CUDA provider is missing.
         """
+        onnx_file.check_seal(path)
         session = open_session(path, device)
         spec, graph, steps, precision = onnx_file.described(session.get_modelmeta().custom_metadata_map, path)
         if precision not in STATE_DTYPES:
             raise ArtefactError(f"{path}: has the precision {precision!r}, expected one of {', '.join(STATE_DTYPES)}")
+        _check_signature(session, spec, graph, path)
         kind = OrtStepRuntime if graph == "step" else OrtRuntime
         return kind(session, spec, graph, steps, precision, embeddings.open_table(path, spec))
 
@@ -83,7 +86,17 @@ class OrtRuntime:
         if "max_steps" in self._inputs:
             feeds["max_steps"] = np.array(max_steps, np.int32)
         feeds |= self._puzzle_feed(tokens, puzzle_ids)
-        return Solution(*self._session.run(["answer", "steps", "halt_logit", "logits"], feeds))
+        return Solution(*self._run(["answer", "steps", "halt_logit", "logits"], feeds))
+
+    def _run(self, outputs: list[str], feeds: dict[str, NDArray[Any]]) -> list[Any]:
+        try:
+            return list(self._session.run(outputs, feeds))
+        except Exception as error:  # ONNX Runtime's exceptions share no base class below Exception
+            reason = " ".join(str(error).split())
+            raise ArtefactError(
+                f"{self._place}: ONNX Runtime cannot run it ({reason[:160]})",
+                hint="copy the file again, or export again from the checkpoint",
+            ) from error
 
     def _puzzle_feed(self, tokens: Int32, puzzle_ids: Int32 | None) -> dict[str, NDArray[Any]]:
         if self._table is not None:
@@ -116,7 +129,33 @@ class OrtStepRuntime(OrtRuntime):
             "z": np.asarray(z, state),
             **self._puzzle_feed(tokens, puzzle_ids),
         }
-        return StepResult(*self._session.run(["y_next", "z_next", "answer", "halt_logit", "logits"], feeds))
+        return StepResult(*self._run(["y_next", "z_next", "answer", "halt_logit", "logits"], feeds))
+
+
+def _check_signature(session: Any, spec: ModelSpec, graph: str, path: Path) -> None:
+    """Refuse a graph whose inputs and outputs are not those of the model that the file's spec tells of."""
+    length, positions = spec.task.sequence_length, spec.positions
+    state = [positions, spec.architecture.hidden_size]
+    numbers: dict[str, list[int]] = {
+        "loop": {"max_steps": [], "halt_threshold": [], "steps": []},
+        "unrolled": {"halt_threshold": [], "steps": []},
+        "step": {"reset": [], "y": state, "z": state, "y_next": state, "z_next": state},
+    }[graph]
+    expected = {
+        "tokens": [length],
+        "answer": [length],
+        "logits": [length, len(spec.task.vocabulary)],
+        "halt_logit": [],
+        **numbers,
+    }
+    found = {node.name: list(node.shape)[1:] for node in (*session.get_inputs(), *session.get_outputs())}
+    for name, sizes in expected.items():
+        if found.get(name) != sizes:
+            came = f"has [batch, {', '.join(map(str, found[name]))}]" if name in found else "is missing"
+            raise ArtefactError(
+                f"{path}: the graph's {name} {came}, its spec expects {['batch', *sizes]}",
+                hint="type: trm-deploy export CHECKPOINT --format onnx",
+            )
 
 
 def open_session(path: Path, device: Device) -> Any:

@@ -11,10 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trm_deploy.spec import Architecture
-
-# SwiGLU's hidden width is rounded up to a multiple of this, as in the published code.
-WIDTH_MULTIPLE = 256
+from trm_deploy.spec import Architecture, swiglu_width
 
 
 def rms_norm(x: Tensor, eps: float) -> Tensor:
@@ -37,11 +34,6 @@ class Linear(nn.Linear):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, bias=False)
         init_normal(self.weight, 1 / math.sqrt(inputs))
-
-
-def swiglu_width(width: int, expansion: float) -> int:
-    """Hidden width of a SwiGLU over `width` values: two thirds of the expansion, rounded up (TRM's and HRM's code)."""
-    return -(-round(expansion * width * 2 / 3) // WIDTH_MULTIPLE) * WIDTH_MULTIPLE
 
 
 class SwiGLU(nn.Module):
