@@ -136,18 +136,16 @@ def _check_signature(session: Any, spec: ModelSpec, graph: str, path: Path) -> N
     """Refuse a graph whose inputs and outputs are not those of the model that the file's spec tells of."""
     length, positions = spec.task.sequence_length, spec.positions
     state = [positions, spec.architecture.hidden_size]
-    numbers: dict[str, list[int]] = {
-        "loop": {"max_steps": [], "halt_threshold": [], "steps": []},
-        "unrolled": {"halt_threshold": [], "steps": []},
-        "step": {"reset": [], "y": state, "z": state, "y_next": state, "z_next": state},
-    }[graph]
-    expected = {
+    expected: dict[str, list[int]] = {
         "tokens": [length],
         "answer": [length],
         "logits": [length, len(spec.task.vocabulary)],
         "halt_logit": [],
-        **numbers,
     }
+    if graph == "step":
+        expected |= {"reset": [], "y": state, "z": state, "y_next": state, "z_next": state}
+    else:
+        expected |= {"halt_threshold": [], "steps": []} | ({"max_steps": []} if graph == "loop" else {})
     found = {node.name: list(node.shape)[1:] for node in (*session.get_inputs(), *session.get_outputs())}
     for name, sizes in expected.items():
         if found.get(name) != sizes:

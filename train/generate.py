@@ -329,9 +329,12 @@ def generate(settings: GeneratorSettings, *, processes: int | None = None) -> It
     # Started afresh rather than forked: a forked child inherits torch's thread pools in whatever state they are.
     context = multiprocessing.get_context("spawn")
     # Ctrl-C reaches them too: it is the parent that ends them.
-    ignoring = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
-    with ProcessPoolExecutor(processes, mp_context=context, **ignoring) as pool:
+    with ProcessPoolExecutor(processes, mp_context=context, initializer=_ignore_interrupts) as pool:
         yield from pool.map(_chunk, work)
+
+
+def _ignore_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def cache_path(settings: GeneratorSettings, folder: Path) -> Path:

@@ -203,8 +203,9 @@ class Trainer:
             try:
                 self._load_state(state)
             except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+                reason = " ".join(str(error).split())[:160]
                 raise CheckpointError(
-                    f"{state_path}: does not fit this run ({type(error).__name__}: {' '.join(str(error).split())[:160]})",
+                    f"{state_path}: does not fit this run ({type(error).__name__}: {reason})",
                     hint="train into another --output",
                 ) from error
 

@@ -14,7 +14,6 @@ among others, so a file is sealed by appending it.
 from __future__ import annotations
 
 import hashlib
-import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,13 +75,8 @@ def read(path: Path) -> OnnxFile:
         raise ArtefactError(f"{path}: has {size:,} bytes, expected an ONNX file of less than {MAX_BYTES:,}")
     check_seal(path)
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            view = memoryview(data)
-            try:
-                ir_version, opset, metadata, operators = _model(view)
-            finally:
-                view.release()
-    except (ValueError, BufferError) as error:
+        ir_version, opset, metadata, operators = _model(memoryview(path.read_bytes()))
+    except ValueError as error:
         raise ArtefactError(
             f"{path}: is no ONNX file, or a truncated one ({error})",
             hint="type: trm-deploy export CHECKPOINT --format onnx",
