@@ -88,7 +88,8 @@ def open_table(artefact: Path, spec: ModelSpec) -> Float32 | None:
     built = record.read(artefact)
     if built is not None and built.puzzle_embeddings.get("sha256", "") not in ("", record.sha256(path)):
         raise ArtefactError(
-            f"{path}: is altered, or of another export: its SHA-256 is not the one in {record.path_of(artefact).name}",
+            f"{path}: is altered, or of another export: its SHA-256 is not the one in {record.path_of(artefact).name},"
+            f" {expected}",
             hint=hint,
         )
     return np.asarray(table)
