@@ -321,11 +321,10 @@ def work() -> None:
 
 
 class Reader:
-    """A process that reads files of one kind; started anew where it died or hung."""
+    """A process that reads files; started anew where it died or hung."""
 
-    def __init__(self, kind: str, intact: Path) -> None:
-        self._kind = kind
-        self._intact = intact
+    def __init__(self) -> None:
+        self._kind = ""
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Reader:
@@ -340,26 +339,29 @@ class Reader:
             self._process.communicate()
             self._process = None
 
-    def start(self) -> None:
-        """Read the intact file, which must be right."""
+    def begin(self, kind: str, intact: Path) -> None:
+        """Read the intact file of a kind, which must be right."""
+        self._kind = kind
+        outcome = self._ask(intact, intact=True)
+        if outcome != "right":
+            raise RuntimeError(f"the intact {kind} gives {outcome}")
+
+    def read(self, path: Path) -> str:
+        """The outcome of a file of that kind."""
+        return self._ask(path, intact=False)
+
+    def _started(self) -> subprocess.Popen[str]:
+        if self._process is not None:
+            return self._process
         command = [sys.executable, __file__, "work"]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment
         )
-        outcome = self._ask(self._intact, intact=True)
-        if outcome != "right":
-            raise RuntimeError(f"the intact {self._kind} gives {outcome}")
-
-    def read(self, path: Path) -> str:
-        """The outcome of a file."""
-        if self._process is None:
-            self.start()
-        return self._ask(path, intact=False)
+        return self._process
 
     def _ask(self, path: Path, *, intact: bool) -> str:
-        process = self._process
-        assert process is not None
+        process = self._started()
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(json.dumps({"kind": self._kind, "path": str(path), "intact": intact}) + "\n")
@@ -399,8 +401,8 @@ def damage(path: Path, whole: bytes, what: tuple[str, int, int]) -> None:
     write_atomic(path, bytes(changed))
 
 
-def try_kind(name: str, folder: Path, *, cuts: int, flips: int, seed: int = 0) -> dict[str, Any]:
-    """Damage a kind of file so many times.
+def try_kind(name: str, folder: Path, reader: Reader, *, cuts: int, flips: int, seed: int = 0) -> dict[str, Any]:
+    """Damage a kind of file, in a new folder, so many times.
 
     Returns:
         The counts by outcome, and what failed, each with the damage that did it.
@@ -412,20 +414,20 @@ def try_kind(name: str, folder: Path, *, cuts: int, flips: int, seed: int = 0) -
     failed: list[str] = []
     rng = np.random.default_rng((seed, list(KINDS).index(name)))
     plans_ = [list(damages(len(whole), -(-cuts // len(files)), -(-flips // len(files)), rng)) for whole in contents]
-    with Reader(name, files[0]) as reader:
-        reader.start()
-        for path, whole, todo in zip(files, contents, plans_):
-            for what in todo:
-                damage(path, whole, what)
-                outcome = reader.read(path)
-                verdict = outcome.partition(":")[0]
-                if verdict == "silent" and not kind.text:
-                    verdict, outcome = "failed", "failed: answers otherwise, and nobody noticed"
-                counts["tried"] += 1
-                counts[verdict] += 1
-                if verdict == "failed":
-                    failed.append(f"{path.name} {what}: {outcome}")
-            write_atomic(path, whole)
+    reader.begin(name, files[0])
+    for path, whole, todo in zip(files, contents, plans_):
+        for what in todo:
+            damage(path, whole, what)
+            outcome = reader.read(path)
+            verdict = outcome.partition(":")[0]
+            if verdict == "silent" and not kind.text:
+                verdict, outcome = "failed", "failed: answers otherwise, and nobody noticed"
+            counts["tried"] += 1
+            counts[verdict] += 1
+            if verdict == "failed":
+                failed.append(f"{path.name} {what}: {outcome}")
+        write_atomic(path, whole)
+    reader.begin(name, files[0])  # and it still reads what is intact
     return {"kind": name, **counts, "failures": failed}
 
 
@@ -463,15 +465,25 @@ def start(command: str, folder: Path) -> subprocess.Popen[str]:
 
 
 def interrupted(command: str, folder: Path, *, after_s: float, number: signal.Signals) -> str:
-    """Send a signal to a command, Ctrl-C's to its whole group, and tell what is left: an outcome."""
+    """Start a command in a new folder, and end it so many seconds later: see `ended`."""
     process = start(command, folder)
     try:
         process.communicate(timeout=after_s)
     except subprocess.TimeoutExpired:
-        if number == signal.SIGINT:
-            os.killpg(process.pid, number)
-        else:
-            process.send_signal(number)
+        return ended(process, folder, number)
+    return ended(process, folder, None)
+
+
+def ended(process: subprocess.Popen[str], folder: Path, number: signal.Signals | None) -> str:
+    """Send a signal to a command, Ctrl-C's to its whole group, and tell what is left.
+
+    Returns:
+        "ended", "done" where it was through before the signal came, or "failed" and what is wrong.
+    """
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)
+    elif number is not None:
+        process.send_signal(number)
     try:
         _, errors = process.communicate(timeout=TIMEOUT_S)
     except subprocess.TimeoutExpired:
@@ -485,7 +497,7 @@ def interrupted(command: str, folder: Path, *, after_s: float, number: signal.Si
     if broken:
         return f"failed: leaves {broken}"
     # Before Python has come to the command's first line, it ends itself by the signal: a shell calls that 128 + number.
-    if process.returncode in (128 + number, -number):
+    if number is not None and process.returncode in (128 + number, -number):
         return "ended"
     return "done" if process.returncode == 0 else f"failed: exit code {process.returncode}: {errors[-500:]}"
 
@@ -558,7 +570,8 @@ def main(
         folder = Path(name)
         rows = []
         for number, kind in enumerate(kind for kind in KINDS if only in kind):
-            rows.append(try_kind(kind, folder / str(number), cuts=cuts, flips=flips))
+            with Reader() as reader:
+                rows.append(try_kind(kind, folder / str(number), reader, cuts=cuts, flips=flips))
             print({key: value for key, value in rows[-1].items() if key != "failures"}, flush=True)
             for failure in rows[-1]["failures"][:3]:
                 print("   ", failure, flush=True)
