@@ -330,7 +330,13 @@ def generate(settings: GeneratorSettings, *, processes: int | None = None) -> It
     context = multiprocessing.get_context("spawn")
     # Ctrl-C reaches them too: it is the parent that ends them.
     with ProcessPoolExecutor(processes, mp_context=context, initializer=_ignore_interrupts) as pool:
-        yield from pool.map(_chunk, work)
+        try:
+            yield from pool.map(_chunk, work)
+        except BaseException:
+            # Leaving the block waits for what they are at, which may be half a minute of compiling.
+            for process in pool._processes.values():
+                process.terminate()
+            raise
 
 
 def _ignore_interrupts() -> None:
