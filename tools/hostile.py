@@ -15,6 +15,7 @@ and last 2 KiB, where the structure is. What counts as what:
 from __future__ import annotations
 
 import collections
+import contextlib
 import json
 import os
 import resource
@@ -336,7 +337,8 @@ class Reader:
     def _end(self) -> None:
         if self._process is not None:
             self._process.kill()
-            self._process.communicate()
+            with contextlib.suppress(BrokenPipeError):
+                self._process.communicate()
             self._process = None
 
     def begin(self, kind: str, intact: Path) -> None:
@@ -364,8 +366,9 @@ class Reader:
         process = self._started()
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(json.dumps({"kind": self._kind, "path": str(path), "intact": intact}) + "\n")
-        process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it died before: there will be no answer
+            process.stdin.write(json.dumps({"kind": self._kind, "path": str(path), "intact": intact}) + "\n")
+            process.stdin.flush()
         with selectors.DefaultSelector() as selector:
             selector.register(process.stdout, selectors.EVENT_READ)
             if not selector.select(TIMEOUT_S):

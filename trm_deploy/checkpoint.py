@@ -225,6 +225,12 @@ def _copied(value: Any) -> Any:
     return type(value)(map(_copied, value)) if type(value) in (list, tuple) else value
 
 
+def _entry(document: dict[Any, Any], key: str) -> Any:
+    """A plain value of a document; None where there is none, or a tensor, which cannot be compared."""
+    value = document.get(key)
+    return None if isinstance(value, Tensor) else value
+
+
 # A file of the published code; some copies have an extension.
 STEP = re.compile(r"step_([0-9]{1,18})(\.\w+)?")
 
@@ -265,7 +271,7 @@ def load(path: Path, settings: Sequence[str] = ()) -> Checkpoint:
     document = read_pickle(path, mapped=True)
     if published.is_state_dict(document):
         return published.from_state_dict(path, document, published.parse_flags(settings), sha256(path))
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
+    if not isinstance(document, dict) or _entry(document, "format") != FORMAT:
         inside = (
             [key for key, value in document.items() if published.is_state_dict(value)]
             if isinstance(document, dict)
@@ -286,7 +292,7 @@ def load(path: Path, settings: Sequence[str] = ()) -> Checkpoint:
             f"--set {settings[0]} goes with a checkpoint of the published code: {path} says all of itself",
             hint="leave out --set",
         )
-    schema = document.get("schema")
+    schema = _entry(document, "schema")
     if schema != SCHEMA:
         raise CheckpointError(
             f"{path}: has checkpoint schema {shown(schema)}, this trm-deploy reads {SCHEMA}",

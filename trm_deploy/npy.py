@@ -14,6 +14,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from trm_deploy.errors import shown
+
 # NumPy itself refuses longer ones.
 MAX_HEADER = 10_000
 
@@ -29,6 +31,8 @@ def open_array(path: Path) -> NDArray[Any]:
         shape, fortran, dtype, start = _header(file)
         size = file.seek(0, io.SEEK_END)
     values = math.prod(shape)
+    if values > size:
+        raise ValueError(f"its header tells of {shown(values)} values {shown(shape)}, the file has {size:,} bytes")
     if start + values * dtype.itemsize != size:
         raise ValueError(
             f"its header tells of {values:,} values of {dtype.itemsize} bytes {list(shape)}, behind it are"
@@ -53,8 +57,16 @@ def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
     try:
         shape, fortran, dtype = read(io.BytesIO(raw + file.read(length)))
     # NumPy's reader hands on what Python's own parsers raise on odd text.
-    except (SyntaxError, TypeError, OverflowError, RecursionError, MemoryError, tokenize.TokenError) as error:
-        raise ValueError(f"its header makes no sense ({type(error).__name__})") from error
+    except (
+        ValueError,
+        SyntaxError,
+        TypeError,
+        OverflowError,
+        RecursionError,
+        MemoryError,
+        tokenize.TokenError,
+    ) as error:
+        raise ValueError(f"its header makes no sense ({str(error)[:80] or type(error).__name__})") from error
     if dtype.kind not in "biuf" or dtype.itemsize == 0 or len(shape) > 8 or any(size < 0 for size in shape):
-        raise ValueError(f"its header tells of {dtype} {list(shape)[:8]}")
+        raise ValueError(f"its header tells of {dtype} {shown(shape)}")
     return shape, fortran, dtype, 8 + width + length

@@ -98,11 +98,11 @@ def parse_flags(entries: Sequence[str]) -> dict[str, str]:
     for entry in entries:
         key, equals, value = entry.partition("=")
         if not equals or not value:
-            raise InputError(f"--set is {entry!r}, expected KEY=VALUE", hint="such as --set arch.H_cycles=3")
+            raise InputError(f"--set is {shown(entry)}, expected KEY=VALUE", hint="such as --set arch.H_cycles=3")
         if key not in SETTINGS:
-            raise InputError(f"--set {entry}: {key!r} is unknown, expected one of {', '.join(SETTINGS)}")
+            raise InputError(f"--set {entry[:80]}: {shown(key)} is unknown, expected one of {', '.join(SETTINGS)}")
         if key in given:
-            raise InputError(f"--set {key} is given twice: {given[key]} and {value}", hint="leave one out")
+            raise InputError(f"--set {key} is given twice: {given[key][:80]} and {value[:80]}", hint="leave one out")
         given[key] = value
     return given
 

@@ -179,7 +179,7 @@ def _document(name: str) -> dict[str, Any]:
         raise InputError(f"{place}: there is no such file", hint="name a JSON file with ARC tasks") from error
     except OSError as error:
         raise InputError(
-            f"{place}: cannot be read ({error.strerror})", hint="name a JSON file with ARC tasks"
+            f"{place[:80]}: cannot be read ({error.strerror})", hint="name a JSON file with ARC tasks"
         ) from error
     if len(data) > MAX_BYTES:
         raise InputError(f"{place}: is larger than {MAX_BYTES >> 20} MiB, {EXPECTED}")
