@@ -53,7 +53,7 @@ class OrtRuntime:
         """
         onnx_file.check_seal(path)
         session = open_session(path, device)
-        spec, graph, steps, precision = onnx_file.described(session.get_modelmeta().custom_metadata_map, path)
+        spec, graph, steps, precision = onnx_file.described(_metadata(session, path), path)
         if precision not in STATE_DTYPES:
             raise ArtefactError(f"{path}: has the precision {precision!r}, expected one of {', '.join(STATE_DTYPES)}")
         _check_signature(session, spec, graph, path)
@@ -130,6 +130,13 @@ class OrtStepRuntime(OrtRuntime):
             **self._puzzle_feed(tokens, puzzle_ids),
         }
         return StepResult(*self._run(["y_next", "z_next", "answer", "halt_logit", "logits"], feeds))
+
+
+def _metadata(session: Any, path: Path) -> dict[str, str]:
+    try:
+        return dict(session.get_modelmeta().custom_metadata_map)
+    except UnicodeDecodeError as error:
+        raise ArtefactError(f"{path}: its metadata are no text ({error})", hint="copy it again") from error
 
 
 def _check_signature(session: Any, spec: ModelSpec, graph: str, path: Path) -> None:

@@ -40,7 +40,7 @@ from trm_deploy.runtimes import plan as plans
 from trm_deploy.spec import GRAPH_KEY, METADATA_KEY, STEPS_KEY, ModelSpec, TaskSpec
 from trm_deploy.train import dataset, recipe
 
-EXAMPLES = int(os.environ.get("TRM_DEPLOY_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("TRM_DEPLOY_EXAMPLES", "25"))
 COUNTS: collections.Counter[str] = collections.Counter()
 TEXT_PUZZLES: tuple[TextPuzzle, ...] = (Sudoku(2, 2), Sudoku(2, 3), Sudoku(3, 3), Maze(2, 3), Maze(5, 6))
 

@@ -559,6 +559,29 @@ def try_parsers(examples: int, folder: Path) -> list[dict[str, Any]]:
     ]
 
 
+def tables(document: dict[str, Any]) -> list[str]:
+    """The counts as Markdown tables: damaged files, interrupted commands, parsers."""
+    columns = (
+        ("damaged", {"file": "kind", **{name: name for name in ("tried", *OUTCOMES)}}),
+        (
+            "interrupted",
+            {"command": "command", "tried": "tried", "ended": "ended", "done before": "done", "failed": "failed"},
+        ),
+        ("parsers", {"property": "parser", "examples": "examples", "failed": "failed"}),
+    )
+    made = []
+    for part, names in columns:
+        lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
+        for row in document[part]:
+            cells = (
+                str(row[key]).replace("_", " ") if isinstance(row[key], str) else f"{row[key]:,}"
+                for key in names.values()
+            )
+            lines.append("| " + " | ".join(cells) + " |")
+        made.append("\n".join(lines))
+    return made
+
+
 def main(
     cuts: Annotated[int, typer.Option(min=0)] = 50,
     flips: Annotated[int, typer.Option(min=0)] = 200,
@@ -588,6 +611,7 @@ def main(
         document["parsers"] = try_parsers(examples, folder) if examples and not only else []
         print(document["parsers"], flush=True)
     write_atomic(output, json.dumps(document, indent=2) + "\n")
+    print("\n\n".join(tables(document)))
     print(f"wrote {output}", file=sys.stderr)
     failures = sum(row["failed"] for part in ("damaged", "interrupted", "parsers") for row in document[part])
     if failures:

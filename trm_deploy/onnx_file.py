@@ -107,7 +107,9 @@ def check_seal(path: Path) -> bool:
     with path.open("rb") as file:
         file.seek(max(size - SEAL_BYTES, 0))
         found = file.read()
-        if len(found) < SEAL_BYTES or not found.startswith(_SEAL):
+        # Most of it, so that damage to the seal itself does not pass for a file that never had one.
+        alike = sum(came == expected for came, expected in zip(found, _SEAL))
+        if len(found) < SEAL_BYTES or alike < len(_SEAL) * 3 // 4:
             return False
         file.seek(0)
         digest = hashlib.sha256()
@@ -115,7 +117,7 @@ def check_seal(path: Path) -> bool:
         while left and (block := file.read(min(left, 1 << 20))):
             digest.update(block)
             left -= len(block)
-    if found[len(_SEAL) :] != digest.hexdigest().encode():
+    if found != _SEAL + digest.hexdigest().encode():
         raise ArtefactError(
             f"{path}: is altered: the SHA-256 of its bytes is not the one that it was sealed with",
             hint="copy it again, or type: trm-deploy export CHECKPOINT --format onnx",
