@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 GPU_VENV := .venv-gpu
 DEMO := build/demo
 
-.PHONY: demo test test-gpu lint format assets evaluate verified-shares ablations check-aarch64 table-memory clean
+.PHONY: demo test test-gpu lint format assets evaluate verified-shares ablations check-aarch64 table-memory hostile clean
 
 # Made again whenever what is to be installed changes.
 $(VENV)/installed: pyproject.toml
@@ -71,6 +71,10 @@ ablations: $(VENV)/installed
 # Memory of an export, and of a run, with 500,000 puzzle embeddings; docs/published.md has the figures.
 table-memory: $(VENV)/installed
 	$(BIN)/python tools/table_memory.py --output build/table_memory.json
+
+# Damaged files, claims, interruptions and rubbish, in the counts that docs/reliability.md tells; twenty minutes.
+hostile: $(VENV)/installed
+	$(BIN)/python tools/hostile.py --output build/hostile.json
 
 # That a Jetson on JetPack 6 can install the package from wheels alone.
 check-aarch64: $(VENV)/installed

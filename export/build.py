@@ -16,7 +16,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from trm_deploy import checkpoint, embeddings, identifiers, record
+from trm_deploy import checkpoint, embeddings, identifiers, onnx_file, record
 from trm_deploy.checkpoint import Checkpoint
 from trm_deploy.errors import InputError
 from trm_deploy.export.calibration import questions
@@ -100,6 +100,7 @@ def export_checkpoint(
     with ExitStack() as stack:
         temporary = stack.enter_context(atomic_path(target))
         onnx.save(model, temporary)
+        onnx_file.seal(temporary)
         if loaded.spec.puzzle_table_outside:
             file = stack.enter_context(atomic_path(embeddings.path_of(target)))
             digest = embeddings.write(file, _blocks(loaded.ema["puzzles"]), loaded.spec)
@@ -110,6 +111,8 @@ def export_checkpoint(
         else:
             result = verify(loaded, temporary, target.name)
         result.raise_if_failed()
+        # An interruption between the two renames must leave no record of another file beside this one.
+        record.path_of(target).unlink(missing_ok=True)
     if not table:
         embeddings.path_of(target).unlink(missing_ok=True)  # an older export's
     identifiers.write(target, names)

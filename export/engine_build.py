@@ -197,6 +197,7 @@ def build_engine(
     # With the plan travels what lies beside its ONNX file.
     built = replace(built, puzzle_embeddings=embeddings.carry(source, output, described.spec))
     identifiers.write(output, identifiers.read(source))
+    record.path_of(output).unlink(missing_ok=True)  # an interruption here must not leave an older one beside the plan
     write_atomic(output, bytes(plan))
     record.write(output, built)
     if settings.options.timing_cache is not None:

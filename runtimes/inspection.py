@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import trm_deploy
-from trm_deploy import embeddings, flavours, machine, record
+from trm_deploy import embeddings, flavours, machine, onnx_file, record
 from trm_deploy.errors import ArtefactError, CannotRunHere, InputError, MissingPackage, require
 from trm_deploy.runtimes import load
 from trm_deploy.runtimes import plan as plans
@@ -48,7 +48,8 @@ def inspect(path: Path, settings: Sequence[str] = ()) -> dict[str, Any]:
         runtime = load(path)
         if not isinstance(runtime, OrtRuntime):
             raise ArtefactError(f"{path}: is neither a checkpoint nor an ONNX file nor a plan")
-        kind, details, spec = "ONNX", runtime.details(), runtime.spec
+        kind, spec = "ONNX", runtime.spec
+        details = {**runtime.details(), "seal": "holds" if onnx_file.check_seal(path) else "no seal"}
     if settings and kind != "checkpoint":
         raise InputError(f"--set {settings[0]} goes with a checkpoint: {path} is none", hint="leave out --set")
     return {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,7 @@ class OrtRuntime:
         self._device = "cuda" if session.get_providers()[0] == PROVIDERS["cuda"] else "cpu"
         self._inputs = {node.name: node.type for node in session.get_inputs()}
         self._graph = graph
+        self._place = getattr(session, "_model_path", None) or "the ONNX model"
         self._table = table  # of puzzle embeddings, where it is not in the graph
         self.spec = spec
         self.fixed_steps = fixed_steps
@@ -54,14 +57,16 @@ class OrtRuntime:
                 puzzle embeddings is missing.
             CannotRunHere: ONNX Runtime or its CUDA provider is missing, or it lacks the file's precision.
         """
+        onnx_file.check_seal(path)
         try:
             session = open_session(path, device)
         except ArtefactError:
             refuse_bfloat16(path, device)
             raise
-        spec, graph, steps, precision = onnx_file.described(session.get_modelmeta().custom_metadata_map, path)
+        spec, graph, steps, precision = onnx_file.described(_metadata(session, path), path)
         if precision not in PRECISIONS:
             raise ArtefactError(f"{path}: has the precision {precision!r}, expected one of {', '.join(PRECISIONS)}")
+        _check_signature(session, spec, graph, path)
         kind = OrtStepRuntime if graph == "step" else OrtRuntime
         return kind(session, spec, graph, steps, precision, embeddings.open_table(path, spec))
 
@@ -91,7 +96,20 @@ class OrtRuntime:
         if "max_steps" in self._inputs:
             feeds["max_steps"] = np.array(max_steps, np.int32)
         feeds |= self._puzzle_feed(tokens, puzzle_ids)
-        return Solution(*self._session.run(["answer", "steps", "halt_logit", "logits"], feeds))
+        with self._explained():
+            return Solution(*self._session.run(["answer", "steps", "halt_logit", "logits"], feeds))
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turns what ONNX Runtime raises into an error that names the file."""
+        try:
+            yield
+        except Exception as error:  # ONNX Runtime's exceptions share no base class below Exception
+            reason = " ".join(str(error).split())
+            raise ArtefactError(
+                f"{self._place}: ONNX Runtime cannot run it ({reason[:160]})",
+                hint="copy the file again, or export again from the checkpoint",
+            ) from error
 
     def _puzzle_feed(self, tokens: Int32, puzzle_ids: Int32 | None) -> dict[str, NDArray[Any]]:
         if self._table is not None:
@@ -127,7 +145,8 @@ class OrtStepRuntime(OrtRuntime):
                 binding.bind_cpu_input(name, np.ascontiguousarray(value, STATE_DTYPES[self._inputs[name]]))
         for name in STEP_OUTPUTS:
             binding.bind_output(name, self._device)
-        self._session.run_with_iobinding(binding)
+        with self._explained():
+            self._session.run_with_iobinding(binding)
         new_y, new_z, answer, halt_logit, logits = (OnDevice(value) for value in binding.get_outputs())
         return StepResult(new_y, new_z, answer, np.asarray(halt_logit), logits)
 
@@ -169,6 +188,37 @@ def refuse_bfloat16(path: Path, device: Device) -> None:
             hint="on this machine run its checkpoint: trm-deploy run --engine CHECKPOINT --precision bf16;"
             " TensorRT takes the file: trm-deploy export FILE.onnx --format trt",
         )
+
+
+def _metadata(session: Any, path: Path) -> dict[str, str]:
+    try:
+        return dict(session.get_modelmeta().custom_metadata_map)
+    except UnicodeDecodeError as error:
+        raise ArtefactError(f"{path}: its metadata are no text ({error})", hint="copy it again") from error
+
+
+def _check_signature(session: Any, spec: ModelSpec, graph: str, path: Path) -> None:
+    """Refuse a graph whose inputs and outputs are not those of the model that the file's spec tells of."""
+    length, positions = spec.task.sequence_length, spec.positions
+    state = [positions, spec.architecture.hidden_size]
+    expected: dict[str, list[int]] = {
+        "tokens": [length],
+        "answer": [length],
+        "logits": [length, len(spec.task.vocabulary)],
+        "halt_logit": [],
+    }
+    if graph == "step":
+        expected |= {"reset": [], "y": state, "z": state, "y_next": state, "z_next": state}
+    else:
+        expected |= {"halt_threshold": [], "steps": []} | ({"max_steps": []} if graph == "loop" else {})
+    found = {node.name: list(node.shape)[1:] for node in (*session.get_inputs(), *session.get_outputs())}
+    for name, sizes in expected.items():
+        if found.get(name) != sizes:
+            came = f"has [batch, {', '.join(map(str, found[name]))}]" if name in found else "is missing"
+            raise ArtefactError(
+                f"{path}: the graph's {name} {came}, its spec expects {['batch', *sizes]}",
+                hint="type: trm-deploy export CHECKPOINT --format onnx",
+            )
 
 
 def open_session(path: Path, device: Device) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from trm_deploy.spec import ModelSpec
 
 # The spec begins so, see `ModelSpec.to_json`.
 SPEC_START = b'{"schema":'
+# A plan holds one; other text that begins so is passed over, but not without end.
+MAX_STARTS = 64
 # Where a plan of TensorRT holds its version: major, minor, patch, build, one byte each.
 VERSION_BYTES = slice(24, 28)
 
@@ -54,17 +57,22 @@ def read(path: Path) -> Plan:
     Raises:
         ArtefactError: no plan, or one without a model spec.
     """
-    data = path.read_bytes()
-    flavour = flavours.of_plan(data[:4])
+    flavour = flavour_of(path)
     if flavour is None:
-        raise ArtefactError(f"{path}: is no TensorRT plan (it begins with {data[:4]!r})")
-    spec, start, end = _spec(data, path)
-    # The spec has a "max_steps" of its own, and an unrolled graph a y_next_1: whole names, outside the spec.
-    rest = data[:start] + data[end:]
-    tensors = frozenset(
-        name for name in ("max_steps", "y_next") if re.search(rb"(?<!\w)" + name.encode() + rb"(?!\w)", rest)
-    )
-    return Plan(flavour, _version(data), spec, tensors)
+        raise ArtefactError(f"{path}: is no TensorRT plan")
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        spec, start, end = _spec(data, path)
+        # The spec has a "max_steps" of its own, and an unrolled graph a y_next_1: whole names, outside the spec.
+        tensors = frozenset(
+            name
+            for name in ("max_steps", "y_next")
+            if any(_whole(name).search(data, *part) for part in ((0, start), (end, len(data))))
+        )
+        return Plan(flavour, _version(data[: VERSION_BYTES.stop]), spec, tensors)
+
+
+def _whole(name: str) -> re.Pattern[bytes]:
+    return re.compile(rb"(?<!\w)" + name.encode() + rb"(?!\w)")
 
 
 def _version(data: bytes) -> str:
@@ -73,15 +81,17 @@ def _version(data: bytes) -> str:
     return ".".join(map(str, (major, *rest))) if major in (1, 10, 11) else ""
 
 
-def _spec(data: bytes, path: Path) -> tuple[ModelSpec, int, int]:
+def _spec(data: mmap.mmap, path: Path) -> tuple[ModelSpec, int, int]:
     """The spec and where its text begins and ends."""
     start = data.find(SPEC_START)
-    while start >= 0:
+    for _ in range(MAX_STARTS):
+        if start < 0:
+            break
         try:
             text = data[start : start + 8192].decode("utf-8", errors="ignore")
             _, end = json.JSONDecoder().raw_decode(text)
             return ModelSpec.from_json(text[:end], source=str(path)), start, start + len(text[:end].encode())
-        except (ValueError, SpecError):
+        except (ValueError, RecursionError, SpecError):
             start = data.find(SPEC_START, start + 1)
     raise ArtefactError(
         f"{path}: is a TensorRT plan without a model spec in its name, so not one that trm-deploy made, or truncated",

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from trm_deploy import npy
+from trm_deploy.errors import InputError
 from trm_deploy.files import atomic_path
 from trm_deploy.progress import progress
 from trm_deploy.puzzles.base import Tokens
@@ -72,7 +74,7 @@ def puzzles(settings: GeneratorSettings) -> Grids:
     """The puzzles int8 [n, 2, cells] (question, answer; 0 = blank), made once and cached."""
     path = cache_path(settings, cache_folder())
     if path.exists():
-        return np.load(path)  # type: ignore[no-any-return]
+        return _cached(path, settings)
     made = []
     with progress("making puzzles", settings.puzzles) as advance:
         for chunk in generate(settings):
@@ -81,6 +83,23 @@ def puzzles(settings: GeneratorSettings) -> Grids:
     grids = np.concatenate(made)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.save(file, grids)
+    return grids
+
+
+def _cached(path: Path, settings: GeneratorSettings) -> Grids:
+    """Puzzles that were made before."""
+    side = settings.puzzle.side
+    shape = (settings.puzzles, 2, side * side)
+    try:
+        grids = np.array(npy.open_array(path))
+        if grids.shape != shape or grids.dtype != np.int8 or grids.min() < 0 or grids.max() > side:
+            raise ValueError(
+                f"it holds {grids.dtype} {list(grids.shape)}, expected int8 {list(shape)} from 0 to {side}"
+            )
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path}: the puzzles kept there are damaged ({error})", hint="remove the file; they are made again"
+        ) from error
     return grids
 
 

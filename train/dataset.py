@@ -15,17 +15,20 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trm_deploy.errors import InputError
+from trm_deploy import npy, record
+from trm_deploy.errors import InputError, SpecError, shown
 from trm_deploy.files import atomic_path, write_atomic
+from trm_deploy.spec import from_plain
 
 SET = "all"
+MAX_ID = (1 << 31) - 1
 SPLITS = ("train", "test")
 BLANK_IDENTIFIER = "<blank>"
 ARRAYS = ("inputs", "labels", "puzzle_identifiers", "puzzle_indices", "group_indices")
@@ -46,6 +49,8 @@ class Metadata:
         blank_identifier_id: puzzle identifier that stands for none.
         total_groups, total_puzzles, mean_puzzle_examples: statistics of the split.
         sets: names of the sets; ours have one, "all".
+        sha256: digest in hexadecimal of each of `ARRAYS`, by its name; the published code writes none, and passes over
+            ours.
     """
 
     seq_len: int
@@ -58,6 +63,7 @@ class Metadata:
     total_puzzles: int = 0
     mean_puzzle_examples: float = 1.0
     sets: tuple[str, ...] = (SET,)
+    sha256: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -94,10 +100,16 @@ def metadata_of(path: Path) -> Metadata:
     for key in ("seq_len", "vocab_size", "num_puzzle_identifiers"):
         value = document.get(key)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise InputError(f"{path}: the key {key!r} is {value!r}, expected a whole number of at least 1")
+            raise InputError(f"{path}: the key {key!r} is {shown(value)}, expected a whole number of at least 1")
     known = {key: value for key, value in document.items() if key in Metadata.__dataclass_fields__}
-    known["sets"] = tuple(known.get("sets", (SET,)))
-    return Metadata(**known)
+    try:
+        metadata = from_plain(Metadata, known, "dataset")
+    except SpecError as error:
+        raise InputError(f"{path}: {error}", hint="build the dataset again") from error
+    ignored = metadata.ignore_label_id
+    if ignored is not None and abs(ignored) > MAX_ID:
+        raise InputError(f"{path}: the key 'ignore_label_id' is {ignored}, expected at most {MAX_ID}")
+    return metadata
 
 
 def read_split(folder: Path, split: str) -> Split:
@@ -112,31 +124,40 @@ def read_split(folder: Path, split: str) -> Split:
     """
     place = folder / split
     metadata = metadata_of(place / "dataset.json")
-    arrays = {name: _array(place / f"{SET}__{name}.npy", mapped=name in ("inputs", "labels")) for name in ARRAYS}
+    arrays = {name: _array(_path(place, name), metadata.sha256.get(name)) for name in ARRAYS}
     found = Split(metadata, **arrays)
     _check(found, place)
     return found
 
 
-def _array(path: Path, *, mapped: bool) -> Integers:
+def _path(place: Path, name: str) -> Path:
+    return place / f"{SET}__{name}.npy"
+
+
+def _array(path: Path, sha256: object) -> Integers:
+    """The array in a file, mapped; it must be the one of that digest, where there is one."""
     try:
-        array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+        array = npy.open_array(path)
     except FileNotFoundError as error:
         raise InputError(f"{path}: there is no such file", hint="build the dataset again") from error
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path}: is no array, or a truncated one ({error})", hint="build the dataset again"
         ) from error
-    if not np.issubdtype(array.dtype, np.integer):
+    if array.dtype.kind not in "iu":
         raise InputError(f"{path}: holds {array.dtype}, expected integers")
-    return array  # type: ignore[no-any-return]
+    if sha256 is not None and sha256 != record.sha256(path):
+        raise InputError(
+            f"{path}: is altered: its SHA-256 is not the one in dataset.json", hint="copy or build the dataset again"
+        )
+    return array
 
 
 def _check(split: Split, place: Path) -> None:
     metadata = split.metadata
 
     def complain(name: str, what: str) -> None:
-        raise InputError(f"{place / f'{SET}__{name}.npy'}: {what}", hint="build the dataset again")
+        raise InputError(f"{_path(place, name)}: {what}", hint="build the dataset again")
 
     for name in ("inputs", "labels"):
         array = getattr(split, name)
@@ -144,12 +165,14 @@ def _check(split: Split, place: Path) -> None:
             complain(name, f"has the shape {list(array.shape)}, dataset.json says [N, {metadata.seq_len}]")
     if len(split.inputs) != len(split.labels):
         complain("labels", f"has {len(split.labels)} rows, the inputs have {len(split.inputs)}")
+    if split.puzzle_identifiers.ndim != 1:
+        complain("puzzle_identifiers", f"has the shape {list(split.puzzle_identifiers.shape)}, expected a list")
     for name, last, of in (
         ("puzzle_indices", len(split.inputs), "examples"),
         ("group_indices", len(split.puzzle_identifiers), "puzzles"),
     ):
         array = getattr(split, name)
-        if array.ndim != 1 or len(array) < 2 or array[0] != 0 or array[-1] != last or (np.diff(array) < 1).any():
+        if array.ndim != 1 or len(array) < 2 or array[0] != 0 or array[-1] != last or (array[1:] <= array[:-1]).any():
             complain(name, f"does not rise from 0 to the {last} {of}")
     identifiers = split.puzzle_identifiers
     if identifiers.shape != (len(split.puzzle_indices) - 1,):
@@ -172,9 +195,15 @@ def write_split(folder: Path, split: str, data: Split) -> None:
     """Write one split; the metadata come last, so that a folder with them is whole."""
     place = folder / split
     for name in ARRAYS:
-        with atomic_path(place / f"{SET}__{name}.npy") as temporary, temporary.open("wb") as file:
+        with atomic_path(_path(place, name)) as temporary, temporary.open("wb") as file:
             np.save(file, getattr(data, name))
-    write_atomic(place / "dataset.json", json.dumps(asdict(data.metadata)))
+    _write_metadata(place, data.metadata)
+
+
+def _write_metadata(place: Path, metadata: Metadata) -> None:
+    """Write `dataset.json`, which tells the digests of the arrays beside it."""
+    digests = {name: record.sha256(_path(place, name)) for name in ARRAYS}
+    write_atomic(place / "dataset.json", json.dumps(asdict(replace(metadata, sha256=digests))))
 
 
 def write_streamed(
@@ -199,7 +228,7 @@ def write_streamed(
     with contextlib.ExitStack() as stack:
         files = []
         for name in ("inputs", "labels"):
-            temporary = stack.enter_context(atomic_path(place / f"{SET}__{name}.npy"))
+            temporary = stack.enter_context(atomic_path(_path(place, name)))
             files.append(stack.enter_context(temporary.open("wb")))
             header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)), "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(files[-1], header)
@@ -211,9 +240,9 @@ def write_streamed(
         ("puzzle_indices", puzzle_indices),
         ("group_indices", group_indices),
     ):
-        with atomic_path(place / f"{SET}__{name}.npy") as temporary, temporary.open("wb") as file:
+        with atomic_path(_path(place, name)) as temporary, temporary.open("wb") as file:
             np.save(file, array)
-    write_atomic(place / "dataset.json", json.dumps(asdict(metadata)))
+    _write_metadata(place, metadata)
 
 
 def write_identifiers(folder: Path, names: Sequence[str]) -> None:

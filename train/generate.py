@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -27,6 +28,7 @@ Grids = NDArray[np.int8]
 # Puzzles a process makes before it reports back: about a second of work for 9 x 9.
 CHUNK = 2000
 GENERATOR_VERSION = 1
+MAX_PUZZLES = 10_000_000  # 1.6 GB of 9 x 9, and all of them are in memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +57,17 @@ class GeneratorSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if min(self.box_rows, self.box_columns) < 1:
+            raise RecipeError(
+                f"data.box_rows is {self.box_rows}, data.box_columns {self.box_columns}, expected 1 or more"
+            )
         side = self.box_rows * self.box_columns
         if not 2 <= side <= 9:
             raise RecipeError(f"data.box_rows * data.box_columns is {side}, expected 2 to 9")
-        if self.puzzles < 1:
-            raise RecipeError(f"data.puzzles is {self.puzzles}, expected at least 1")
+        if not 1 <= self.puzzles <= MAX_PUZZLES:
+            raise RecipeError(f"data.puzzles is {self.puzzles}, expected at least 1 and at most {MAX_PUZZLES}")
+        if self.seed < 0:
+            raise RecipeError(f"data.seed is {self.seed}, expected 0 or more")
         if not 0 < self.min_clues <= self.max_clues <= side * side:
             raise RecipeError(
                 f"data.min_clues to data.max_clues is {self.min_clues} to {self.max_clues},"
@@ -320,8 +328,19 @@ def generate(settings: GeneratorSettings, *, processes: int | None = None) -> It
         return
     # Started afresh rather than forked: a forked child inherits torch's thread pools in whatever state they are.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        yield from pool.map(_chunk, work)
+    # Ctrl-C reaches them too: it is the parent that ends them.
+    with ProcessPoolExecutor(processes, mp_context=context, initializer=_ignore_interrupts) as pool:
+        try:
+            yield from pool.map(_chunk, work)
+        except BaseException:
+            # Leaving the block waits for what they are at, which may be half a minute of compiling.
+            for process in pool._processes.values():
+                process.terminate()
+            raise
+
+
+def _ignore_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def cache_path(settings: GeneratorSettings, folder: Path) -> Path:

@@ -13,7 +13,7 @@ from trm_deploy.models.presets import preset
 from trm_deploy.puzzles.base import Puzzle
 from trm_deploy.spec import ModelSpec, TaskSpec, from_plain
 from trm_deploy.train.choices import Gradient, InitialState
-from trm_deploy.train.generate import GeneratorSettings
+from trm_deploy.train.generate import MAX_PUZZLES, GeneratorSettings
 from trm_deploy.train.losses import Loss
 from trm_deploy.train.sources import DataSettings, FolderSettings
 
@@ -21,6 +21,10 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+
+MAX_TEXT = 1 << 20  # the shipped ones have under 2,000
+MAX_BATCH_STATE = 1 << 32  # values of y and z in all persistent batches: 16 GiB in float32
 
 
 def _check(condition: bool, message: str) -> None:
@@ -177,7 +181,10 @@ class EvaluationSettings:
     every: int = 500
 
     def __post_init__(self) -> None:
-        _check(self.puzzles > 0, f"evaluation.puzzles is {self.puzzles}, expected at least 1")
+        _check(
+            0 < self.puzzles <= MAX_PUZZLES,
+            f"evaluation.puzzles is {self.puzzles}, expected at least 1 and at most {MAX_PUZZLES}",
+        )
         _check(self.every > 0, f"evaluation.every is {self.every}, expected at least 1")
 
 
@@ -224,6 +231,13 @@ class Recipe:
             halting=self.model.halting,
         )
         apart, width = self.optimizer.puzzle_learning_rate is not None, spec.architecture.puzzle_embedding_size
+        samples = self.training.batch_size * self.training.rotation
+        values = 2 * samples * spec.positions * spec.architecture.hidden_size
+        _check(
+            values <= MAX_BATCH_STATE,
+            f"training.batch_size is {self.training.batch_size} with training.rotation = {self.training.rotation}:"
+            f" a state of {values:,} values, expected at most {MAX_BATCH_STATE:,}",
+        )
         _check(
             apart or not width or puzzle_identifiers == 1,
             f"optimizer.puzzle_learning_rate is missing, and the data tell {puzzle_identifiers} puzzles apart;"
@@ -271,9 +285,11 @@ def parse(text: str, *, source: str) -> Recipe:
     Raises:
         RecipeError: malformed TOML, an unknown or missing key, a value out of range.
     """
+    if len(text) > MAX_TEXT:
+        raise RecipeError(f"{source}: has {len(text):,} characters, expected at most {MAX_TEXT:,}")
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, and what a number of 5,000 digits raises
         raise RecipeError(f"{source}: is no valid TOML ({error})") from error
     if "text" in document:
         raise RecipeError(f"{source}: has the unknown key 'text'")

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from trm_deploy import puzzles
+from trm_deploy import identifiers, puzzles
 from trm_deploy.errors import CheckpointError, InputError, RecipeError
 from trm_deploy.puzzles.base import Puzzle
 from trm_deploy.train import data
@@ -142,6 +142,7 @@ class FolderSource:
             )
         names = folder / "identifiers.json"
         self.identifiers_file = names if names.is_file() else None
+        self._check_identifiers(folder)
         self._folder = folder
         self._rng = np.random.default_rng((seed, 0))
         self._groups = Shuffled(len(self._train.group_indices) - 1, seed)
@@ -151,6 +152,18 @@ class FolderSource:
             self._kept_out = np.arange(examples)
         else:
             self._kept_out = np.sort(np.random.default_rng(seed).choice(examples, held_out, replace=False))
+
+    def _check_identifiers(self, folder: Path) -> None:
+        """A row of the embedding table is made for each identifier that is claimed: there must be a sign of it."""
+        claimed, puzzles_ = self.puzzle_identifiers, len(self._train.puzzle_identifiers)
+        if self.identifiers_file is not None and claimed > 1:
+            identifiers.check_count(identifiers.read_file(self.identifiers_file), claimed, self.identifiers_file)
+        elif claimed > puzzles_ + len(self._test.puzzle_identifiers) + 1:
+            raise InputError(
+                f"{folder / 'train' / 'dataset.json'}: num_puzzle_identifiers is {claimed}, more than the folder has"
+                " puzzles",
+                hint="put the dataset's identifiers.json into the folder",
+            )
 
     def take(self, count: int) -> Samples:
         """See `Source`."""

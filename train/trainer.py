@@ -151,6 +151,8 @@ class Trainer:
         if resume and not state_path.exists():
             raise CheckpointError(f"{output}: holds no run to resume (no resume.pt)", hint="leave out --resume")
         state = checkpoint.read_pickle(state_path) if resume else None
+        if state is not None and (not isinstance(state, dict) or "recipe" not in state):
+            raise CheckpointError(f"{state_path}: holds no state of a run", hint="leave out --resume")
         if state is not None and state["recipe"] != recipe.text:
             raise CheckpointError(
                 f"{output}: is a run of another recipe",
@@ -198,7 +200,14 @@ class Trainer:
         self.seconds = 0.0  # of training, over all resumptions
         self.batches = [self._empty_batch() for _ in range(training.rotation)]
         if state is not None:
-            self._load_state(state)
+            try:
+                self._load_state(state)
+            except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+                reason = " ".join(str(error).split())[:160]
+                raise CheckpointError(
+                    f"{state_path}: does not fit this run ({type(error).__name__}: {reason})",
+                    hint="train into another --output",
+                ) from error
 
     def _empty_batch(self) -> Batch:
         size, length = self.recipe.training.batch_size // self.ranks.count, self.spec.task.sequence_length

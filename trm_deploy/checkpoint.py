@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import pickle
 import re
+import struct
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trm_deploy.errors import CheckpointError, InputError, SpecError
+from trm_deploy.errors import CheckpointError, InputError, SpecError, shown
 from trm_deploy.files import atomic_path
 from trm_deploy.models.recursive import RecursiveReasoner
 from trm_deploy.record import sha256
@@ -32,6 +33,7 @@ from trm_deploy.spec import ModelSpec
 
 FORMAT = "trm-deploy"
 SCHEMA = 1
+MAX_VALUES = 1_000_000  # in all dictionaries and lists of a file
 
 
 @dataclass(frozen=True)
@@ -86,16 +88,18 @@ def check_weights(
     with torch.device("meta"):
         expected = RecursiveReasoner(spec).state_dict()
     for name in sorted(expected.keys() | weights.keys()):
-        shown = called(name)
+        title = called(name)
         if name not in weights:
             raise CheckpointError(
-                f"{source}: the weight {shown} is missing, its spec expects {list(expected[name].shape)}"
+                f"{source}: the weight {title} is missing, its spec expects {list(expected[name].shape)}"
             )
         if name not in expected:
-            raise CheckpointError(f"{source}: the weight {shown} {list(weights[name].shape)} has no place in its spec")
+            raise CheckpointError(f"{source}: the weight {title} {list(weights[name].shape)} has no place in its spec")
+        if not weights[name].is_floating_point():
+            raise CheckpointError(f"{source}: the weight {title} is {weights[name].dtype}, expected floating point")
         if weights[name].shape != expected[name].shape:
             raise CheckpointError(
-                f"{source}: the weight {shown} has the shape {list(weights[name].shape)},"
+                f"{source}: the weight {title} has the shape {list(weights[name].shape)},"
                 f" its spec expects {list(expected[name].shape)}"
             )
 
@@ -157,8 +161,10 @@ def read_pickle(path: Path, *, mapped: bool = False) -> Any:
             f"{path}: is no checkpoint, or a truncated one ({path.stat().st_size:,} bytes, no end record),"
             " expected a file that torch.save wrote"
         )
+    _check_archive(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        # Mapped, a tensor that claims more than the file has is refused; read, it would reach beyond the memory.
+        document = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
         if "weights_only" in str(error):
             raise CheckpointError(
@@ -169,10 +175,89 @@ def read_pickle(path: Path, *, mapped: bool = False) -> Any:
     except Exception as error:  # torch.load raises nearly anything on damaged bytes
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise CheckpointError(f"{path}: is a damaged checkpoint ({reason[0]})") from error
+    _check_claims(document, path)
+    return document if mapped else _copied(document)
+
+
+def _check_archive(path: Path) -> None:
+    """Compare each entry with its CRC-32, which PyTorch does not; refuse what unpacks to more than the file."""
+    size = path.stat().st_size
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            if any(entry.compress_type != zipfile.ZIP_STORED or entry.file_size > size for entry in entries):
+                raise CheckpointError(
+                    f"{path}: is an archive with packed entries, expected a file that torch.save wrote"
+                )
+            claimed = sum(entry.file_size for entry in entries)
+            if claimed > size:
+                raise CheckpointError(f"{path}: its entries claim {claimed:,} bytes, the file has {size:,}")
+            damaged = archive.testzip()
+    # zipfile raises nearly anything on damaged bytes
+    except (
+        OSError,
+        ValueError,
+        zipfile.BadZipFile,
+        NotImplementedError,
+        RuntimeError,
+        EOFError,
+        struct.error,
+    ) as error:
+        raise CheckpointError(f"{path}: is a damaged checkpoint, or a truncated one ({error})") from error
+    if damaged is not None:
+        raise CheckpointError(
+            f"{path}: is a damaged checkpoint: its entry {damaged} does not have the CRC-32 that was written with it",
+            hint="copy it again",
+        )
+
+
+def _check_claims(document: Any, path: Path) -> None:
+    """Refuse tensors that claim more than the file holds: one number can be repeated to a billion at no cost."""
+    size = path.stat().st_size
+    claimed = 0
+    for tensor in _tensors(document, path):
+        plain = type(tensor) in (Tensor, torch.nn.Parameter) and tensor.layout == torch.strided
+        if not plain or tensor.device.type != "cpu" or tensor.is_quantized:
+            raise CheckpointError(f"{path}: has a tensor of another kind than plain numbers ({type(tensor).__name__})")
+        claimed += tensor.numel() * tensor.element_size()
+        # Twice: weights may be tied.
+        if claimed > 2 * size:
+            raise CheckpointError(
+                f"{path}: its tensors claim {claimed:,} bytes (one is {list(tensor.shape)}), the file has {size:,}"
+            )
+
+
+def _tensors(document: Any, path: Path) -> Iterator[Tensor]:
+    """The tensors in a document of dictionaries, lists and tuples."""
+    waiting, seen = [document], 0
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, (dict, list, tuple)):
+            waiting.extend(value.values() if isinstance(value, dict) else value)
+            seen += len(value)
+            if seen > MAX_VALUES:
+                raise CheckpointError(f"{path}: holds more than {MAX_VALUES:,} values")
+
+
+def _copied(value: Any) -> Any:
+    """The document with its tensors in memory, no longer mapped from a file that may be replaced."""
+    if isinstance(value, Tensor):
+        return value.clone()
+    if isinstance(value, dict):
+        return {key: _copied(entry) for key, entry in value.items()}
+    return type(value)(map(_copied, value)) if type(value) in (list, tuple) else value
+
+
+def _entry(document: dict[Any, Any], key: str) -> Any:
+    """A plain value of a document; None where there is none, or a tensor, which cannot be compared."""
+    value = document.get(key)
+    return None if isinstance(value, Tensor) else value
 
 
 # A file of the published code; some copies have an extension.
-STEP = re.compile(r"step_(\d+)(\.\w+)?")
+STEP = re.compile(r"step_([0-9]{1,18})(\.\w+)?")
 
 
 def locate(path: Path) -> Path:
@@ -211,7 +296,7 @@ def load(path: Path, settings: Sequence[str] = ()) -> Checkpoint:
     document = read_pickle(path, mapped=True)
     if published.is_state_dict(document):
         return published.from_state_dict(path, document, published.parse_flags(settings), sha256(path))
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
+    if not isinstance(document, dict) or _entry(document, "format") != FORMAT:
         inside = (
             [key for key, value in document.items() if published.is_state_dict(value)]
             if isinstance(document, dict)
@@ -219,8 +304,8 @@ def load(path: Path, settings: Sequence[str] = ()) -> Checkpoint:
         )
         if inside:
             raise CheckpointError(
-                f"{path}: holds a state dict under {inside[0]!r} among other things, expected the bare state dict",
-                hint=f"save it by itself: torch.save(torch.load(FILE)[{inside[0]!r}], 'step_N')",
+                f"{path}: holds a state dict under {shown(inside[0])} among other things, expected the bare state dict",
+                hint=f"save it by itself: torch.save(torch.load(FILE)[{shown(inside[0])}], 'step_N')",
             )
         raise CheckpointError(
             f"{path}: is no trm-deploy checkpoint (no 'format' entry that says {FORMAT!r}),"
@@ -232,16 +317,18 @@ def load(path: Path, settings: Sequence[str] = ()) -> Checkpoint:
             f"--set {settings[0]} goes with a checkpoint of the published code: {path} says all of itself",
             hint="leave out --set",
         )
-    schema = document.get("schema")
+    schema = _entry(document, "schema")
     if schema != SCHEMA:
         raise CheckpointError(
-            f"{path}: has checkpoint schema {schema!r}, this trm-deploy reads {SCHEMA}",
+            f"{path}: has checkpoint schema {shown(schema)}, this trm-deploy reads {SCHEMA}",
             hint="type: pip install --upgrade trm-deploy",
         )
     spec, ema, training = (document.get(key) for key in ("spec", "ema", "training"))
     if not isinstance(spec, str) or not isinstance(training, dict):
         raise CheckpointError(f"{path}: the entry 'spec' or 'training' is missing or of the wrong type")
-    if not isinstance(ema, dict) or not all(isinstance(value, Tensor) for value in ema.values()):
+    if any(type(value) not in (str, int, float, bool, type(None)) for value in training.values()):
+        raise CheckpointError(f"{path}: the entry 'training' holds more than plain values")
+    if not isinstance(ema, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in ema.items()):
         raise CheckpointError(f"{path}: the entry 'ema' is missing or no dict of tensors")
     try:
         parsed = ModelSpec.from_json(spec, source=str(path))

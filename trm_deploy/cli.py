@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -741,6 +743,10 @@ def main() -> None:
     if debug:
         logging.basicConfig()
         logging.getLogger("trm_deploy").setLevel(logging.DEBUG)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a file's name need not be text that the terminal can show
+            stream.reconfigure(errors="backslashreplace")
+    signal.signal(signal.SIGTERM, _terminated)
     try:
         # Without standalone mode, errors reach this place and an exit code comes back as a value.
         sys.exit(app(prog_name="trm-deploy", standalone_mode=False))
@@ -756,6 +762,16 @@ def main() -> None:
         # The reader of our output has gone, as in `... | head`: no error, and nothing more to say.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except MemoryError:
+        _fail("this needs more memory than there is", TrmDeployError.exit_code, debug)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename is not None else ""
+        _fail(f"{place}{error.strerror or error}", TrmDeployError.exit_code, debug)
+
+
+def _terminated(number: int, frame: object) -> NoReturn:
+    """SIGTERM ends a command as Ctrl-C does: what it was writing is taken away."""
+    sys.exit(128 + number)
 
 
 def _fail(message: str, exit_code: int, debug: bool) -> NoReturn:

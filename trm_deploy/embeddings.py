@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trm_deploy import record
+from trm_deploy import npy, record
 from trm_deploy.errors import ArtefactError
 from trm_deploy.files import atomic_path
 from trm_deploy.spec import ModelSpec
@@ -69,7 +69,8 @@ def open_table(artefact: Path, spec: ModelSpec) -> Float32 | None:
     """The table beside an artefact, mapped into memory; None where it is part of the graph.
 
     Raises:
-        ArtefactError: it is missing, no NumPy file, or of another shape than the spec says.
+        ArtefactError: it is missing, no NumPy file, of another shape than the spec says, or not the one that the build
+            record tells of.
     """
     if not spec.puzzle_table_outside:
         return None
@@ -79,11 +80,18 @@ def open_table(artefact: Path, spec: ModelSpec) -> Float32 | None:
     if not path.is_file():
         raise ArtefactError(f"{path}: there is no such file, {expected}", hint=hint)
     try:
-        table = np.load(path, mmap_mode="r")
+        table = npy.open_array(path)
     except (OSError, ValueError) as error:
         raise ArtefactError(f"{path}: is no NumPy file, or a truncated one ({error}), {expected}", hint=hint) from error
     if table.shape != shape or table.dtype != np.dtype("<f4") or not table.flags.c_contiguous:
         raise ArtefactError(f"{path}: is {table.dtype} {list(table.shape)}, {expected}", hint=hint)
+    built = record.read(artefact)
+    if built is not None and built.puzzle_embeddings.get("sha256", "") not in ("", record.sha256(path)):
+        raise ArtefactError(
+            f"{path}: is altered, or of another export: its SHA-256 is not the one in {record.path_of(artefact).name},"
+            f" {expected}",
+            hint=hint,
+        )
     return np.asarray(table)
 
 

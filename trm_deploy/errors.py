@@ -18,6 +18,7 @@ the change to make; the command line prints it behind the message.
 from __future__ import annotations
 
 import importlib
+import reprlib
 from types import ModuleType
 from typing import ClassVar
 
@@ -84,6 +85,27 @@ class CannotRunHere(TrmDeployError):
 
 class MissingPackage(CannotRunHere):
     """A Python package that belongs to one of the extras is not installed."""
+
+
+class _Short(reprlib.Repr):
+    """`repr` in bounded time and length: hostile input nests, repeats itself by reference, or has a million digits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 3
+        self.maxstring = self.maxother = 80
+
+    def repr_int(self, x: int, level: int) -> str:
+        """Python refuses to print a number of more than 4,300 digits."""
+        return str(x) if x.bit_length() <= 128 else f"a whole number of {x.bit_length():,} bits"
+
+
+_SHORT = _Short()
+
+
+def shown(value: object) -> str:
+    """A value that came from outside, as a message shows it: shortened where it is long or deep."""
+    return _SHORT.repr(value)
 
 
 def require(module: str, *, extra: str, purpose: str) -> ModuleType:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,28 +20,25 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         TrmDeployError: the folder cannot be written, or the disk is full.
     """
+    # Its name is known before the file exists: an interruption at any moment from here on finds what to take away.
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.partial"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-        os.close(handle)
-    except OSError as error:
-        raise TrmDeployError(
-            f"{path}: cannot be written ({error.strerror})", hint="name another place with -o"
-        ) from error
-    temporary = Path(name)
-    try:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.touch(exist_ok=False)
+        except OSError as error:
+            raise TrmDeployError(
+                f"{path}: cannot be written ({error.strerror})", hint="name another place with -o"
+            ) from error
         yield temporary
-        # mkstemp makes files private; a finished one gets the usual permissions.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
         raise TrmDeployError(f"{path}: cannot be written ({error.strerror})") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where the folder is none, there is nothing to take away
+            temporary.unlink()
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:

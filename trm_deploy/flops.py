@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trm_deploy.spec import ModelSpec
+from trm_deploy.spec import ModelSpec, swiglu_width
 
 
 @dataclass(frozen=True)
@@ -43,15 +43,6 @@ def products(spec: ModelSpec) -> list[Product]:
 def _swiglu(rows: int, width: int, expansion: float, calls: int) -> list[Product]:
     hidden = swiglu_width(width, expansion)
     return [Product(rows, width, 2 * hidden, calls), Product(rows, hidden, width, calls)]
-
-
-# SwiGLU's hidden width is rounded up to a multiple of this, as in the published code.
-WIDTH_MULTIPLE = 256
-
-
-def swiglu_width(width: int, expansion: float) -> int:
-    """Hidden width of a SwiGLU over `width` values: two thirds of the expansion, rounded up (TRM's and HRM's code)."""
-    return -(-round(expansion * width * 2 / 3) // WIDTH_MULTIPLE) * WIDTH_MULTIPLE
 
 
 def step_flops(spec: ModelSpec) -> float:

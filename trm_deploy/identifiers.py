@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from trm_deploy.errors import InputError
+from trm_deploy.errors import InputError, shown
 from trm_deploy.files import write_atomic
 
 
@@ -44,9 +44,13 @@ def read_file(path: Path) -> tuple[str, ...]:
     seen: dict[str, int] = {}
     for place, name in enumerate(names):
         if not isinstance(name, str):
-            raise InputError(f"{path}: entry {place} is {name!r}, expected a name")
+            raise InputError(f"{path}: entry {place} is {shown(name)}, expected a name")
+        if not name.isprintable():
+            raise InputError(f"{path}: entry {place} is {shown(name)}, expected a name of printable characters")
         if name in seen:
-            raise InputError(f"{path}: entries {seen[name]} and {place} are both {name!r}, expected a name only once")
+            raise InputError(
+                f"{path}: entries {seen[name]} and {place} are both {shown(name)}, expected a name only once"
+            )
         seen[name] = place
     return tuple(names)
 

@@ -9,7 +9,12 @@ from typing import Any
 
 def dumps(document: object, *, indent: int | None = None) -> str:
     """JSON text; numbers that JSON does not know stand as the strings "inf", "-inf" and "nan"."""
-    return json.dumps(_finite(document), indent=indent, allow_nan=False, ensure_ascii=False)
+    text = json.dumps(_finite(document), indent=indent, allow_nan=False, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, as in the name of a file that is not UTF-8
+        return json.dumps(_finite(document), indent=indent, allow_nan=False)
+    return text
 
 
 def _finite(value: Any) -> Any:

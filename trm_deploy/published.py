@@ -23,11 +23,11 @@ from torch import Tensor
 
 from trm_deploy import puzzles
 from trm_deploy.checkpoint import Checkpoint, check_weights
-from trm_deploy.errors import CheckpointError, InputError, SpecError, require
-from trm_deploy.flops import swiglu_width
-from trm_deploy.spec import Architecture, Halting, ModelSpec, Recursion, TaskSpec
+from trm_deploy.errors import CheckpointError, InputError, SpecError, require, shown
+from trm_deploy.spec import Architecture, Halting, ModelSpec, Recursion, TaskSpec, swiglu_width
 
 CONFIG, DATASET = "all_config.yaml", "dataset.json"
+MAX_TEXT = 1 << 20  # bytes of each; the published ones have under 2,000
 
 # What stands before a weight's own name, in any number and order.
 PREFIX = re.compile(r"(_orig_mod\.|model\.|inner\.)*")
@@ -43,7 +43,7 @@ NAMES = {
     "puzzle_emb.weights": "puzzles",
     "embed_pos.embedding_weight": "position",
 }
-LAYER = re.compile(r"([LH])_level\.layers\.(\d+)\.(\w+\.\w+)\.weight")
+LAYER = re.compile(r"([LH])_level\.layers\.([0-9]{1,4})\.(\w+\.\w+)\.weight")
 NETWORKS = {"L": "networks.0", "H": "networks.1"}
 PARTS = {
     "mlp_t.gate_up_proj": "mixer.mlp.gate_up",
@@ -98,11 +98,11 @@ def parse_flags(entries: Sequence[str]) -> dict[str, str]:
     for entry in entries:
         key, equals, value = entry.partition("=")
         if not equals or not value:
-            raise InputError(f"--set is {entry!r}, expected KEY=VALUE", hint="such as --set arch.H_cycles=3")
+            raise InputError(f"--set is {shown(entry)}, expected KEY=VALUE", hint="such as --set arch.H_cycles=3")
         if key not in SETTINGS:
-            raise InputError(f"--set {entry}: {key!r} is unknown, expected one of {', '.join(SETTINGS)}")
+            raise InputError(f"--set {entry[:80]}: {shown(key)} is unknown, expected one of {', '.join(SETTINGS)}")
         if key in given:
-            raise InputError(f"--set {key} is given twice: {given[key]} and {value}", hint="leave one out")
+            raise InputError(f"--set {key} is given twice: {given[key][:80]} and {value[:80]}", hint="leave one out")
         given[key] = value
     return given
 
@@ -249,8 +249,10 @@ def _config(path: Path) -> dict[str, Any]:
         return {}
     yaml = require("yaml", extra="export", purpose=f"to read {file}")
     try:
+        if file.stat().st_size > MAX_TEXT:
+            raise CheckpointError(f"{file}: has {file.stat().st_size:,} bytes, expected at most {MAX_TEXT:,}")
         document = yaml.safe_load(file.read_bytes())
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, OverflowError, yaml.YAMLError) as error:  # ValueError: 2024-99-99
         raise CheckpointError(f"{file}: is no plain YAML ({' '.join(str(error).split())})") from error
     arch = document.get("arch") if isinstance(document, dict) else None
     if not isinstance(arch, dict):
@@ -264,6 +266,8 @@ def _dataset(path: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     try:
+        if file.stat().st_size > MAX_TEXT:
+            raise CheckpointError(f"{file}: has {file.stat().st_size:,} bytes, expected at most {MAX_TEXT:,}")
         document = json.loads(file.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{file}: cannot be read as JSON ({error})") from error
@@ -284,12 +288,12 @@ def _converted(value: Any, key: str, place: str) -> Any:
         try:
             # PyYAML takes 1e-05, which has no dot, for a word.
             converted = float(value) if kind is float or isinstance(value, float) else int(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             converted = None
         if isinstance(converted, float) and (kind is int or not math.isfinite(converted)):
             converted = None
     if converted is None or (isinstance(converted, (int, float)) and converted < 0):
-        raise CheckpointError(f"{place} is {value!r}, expected {KINDS[kind]}")
+        raise CheckpointError(f"{place} is {shown(value)}, expected {KINDS[kind]}")
     return converted
 
 

@@ -18,7 +18,7 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-from trm_deploy.errors import SpecError
+from trm_deploy.errors import SpecError, shown
 
 SCHEMA = 1
 
@@ -27,11 +27,26 @@ METADATA_KEY = "trm_deploy.spec"
 GRAPH_KEY = "trm_deploy.graph"
 STEPS_KEY = "trm_deploy.steps"
 PRECISION_KEY = "trm_deploy.precision"
+SEAL_KEY = "trm_deploy.sha256"
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 
 # Bytes from which a puzzle-embedding table stays outside the graph.
 LARGE_TABLE = 64 << 20
+
+# What no model here comes near, and what memory is taken by: refused before any is taken.
+MAX_TOKENS = 1 << 16  # L, and P
+MAX_VOCABULARY = 1 << 16
+MAX_IDENTIFIERS = (1 << 31) - 1  # they are int32
+MAX_WIDTH = 1 << 16  # D
+MAX_LAYERS = 256
+MAX_RECURSIONS = 4096  # n, and T
+MAX_STEPS = 65536
+MAX_STATE = 1 << 26  # values of y, or of the logits, of one sample: 256 MiB in float32
+MAX_PARAMETERS = 1 << 29  # 2 GiB in float32, which is all that an ONNX file holds; puzzle embeddings aside
+MAX_INTEGER = (1 << 63) - 1
+# SwiGLU's hidden width is rounded up to a multiple of this, as in the published code.
+WIDTH_MULTIPLE = 256
 
 Networks = Literal["shared", "separate"]
 Mixer = Literal["mlp", "attention"]
@@ -42,6 +57,17 @@ HaltingRule = Literal["halt", "halt-continue"]
 def _check(condition: bool, message: str) -> None:
     if not condition:
         raise SpecError(message)
+
+
+def _at_most(limit: int, **values: int) -> None:
+    """Refuse a number above what any model needs; its name is its place, with a double underscore for the dot."""
+    for name, value in values.items():
+        _check(value <= limit, f"{name.replace('__', '.')} is {shown(value)}, expected at most {limit}")
+
+
+def swiglu_width(width: int, expansion: float) -> int:
+    """Hidden width of a SwiGLU over `width` values: two thirds of the expansion, rounded up (TRM's and HRM's code)."""
+    return -(-round(expansion * width * 2 / 3) // WIDTH_MULTIPLE) * WIDTH_MULTIPLE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +93,12 @@ class TaskSpec:
             self.puzzle_identifiers > 0,
             f"task.puzzle_identifiers is {self.puzzle_identifiers}, expected at least 1",
         )
+        _at_most(MAX_TOKENS, task__sequence_length=self.sequence_length)
+        _check(
+            len(self.vocabulary) <= MAX_VOCABULARY,
+            f"task.vocabulary has {len(self.vocabulary)} entries, expected at most {MAX_VOCABULARY}",
+        )
+        _at_most(MAX_IDENTIFIERS, task__puzzle_identifiers=self.puzzle_identifiers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +142,12 @@ class Architecture:
             _check(getattr(self, name) >= 0, f"architecture.{name} is {getattr(self, name)}, expected 0 or more")
         for name in ("expansion", "rms_norm_eps", "rope_theta"):
             _check(getattr(self, name) > 0, f"architecture.{name} is {getattr(self, name)}, expected above 0")
+        _at_most(MAX_WIDTH, architecture__hidden_size=self.hidden_size, architecture__heads=self.heads)
+        _at_most(MAX_LAYERS, architecture__layers=self.layers, architecture__latents=self.latents)
+        _at_most(MAX_TOKENS, architecture__prefix_length=self.prefix_length)
+        for name, most in (("expansion", 1024), ("rms_norm_eps", 1), ("rope_theta", 1e12)):
+            value = getattr(self, name)
+            _check(value <= most, f"architecture.{name} is {value}, expected at most {most:g}")
         if self.mixer == "attention":
             _check(
                 self.hidden_size % (2 * self.heads) == 0,
@@ -145,6 +183,7 @@ class Recursion:
     def __post_init__(self) -> None:
         _check(self.latent > 0, f"recursion.latent is {self.latent}, expected at least 1")
         _check(self.deep > 0, f"recursion.deep is {self.deep}, expected at least 1")
+        _at_most(MAX_RECURSIONS, recursion__latent=self.latent, recursion__deep=self.deep)
 
     @property
     def network_calls(self) -> int:
@@ -168,6 +207,7 @@ class Halting:
 
     def __post_init__(self) -> None:
         _check(self.max_steps > 0, f"halting.max_steps is {self.max_steps}, expected at least 1")
+        _at_most(MAX_STEPS, halting__max_steps=self.max_steps)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,6 +225,41 @@ class ModelSpec:
             f"architecture.latents is {self.architecture.latents} with recursion.latent = {self.recursion.latent},"
             " expected no more latents than updates (one that is never updated says nothing)",
         )
+        positions, width = self.positions, self.architecture.hidden_size
+        _check(
+            max(self.architecture.latents, 1) * positions * width <= MAX_STATE,
+            f"architecture.hidden_size is {width} with {positions} positions: a state of {positions * width:,} values,"
+            f" expected at most {MAX_STATE:,}",
+        )
+        length, vocabulary = self.task.sequence_length, len(self.task.vocabulary)
+        _check(
+            length * vocabulary <= MAX_STATE,
+            f"task.sequence_length is {length} with a vocabulary of {vocabulary}: {length * vocabulary:,} logits,"
+            f" expected at most {MAX_STATE:,}",
+        )
+        _check(
+            self.parameters <= MAX_PARAMETERS,
+            f"architecture.hidden_size is {width} with {self.architecture.layers} layers: a network of"
+            f" {self.parameters:,} parameters, expected at most {MAX_PARAMETERS:,}",
+        )
+
+    @property
+    def positions(self) -> int:
+        """S = P + L."""
+        return self.architecture.prefix_length + self.task.sequence_length
+
+    @property
+    def parameters(self) -> int:
+        """Weights of the matrices, puzzle embeddings aside."""
+        architecture, positions, width = self.architecture, self.positions, self.architecture.hidden_size
+        if architecture.mixer == "mlp":
+            mixer = 3 * positions * swiglu_width(positions, architecture.expansion)
+        else:
+            mixer = 4 * width * width
+        block = mixer + 3 * width * swiglu_width(width, architecture.expansion)
+        networks = architecture.layers * block * (2 if architecture.networks == "separate" else 1)
+        position = positions * width if architecture.positions == "learned" else 0
+        return networks + position + 2 * width * len(self.task.vocabulary) + 2 * width
 
     @property
     def puzzle_table_outside(self) -> bool:
@@ -216,11 +291,11 @@ class ModelSpec:
         if not isinstance(document, dict):
             raise SpecError(f"{source}: the model spec is a JSON {type(document).__name__}, expected an object")
         schema = document.pop("schema", None)
-        if not isinstance(schema, int) or schema < 1:
-            raise SpecError(f"{source}: the model spec has schema {schema!r}, expected {SCHEMA}")
+        if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
+            raise SpecError(f"{source}: the model spec has schema {shown(schema)}, expected {SCHEMA}")
         if schema > SCHEMA:
             raise SpecError(
-                f"{source}: the model spec has schema {schema}, this trm-deploy reads up to {SCHEMA}",
+                f"{source}: the model spec has schema {shown(schema)}, this trm-deploy reads up to {SCHEMA}",
                 hint="type: pip install --upgrade trm-deploy",
             )
         try:
@@ -244,12 +319,12 @@ def from_plain(cls: type[Dataclass], value: object, place: str) -> Dataclass:
         SpecError: naming the key, what came and what was expected.
     """
     if not isinstance(value, dict):
-        raise SpecError(f"{place} is {value!r}, expected an object with keys")
+        raise SpecError(f"{place} is {shown(value)}, expected an object with keys")
     hints = typing.get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     unknown = sorted(set(value) - set(fields))
     if unknown:
-        raise SpecError(f"{place} has the unknown key {unknown[0]!r}, expected one of {', '.join(sorted(fields))}")
+        raise SpecError(f"{place} has the unknown key {shown(unknown[0])}, expected one of {', '.join(sorted(fields))}")
     values: dict[str, Any] = {}
     for name, spec_field in fields.items():
         if name in value:
@@ -268,11 +343,11 @@ def _convert(hint: Any, value: Any, place: str) -> Any:
     if origin is Literal:
         choices = typing.get_args(hint)
         if value not in choices:
-            raise SpecError(f"{place} is {value!r}, expected one of {', '.join(map(repr, choices))}")
+            raise SpecError(f"{place} is {shown(value)}, expected one of {', '.join(map(repr, choices))}")
         return value
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
-            raise SpecError(f"{place} is {value!r}, expected a list")
+            raise SpecError(f"{place} is {shown(value)}, expected a list")
         element = typing.get_args(hint)[0]
         return tuple(_convert(element, item, f"{place}[{index}]") for index, item in enumerate(value))
     if origin in (typing.Union, types.UnionType):
@@ -280,11 +355,23 @@ def _convert(hint: Any, value: Any, place: str) -> Any:
         return None if value is None else _convert(inner[0], value, place)
     if origin is dict:
         if not isinstance(value, dict):
-            raise SpecError(f"{place} is {value!r}, expected an object with keys")
+            raise SpecError(f"{place} is {shown(value)}, expected an object with keys")
         return value
     # bool is an int in Python; a count given as `true` is a slip.
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        raise SpecError(f"{place} is {value!r}, expected {hint.__name__}")
+    if isinstance(value, int) and not isinstance(value, bool):
+        if abs(value) > MAX_INTEGER:
+            raise SpecError(f"{place} is {shown(value)}, expected a number of at most {MAX_INTEGER}")
+        value = float(value) if hint is float else value
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool) or value != value:
+        raise SpecError(f"{place} is {shown(value)}, expected {hint.__name__}")
+    if hint is str and not _is_text(value):
+        raise SpecError(f"{place} is {shown(value)}, which is no text: half of a surrogate pair is in it")
     return value
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trm_deploy.flops import swiglu_width
-from trm_deploy.spec import Architecture
+from trm_deploy.spec import Architecture, swiglu_width
 
 
 def rms_norm(x: Tensor, eps: float) -> Tensor:

@@ -10,6 +10,7 @@ each augmentation of the task (`Augmentation`) by an identifier of its own.
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from trm_deploy.errors import PuzzleError
+from trm_deploy.errors import PuzzleError, shown
 from trm_deploy.puzzles.base import Symmetries, Tokens
 
 PAD, END, FIRST_COLOUR = 0, 1, 2
@@ -60,7 +61,7 @@ def grid_from(rows: object) -> Grid:
         raise PuzzleError(f"has {len(rows)} rows, expected 1 to {SIDE}")
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, list) or not row:
-            raise PuzzleError(f"row {number} is {row!r:.40}, expected a list of colours 0 to {COLOURS - 1}")
+            raise PuzzleError(f"row {number} is {shown(row)}, expected a list of colours 0 to {COLOURS - 1}")
         if len(row) > SIDE:
             raise PuzzleError(f"row {number} has {len(row)} cells, expected 1 to {SIDE}")
         if len(row) != len(rows[0]):
@@ -68,7 +69,7 @@ def grid_from(rows: object) -> Grid:
         for column, colour in enumerate(row, start=1):
             if type(colour) is not int or not 0 <= colour < COLOURS:
                 raise PuzzleError(
-                    f"row {number} column {column} is {colour!r:.40}, expected a colour 0 to {COLOURS - 1}"
+                    f"row {number} column {column} is {shown(colour)}, expected a colour 0 to {COLOURS - 1}"
                 )
     return np.array(rows, np.uint8)
 
@@ -178,12 +179,14 @@ def parse_identifier(name: str) -> tuple[str, Augmentation]:
     task, *parts = name.split(SEPARATOR)
     if not parts:
         return task, IDENTITY
-    if len(parts) != 2 or parts[0][:1] != "t" or not (parts[0][1:] + parts[1]).isdecimal():
-        raise PuzzleError(f"the identifier {name!r} is malformed, expected {task}{SEPARATOR}t0{SEPARATOR}0123456789")
+    if len(parts) != 2 or not re.fullmatch(r"t[0-9]", parts[0]) or not re.fullmatch(r"[0-9]{1,10}", parts[1]):
+        raise PuzzleError(
+            f"the identifier {shown(name)} is malformed, expected {task[:80]}{SEPARATOR}t0{SEPARATOR}0123456789"
+        )
     try:
         return task, Augmentation(int(parts[0][1:]), tuple(map(int, parts[1])))
     except PuzzleError as error:
-        raise PuzzleError(f"the identifier {name!r} is malformed: {error}") from error
+        raise PuzzleError(f"the identifier {shown(name)} is malformed: {error}") from error
 
 
 @dataclass(frozen=True)

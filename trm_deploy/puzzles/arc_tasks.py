@@ -16,12 +16,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from trm_deploy.errors import InputError, PuzzleError
+from trm_deploy.errors import InputError, PuzzleError, shown
 from trm_deploy.puzzles.arc import Grid, grid_from, text_of, to_tokens
 from trm_deploy.puzzles.reading import Question
 
 # The ARC Prize's largest file has 4 MB.
-MAX_BYTES = 256 << 20
+MAX_BYTES = 64 << 20
 EXPECTED = 'expected {"train": [...], "test": [{"input": grid}, ...]}, or many such tasks by name'
 
 
@@ -105,7 +105,7 @@ def _pairs(task: dict[str, Any], key: str, place: str, *, answered: bool) -> tup
         at = f"{place} {key} example {number}"
         if not isinstance(value, dict) or "input" not in value or (answered and "output" not in value):
             wanted = '{"input": grid, "output": grid}' if answered else '{"input": grid}'
-            raise InputError(f"{at}: is {str(value)[:40]}, expected {wanted}")
+            raise InputError(f"{at}: is {shown(value)}, expected {wanted}")
         output = _grid(value["output"], f"{at} output") if "output" in value else None
         pairs.append(Pair(_grid(value["input"], f"{at} input"), output))
     return tuple(pairs)
@@ -179,7 +179,7 @@ def _document(name: str) -> dict[str, Any]:
         raise InputError(f"{place}: there is no such file", hint="name a JSON file with ARC tasks") from error
     except OSError as error:
         raise InputError(
-            f"{place}: cannot be read ({error.strerror})", hint="name a JSON file with ARC tasks"
+            f"{place[:80]}: cannot be read ({error.strerror})", hint="name a JSON file with ARC tasks"
         ) from error
     if len(data) > MAX_BYTES:
         raise InputError(f"{place}: is larger than {MAX_BYTES >> 20} MiB, {EXPECTED}")
@@ -189,6 +189,9 @@ def _document(name: str) -> dict[str, Any]:
         raise InputError(f"{place}: is no valid JSON ({error}), {EXPECTED}") from error
     if not isinstance(document, dict) or not document:
         raise InputError(f"{place}: is a JSON {_kind(document)}, {EXPECTED}")
+    for key in document:
+        if not key.isprintable():
+            raise InputError(f"{place}: the task {shown(key)} has no printable name, {EXPECTED}")
     return document
 
 

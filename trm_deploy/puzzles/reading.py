@@ -108,16 +108,16 @@ def count_lines(name: str) -> int:
 
 @contextlib.contextmanager
 def _opened(name: str) -> Iterator[BinaryIO]:
-    path = Path(name)
-    if not path.exists():
-        raise InputError(f"{name}: there is no such file", hint="name a file with puzzles, or - for standard input")
-    if path.is_dir():
-        raise InputError(f"{name}: is a folder, expected a file with puzzles")
     try:
-        with path.open("rb") as file:
+        with Path(name).open("rb") as file:
             yield file
-    except OSError as error:
-        raise InputError(f"{name}: cannot be read ({error.strerror})") from error
+    except FileNotFoundError as error:
+        hint = "name a file with puzzles, or - for standard input"
+        raise InputError(f"{name}: there is no such file", hint=hint) from error
+    except IsADirectoryError as error:
+        raise InputError(f"{name}: is a folder, expected a file with puzzles") from error
+    except OSError as error:  # also a name that is too long for one, such as a puzzle itself
+        raise InputError(f"{name[:80]}: cannot be read ({error.strerror})") from error
 
 
 def _questions(file: BinaryIO, name: str, puzzle: TextPuzzle) -> Iterator[Question]:

@@ -1,0 +1,324 @@
+"""A seeded sample of what tools/hostile.py does in full (`make hostile`), and what claims more than memory holds."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import pickle
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import ASSETS, tiny_spec
+from trm_deploy import checkpoint, onnx_file
+from trm_deploy.errors import ArtefactError, CheckpointError
+
+ROOT = Path(__file__).parent.parent
+
+
+def _tool() -> ModuleType:
+    """tools/ is no package."""
+    spec = importlib.util.spec_from_file_location("hostile", ROOT / "tools" / "hostile.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["hostile"] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+hostile = _tool()
+
+# The others need a graph to be traced or a plan to be built, or copy a table of 80 MB each time.
+SAMPLED = (
+    "checkpoint",
+    "published checkpoint",
+    "its all_config.yaml and dataset.json",
+    "ONNX, loop form",
+    "build record",
+    "dataset's arrays",
+    "dataset's dataset.json",
+)
+
+
+@pytest.fixture(scope="module")
+def reader() -> Iterator[Any]:
+    with hostile.Reader() as process:
+        yield process
+
+
+@pytest.mark.parametrize("kind", SAMPLED)
+def test_damaged_files_are_refused_or_give_right_answers(kind: str, reader: Any, tmp_path: Path) -> None:
+    counts = hostile.try_kind(kind, tmp_path / "files", reader, cuts=5, flips=10, seed=1)
+    assert counts["failures"] == []
+    assert counts["tried"] >= 15
+    assert counts["refused"] > 0
+
+
+def test_the_tool_sees_a_crash_and_a_hang(reader: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (path,) = hostile.KINDS["ONNX, loop form"].make(tmp_path / "files")
+    reader.begin("ONNX, loop form", path)
+    reader._process.send_signal(signal.SIGSTOP)
+    with monkeypatch.context() as patched:
+        patched.setattr(hostile, "TIMEOUT_S", 0.2)
+        assert reader.read(path) == "failed: hangs for 0 s"
+    reader._started().kill()
+    assert reader.read(path) == "failed: the process died (-9)"
+
+
+def test_the_document_tells_the_counts_of_the_measurement() -> None:
+    document = json.loads((ROOT / "docs" / "measurements" / "hostile.json").read_text())
+    text = (ROOT / "docs" / "reliability.md").read_text()
+    for table in hostile.tables(document):
+        assert table in text
+    assert not any(row["failed"] for part in ("damaged", "interrupted", "parsers") for row in document[part])
+
+
+# A command's first sign of being at work, and what it does then for long enough to be interrupted.
+@pytest.mark.parametrize(
+    ("command", "number", "sign"),
+    [("export", signal.SIGINT, ""), ("data build", signal.SIGINT, ""), ("train", signal.SIGTERM, "out/recipe.toml")],
+)
+def test_an_interrupted_command_leaves_no_half_written_file(
+    command: str, number: signal.Signals, sign: str, tmp_path: Path
+) -> None:
+    process = hostile.start(command, tmp_path / "run")
+    if command == "export":
+        assert "exporting" in process.stderr.readline()
+    deadline = time.monotonic() + 100
+    while sign and not (tmp_path / "run" / sign).exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    if command == "data build":
+        time.sleep(1.0)
+    assert hostile.ended(process, tmp_path / "run", number) in ("ended", "done")
+
+
+class TestSeal:
+    def test_only_what_was_sealed_is_read(self, tmp_path: Path) -> None:
+        whole = (ASSETS / "sudoku.onnx").read_bytes()
+        path = tmp_path / "s.onnx"
+        path.write_bytes(whole)
+        assert onnx_file.check_seal(path)
+        sealed = onnx_file.read(path)
+        for place in (0, 1000, len(whole) // 2, *range(len(whole) - 90, len(whole))):
+            changed = bytearray(whole)
+            changed[place] ^= 1
+            path.write_bytes(changed)
+            with pytest.raises(ArtefactError, match=r"s\.onnx: is altered: the SHA-256 of its bytes is not the one"):
+                onnx_file.check_seal(path)
+        # An older file has none, and is read all the same.
+        path.write_bytes(whole[: -onnx_file.SEAL_BYTES])
+        assert not onnx_file.check_seal(path)
+        assert onnx_file.read(path) == sealed
+
+
+class TestPickles:
+    """What asks for code is refused in every container, and nothing of it is run."""
+
+    @pytest.mark.parametrize("beside", [False, True])
+    @pytest.mark.parametrize("how", ["reduce", "build", "in a state dict"])
+    def test_code_is_not_run(self, how: str, beside: bool, tmp_path: Path) -> None:
+        witness = tmp_path / "witness"
+        path = tmp_path / "step_1"
+        torch.save({"L_level.layers.0.mlp.down_proj.weight": torch.ones(2, 2)}, path)
+        call = (
+            b"cposix\nsystem\n(X" + (text := f"touch {witness}".encode()).__len__().to_bytes(4, "little") + text + b"tR"
+        )
+        payload = {
+            "reduce": b"\x80\x02" + call + b".",
+            "build": b"\x80\x02ccollections\nOrderedDict\n)R}X\x01\x00\x00\x00a" + call + b"sb.",
+            "in a state dict": b"\x80\x02}X\x01\x00\x00\x00a" + call + b"s.",
+        }[how]
+        _replace_pickle(path, payload)
+        if beside:
+            (tmp_path / "all_config.yaml").write_text(f"arch: !!python/object/apply:os.system ['touch {witness}']\n")
+        with pytest.raises(CheckpointError, match=r"refused: the pickle asks for code|its pickle is damaged"):
+            checkpoint.load(path)
+        assert not witness.exists()
+
+    def test_code_in_the_published_settings_is_not_run(self, tmp_path: Path) -> None:
+        (path, _) = hostile.KINDS["its all_config.yaml and dataset.json"].make(tmp_path / "files")
+        witness = tmp_path / "witness"
+        path.write_text(f"arch: !!python/object/apply:os.system ['touch {witness}']\n")
+        with pytest.raises(CheckpointError, match=r"all_config\.yaml: is no plain YAML"):
+            checkpoint.load(path.with_name("step_1"))
+        assert not witness.exists()
+
+
+def _replace_pickle(path: Path, payload: bytes) -> None:
+    """Put other pickle bytes into what torch.save wrote, with the right CRC."""
+    with zipfile.ZipFile(path) as archive:
+        entries = {entry.filename: archive.read(entry) for entry in archive.infolist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in entries.items():
+            archive.writestr(name, payload if name.endswith("data.pkl") else data)
+
+
+def test_what_claims_more_than_there_is_is_refused_in_bounded_memory(tmp_path: Path) -> None:
+    """Every claim in one process, which may take a GiB more than it has when it begins."""
+    _write_claims(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", READ_CLAIMS, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    outcomes = json.loads(done.stdout)
+    assert outcomes.keys() == CLAIMS.keys()
+    for name, expected in CLAIMS.items():
+        kind, message = outcomes[name]
+        assert kind in ("CheckpointError", "ArtefactError", "InputError", "SpecError", "RecipeError"), (name, message)
+        assert expected in message, (name, message)
+
+
+# What is claimed -> what the message says of it.
+CLAIMS = {
+    "spec length": "task.sequence_length is 1000000000, expected at most",
+    "spec width": "architecture.hidden_size is 1000000000, expected at most",
+    "spec layers": "architecture.layers is 1000000000, expected at most",
+    "spec parameters": "parameters, expected at most",
+    "spec number": "a whole number of 13,288 bits",
+    "recipe": "data.puzzles is 1000000000, expected at least 1 and at most",
+    "recipe batch": "training.batch_size is 1000000000 with training.rotation = 1: a state of",
+    "recipe width": "architecture.hidden_size is 1000000000, expected at most",
+    "recipe digits": "is no valid TOML",
+    "dataset": "its header tells of 16000000000 values",
+    "dataset header": "its header tells of 2,147,483,647 bytes of its own",
+    "dataset identifiers": "num_puzzle_identifiers is 1000000000, more than the folder has puzzles",
+    "table": "its header tells of 40000000000 values",
+    "checkpoint": "its tensors claim 4,000,",
+    "checkpoint packed": "is an archive with packed entries",
+    "onnx": "a field reaches beyond the end",
+    "plan": "is a TensorRT plan without a model spec",
+    "arc rows": "has 100000 rows, expected 1 to 30",
+    "arc columns": "row 1 has 100000 cells, expected 1 to 30",
+    "yaml": "arch.hidden_size is [[[",
+}
+
+READ_CLAIMS = """
+import json, resource, sys
+from pathlib import Path
+import numpy, torch
+from trm_deploy import checkpoint, embeddings, onnx_file
+from trm_deploy.errors import TrmDeployError
+from trm_deploy.puzzles.arc_tasks import read_tasks
+from trm_deploy.runtimes import plan
+from trm_deploy.spec import ModelSpec
+from trm_deploy.train import recipe, sources
+from trm_deploy.train.dataset import read_split
+
+folder = Path(sys.argv[1])
+has = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (has + (1 << 30),) * 2)
+table = ModelSpec.from_json((folder / "table.spec").read_text())
+dataset = sources.FolderSettings(task="sudoku-4x4", folder=str(folder / "identifiers"))
+read = {
+    "spec": lambda path: ModelSpec.from_json(path.read_text()),
+    "recipe": lambda path: recipe.load(str(path)),
+    "dataset": lambda path: read_split(path.parent, path.name),
+    "table": lambda path: embeddings.open_table(path, table),
+    "checkpoint": checkpoint.load,
+    "onnx": onnx_file.read,
+    "plan": plan.read,
+    "arc": lambda path: read_tasks([str(path)]),
+    "yaml": checkpoint.load,
+}
+outcomes = {}
+for name, path in json.loads((folder / "claims.json").read_text()).items():
+    try:
+        if name == "dataset identifiers":
+            sources.build(dataset, seed=0, held_out=4)
+        else:
+            read[name.split()[0]](Path(path))
+        outcomes[name] = ("none", "")
+    except TrmDeployError as error:
+        outcomes[name] = (type(error).__name__, str(error))
+    except BaseException as error:
+        outcomes[name] = ("raised " + type(error).__name__, str(error)[:300])
+print(json.dumps(outcomes))
+"""
+
+
+def _write_claims(folder: Path) -> None:
+    """A file for each of `CLAIMS`, and claims.json that tells where."""
+    spec = json.loads(tiny_spec("trm-mlp").to_json())
+    places: dict[str, Path] = {}
+
+    def write(name: str, content: str | bytes, file: str = "") -> Path:
+        path = places[name] = folder / (file or name.replace(" ", "-"))
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    def with_spec(**architecture: Any) -> str:
+        return json.dumps({**spec, "architecture": {**spec["architecture"], **architecture}})
+
+    write("spec length", json.dumps({**spec, "task": {**spec["task"], "sequence_length": 10**9}}))
+    write("spec width", with_spec(hidden_size=10**9))
+    write("spec layers", with_spec(layers=10**9))
+    write("spec parameters", with_spec(hidden_size=65536, layers=100))
+    write("spec number", with_spec(hidden_size=10**4000))
+
+    recipe = hostile.RECIPE
+    write("recipe", recipe.replace("puzzles = 200", "puzzles = 1000000000"), "r0.toml")
+    write("recipe batch", recipe.replace("batch_size = 8", "batch_size = 1000000000"), "r1.toml")
+    write("recipe width", recipe.replace("hidden_size = 32", "hidden_size = 1000000000"), "r2.toml")
+    write("recipe digits", recipe.replace("puzzles = 200", "puzzles = " + "9" * 5000), "r3.toml")
+
+    from trm_deploy.train import dataset
+
+    def npy(shape: tuple[int, ...], kind: str) -> bytes:
+        text = str({"descr": kind, "fortran_order": False, "shape": shape}).ljust(117) + "\n"
+        return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
+
+    tokens = np.ones((4, 16), np.uint8)
+    split = dataset.of_single_examples(tokens, tokens, vocabulary=6)
+    for name in ("dataset", "dataset header", "dataset identifiers"):
+        place = folder / (name.split()[-1])
+        dataset.write_dataset(place, {"train": split, "test": split}, names=("<blank>",))
+        places[name] = place / "train"
+    (folder / "dataset" / "train" / "all__inputs.npy").write_bytes(npy((10**9, 16), "|u1"))
+    header = b"\x93NUMPY\x02\x00" + (2**31 - 1).to_bytes(4, "little")
+    (folder / "header" / "train" / "all__puzzle_identifiers.npy").write_bytes(header)
+    for part in ("train", "test"):
+        metadata = folder / "identifiers" / part / "dataset.json"
+        metadata.write_text(json.dumps({**json.loads(metadata.read_text()), "num_puzzle_identifiers": 10**9}))
+    (folder / "identifiers" / "identifiers.json").unlink()
+
+    task = {**spec["task"], "puzzle_identifiers": 10**9}
+    (folder / "table.spec").write_text(json.dumps({**spec, "task": task}))
+    write("table", b"")
+    (folder / "table.embeddings.npy").write_bytes(npy((10**9, 40), "<f4"))
+
+    document = {"format": "trm-deploy", "schema": 1, "spec": json.dumps(spec), "training": {}}
+    claims = folder / "claims.pt"
+    torch.save({**document, "ema": {"y_init": torch.ones(1).expand(10**9)}}, claims)
+    places["checkpoint"] = claims
+    packed = places["checkpoint packed"] = folder / "packed.pt"
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("packed/data.pkl", pickle.dumps({}))
+        archive.writestr("packed/data/0", bytes(100 << 20))
+
+    write("onnx", b"\x08\x0a\x3a\xff\xff\xff\xff\x7f" + bytes(100))
+    write("plan", b"ftrt" + b'{"schema":' * 100_000)
+    big = [[0] * 100_000]
+    for name, grid in (("arc rows", [[0]] * 100_000), ("arc columns", big)):
+        write(name, json.dumps({"a": {"train": [], "test": [{"input": grid}]}}))
+
+    (path, _) = hostile.KINDS["its all_config.yaml and dataset.json"].make(folder / "published")
+    lines = ["a0: &a0 [x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30))]
+    path.write_text("\n".join([*lines, "arch:", "  hidden_size: *a29", ""]))
+    places["yaml"] = path.with_name("step_1")
+    (folder / "claims.json").write_text(json.dumps({name: str(path) for name, path in places.items()}))
