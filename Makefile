@@ -51,9 +51,10 @@ format: $(VENV)/installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# The shipped ONNX file, from the shipped checkpoint.
+# The shipped ONNX files, from the shipped checkpoint.
 assets: $(VENV)/installed
 	$(BIN)/trm-deploy export trm_deploy/assets/sudoku.pt -o trm_deploy/assets/sudoku.onnx
+	$(BIN)/trm-deploy export trm_deploy/assets/sudoku.pt --graph step -o trm_deploy/assets/sudoku-step.onnx
 
 # Solved and verified shares of the shipped model on published puzzle sets; needs TRM_DEPLOY_TEST_DATA.
 evaluate: $(VENV)/installed

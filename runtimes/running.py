@@ -22,7 +22,7 @@ from trm_deploy.spec import Precision
 
 # A bad answer breaks dozens of rules; the first few tell enough.
 SHOWN_FAULTS = 6
-SHIPPED_ENGINE = "sudoku.onnx"
+SHIPPED_ENGINES = {"loop": "sudoku.onnx", "step": "sudoku-step.onnx"}
 # Of an engine with the step form. More gain little on a CPU, and make a puzzle wait longer.
 DEFAULT_SLOTS = 8
 
@@ -106,13 +106,13 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def shipped_engine() -> Path:
-    """The model that comes with the package, as ONNX.
+def shipped_engine(graph: str = "loop") -> Path:
+    """The model that comes with the package, as ONNX in the loop or the step form.
 
     Raises:
         InputError: this installation lacks it.
     """
-    entry = resources.files("trm_deploy") / "assets" / SHIPPED_ENGINE
+    entry = resources.files("trm_deploy") / "assets" / SHIPPED_ENGINES[graph]
     path = Path(str(entry))
     if not path.is_file():
         raise InputError(f"{path}: this installation lacks the shipped model", hint="name one with --engine")
@@ -184,7 +184,7 @@ def open_engine(
         InputError: an engine that is not ours, or whose task nothing names.
         CannotRunHere: the engine's package or device is missing.
     """
-    path = engine or shipped_engine()
+    path = engine or shipped_engine("step")
     runtime = load(path, device=device, allow_host_code=allow_host_code, precision=precision, compiled=compiled)
     if not runtime.spec.task.name:
         raise InputError(

@@ -104,7 +104,8 @@ def test_the_wheel_holds_one_package_with_everything(wheel: Path) -> None:
         for path in (ROOT / layer).rglob("*.py"):
             assert f"trm_deploy/{layer}/{path.relative_to(ROOT / layer)}" in names
     for needed in (
-        "assets/sudoku.pt", "assets/sudoku.onnx", "assets/sudoku.onnx.json", "assets/puzzles/sudoku-9x9.txt",
+        "assets/sudoku.pt", "assets/sudoku.onnx", "assets/sudoku.onnx.json", "assets/sudoku-step.onnx",
+        "assets/puzzles/sudoku-9x9.txt",
         "train/recipes/sudoku.toml", "py.typed",
     ):  # fmt: skip
         assert f"trm_deploy/{needed}" in names

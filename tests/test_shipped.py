@@ -36,12 +36,15 @@ def test_the_checkpoint_is_small_and_came_from_the_shipped_recipe() -> None:
     assert loaded.spec == shipped.spec
 
 
-def test_the_onnx_file_was_made_from_the_checkpoint_and_holds_parity() -> None:
-    built = record.read(shipped_engine())
-    assert built is not None
-    assert built.checkpoint_sha256 == record.sha256(ASSETS / "sudoku.pt")
-    assert built.artefact_sha256 == record.sha256(shipped_engine())
-    parity.compare_files(ASSETS / "sudoku.pt", [shipped_engine()], limit=4).raise_if_failed()
+def test_the_onnx_files_were_made_from_the_checkpoint_and_hold_parity() -> None:
+    engines = [shipped_engine(graph) for graph in ("loop", "step")]
+    for graph, engine in zip(("loop", "step"), engines):
+        built = record.read(engine)
+        assert built is not None
+        assert built.graph == graph
+        assert built.checkpoint_sha256 == record.sha256(ASSETS / "sudoku.pt")
+        assert built.artefact_sha256 == record.sha256(engine)
+    parity.compare_files(ASSETS / "sudoku.pt", engines, limit=4).raise_if_failed()
 
 
 def hard_questions(count: int) -> np.ndarray:

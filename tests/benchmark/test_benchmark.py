@@ -53,9 +53,9 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
         Contestant("published", "PyTorch", "eager", TorchRuntime(random_model(tiny_spec("trm-mlp"))), "fixed", (4,), "")
     ]
     for graph, way in (("loop", "batches"), ("step", "in-flight")):
-        onnx.save(exported("trm-mlp", graph), folder / f"{graph}.onnx")  # type: ignore[arg-type]
+        onnx.save(exported("trm-mlp", graph), folder / f"{graph}.onnx")
         runtime = runtimes.load(folder / f"{graph}.onnx")
-        found.append(Contestant(graph, "ONNX Runtime", graph, runtime, way, (2, 4), f"run {graph}"))  # type: ignore[arg-type]
+        found.append(Contestant(graph, "ONNX Runtime", graph, runtime, way, (2, 4), f"run {graph}"))
     return benchmark(found, PUZZLE, QUESTIONS, SETTINGS)
 
 
