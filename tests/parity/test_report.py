@@ -116,11 +116,11 @@ def test_solved_verified_and_who_solved_what(model: RecursiveReasoner) -> None:
 def test_the_page_and_the_pictures(model: RecursiveReasoner, tmp_path: Path) -> None:
     narrow = TorchRuntime(random_model(model.spec))
     narrow.precision = "fp16"
-    narrow.arithmetic = "float32 between float16 casts"  # type: ignore[attr-defined]
+    narrow.arithmetic = "fp32 between casts"
     report = compare(model, narrow, Scaled(random_model(model.spec)), solved=right, max_steps=3)
     report.write(tmp_path)
     page = (tmp_path / "report.md").read_text()
-    assert "parity holds for the fp16 file, computed in float32 between float16 casts" in page
+    assert "parity holds for the fp16 file, computed in fp32 between casts" in page
     assert "says nothing of hardware that computes in fp16" in page
     assert "**Parity fails.**" in page
     assert "the control's spread" in page
@@ -129,7 +129,7 @@ def test_the_page_and_the_pictures(model: RecursiveReasoner, tmp_path: Path) -> 
     assert len(pictures) == 4
     assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
     document = json.loads((tmp_path / "report.json").read_text())
-    assert document["engines"][0]["arithmetic"] == narrow.arithmetic  # type: ignore[attr-defined]
+    assert document["engines"][0]["arithmetic"] == narrow.arithmetic
     assert "parity holds for the fp16 file" in report.table()
     (tmp_path / "file").touch()
     with pytest.raises(TrmDeployError, match="cannot be written"):
