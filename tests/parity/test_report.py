@@ -85,13 +85,21 @@ def solution_of(question: Tokens) -> Tokens:
     return question
 
 
-class Oracle(TorchRuntime):
-    """Right on what has a given in its first cell, and nowhere else."""
+class Oracle:
+    """A loop engine that is right on what has a given in its first cell, and nowhere else."""
+
+    precision = arithmetic = "fp32"
+    description = "oracle"
+    fixed_steps = largest_batch = None
+
+    def __init__(self, model: RecursiveReasoner) -> None:
+        self._runtime = TorchRuntime(model)
+        self.spec = model.spec
 
     def solve(
         self, tokens: Int32, puzzle_ids: Int32 | None = None, *, max_steps: int, halt_threshold: float
     ) -> Solution:
-        solution = super().solve(tokens, puzzle_ids, max_steps=max_steps, halt_threshold=halt_threshold)
+        solution = self._runtime.solve(tokens, puzzle_ids, max_steps=max_steps, halt_threshold=halt_threshold)
         answers = [solution_of(row) if row[0] > 1 else np.ones_like(row) for row in tokens]
         return replace(solution, answer=np.stack(answers))
 
