@@ -70,6 +70,37 @@ def test_a_tolerance_in_place_of_the_bounds(model: RecursiveReasoner) -> None:
     assert parity.ParitySettings(rtol=0.1).tolerance() == Tolerance(0.0, 0.1)
 
 
+class OnDevice:
+    """A state that the next step of its runtime overwrites."""
+
+    def __init__(self, runtime: Overwrites, values: Any) -> None:
+        self._runtime, self._values, self._step = runtime, values, runtime.steps
+
+    def __array__(self, *arguments: Any, **options: Any) -> Any:
+        assert self._step == self._runtime.steps, "read when another step had overwritten it"
+        return np.asarray(self._values)
+
+
+class Overwrites(TorchRuntime):
+    steps = 0
+
+    def step(self, *args: Any, **kwargs: Any) -> StepResult:
+        result = super().step(*args, **kwargs)
+        self.steps += 1
+        return replace(result, y=OnDevice(self, result.y), z=OnDevice(self, result.z))
+
+
+def test_states_are_read_before_they_are_overwritten(model: RecursiveReasoner) -> None:
+    assert compare(model, Overwrites(random_model(model.spec)), max_steps=3, controls=1).passed
+
+
+def test_pytorch_in_a_narrow_precision_is_compared(model: RecursiveReasoner) -> None:
+    (engine,) = compare(model, TorchRuntime(random_model(model.spec), precision="bf16"), max_steps=3).engines
+    assert engine.passed
+    assert engine.arithmetic is None
+    assert engine.step_differences[0].largest > BOUNDS["fp32"].logits
+
+
 def solution_of(question: Tokens) -> Tokens:
     """A right answer, by trying."""
     blanks = np.flatnonzero(question == 1)  # 0 is padding, 1 a blank, 1 + d the digit d
