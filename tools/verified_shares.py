@@ -3,8 +3,8 @@
     TRM_DEPLOY_TEST_DATA=FOLDER python tools/verified_shares.py [--engine FILE] [--limit N] [--output FILE.json]
 
 FOLDER/data/sudoku holds the sets as CSV files: the four grades of QQWing, and puzzles of Gordon Royle's 17-clue list.
-At most 16 supervision steps an attempt, halting on. After every batch the JSON has all that is known: which attempt
-verified each puzzle.
+At most 16 supervision steps an attempt, halting on. The JSON, written every few puzzles, has all that is known: which
+attempt verified each.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -26,7 +27,8 @@ from trm_deploy.progress import progress
 from trm_deploy.puzzles.base import Puzzle, Tokens
 from trm_deploy.runtimes import Runtime, load
 from trm_deploy.runtimes.running import shipped_engine
-from trm_deploy.runtimes.verified import SolveSettings, solve_verified
+from trm_deploy.runtimes.scheduling import executor
+from trm_deploy.runtimes.verified import SolveSettings, solve_stream
 
 SETS = {
     "qqwing_simple": "QQWing simple",
@@ -38,6 +40,8 @@ SETS = {
 ATTEMPTS = (1, 2, 4, 8, 16, 32)
 STEPS = 16
 BATCH = 32
+# Puzzles after which the file is written again.
+SAVED = 32
 SCHEMA = 1
 
 
@@ -78,21 +82,26 @@ def measure(
     questions: list[Tokens],
     row: dict[str, Any],
     settings: SolveSettings,
-    save: Any,
+    save: Callable[[], None],
 ) -> None:
-    """Solve what a row lacks, a batch at a time, and save after each.
+    """Solve what a row lacks, and save now and then. Attempts of all the puzzles share batches.
 
     `verified_at` is the attempt that verified a puzzle, null where none did; `total_steps` are of all its attempts.
     """
     done = len(row["verified_at"])
-    with progress(row["set"], len(questions), done=min(done, len(questions)), unit="puzzles") as advance:
-        for start in range(done, len(questions), BATCH):
-            batch = np.stack(questions[start : start + BATCH])
-            answers = solve_verified(runtime, puzzle, batch, settings)
-            row["verified_at"] += [answer.attempts if answer.verified else None for answer in answers]
-            row["total_steps"] += [answer.total_steps for answer in answers]
-            save()
-            advance(len(answers))
+    rest = questions[done:]
+    if not rest:
+        return
+    batches = executor(runtime, min(BATCH, runtime.largest_batch or BATCH, len(rest)), settings.limits)
+    with progress(row["set"], len(questions), done=done, unit="puzzles") as advance:
+        for _, answer in solve_stream(batches, puzzle, rest, settings, tokens=lambda question: question):
+            assert answer is not None
+            row["verified_at"].append(answer.attempts if answer.verified else None)
+            row["total_steps"].append(answer.total_steps)
+            advance(1)
+            if len(row["verified_at"]) % SAVED == 0:
+                save()
+    save()
 
 
 def summarise(row: dict[str, Any], limit: int | None) -> None:
@@ -137,7 +146,9 @@ def plot(document: dict[str, Any], path: Path) -> None:
 
 
 def main(
-    engine: Annotated[Optional[Path], typer.Option(help="The shipped model if left out.")] = None,
+    engine: Annotated[Optional[Path], typer.Option(help="The shipped model as ONNX if left out.")] = None,
+    precision: Annotated[Optional[str], typer.Option(help="Of a checkpoint: fp32, bf16 or fp16.")] = None,
+    compiled: Annotated[bool, typer.Option("--compile", help="Run a checkpoint through torch.compile.")] = False,
     limit: Annotated[Optional[int], typer.Option(min=1, help="Puzzles a set; all if left out.")] = None,
     output: Annotated[Path, typer.Option(help="JSON file, gone on with where it exists; the PNG lies beside it.")] = (
         Path("build/verified-shares.json")
@@ -149,7 +160,7 @@ def main(
         raise InputError("TRM_DEPLOY_TEST_DATA is not set", hint="name the folder that holds data/sudoku")
     require_matplotlib()
     path = engine or shipped_engine()
-    runtime = load(path)
+    runtime = load(path, precision=precision, compiled=compiled)
     puzzle = puzzles.get(runtime.spec.task.name)
     threshold = record.halting_threshold(None, path, runtime.spec)
     asked = {

@@ -70,6 +70,37 @@ def test_a_tolerance_in_place_of_the_bounds(model: RecursiveReasoner) -> None:
     assert parity.ParitySettings(rtol=0.1).tolerance() == Tolerance(0.0, 0.1)
 
 
+class OnDevice:
+    """A state that the next step of its runtime overwrites."""
+
+    def __init__(self, runtime: Overwrites, values: Any) -> None:
+        self._runtime, self._values, self._step = runtime, values, runtime.steps
+
+    def __array__(self, *arguments: Any, **options: Any) -> Any:
+        assert self._step == self._runtime.steps, "read when another step had overwritten it"
+        return np.asarray(self._values)
+
+
+class Overwrites(TorchRuntime):
+    steps = 0
+
+    def step(self, *args: Any, **kwargs: Any) -> StepResult:
+        result = super().step(*args, **kwargs)
+        self.steps += 1
+        return replace(result, y=OnDevice(self, result.y), z=OnDevice(self, result.z))
+
+
+def test_states_are_read_before_they_are_overwritten(model: RecursiveReasoner) -> None:
+    assert compare(model, Overwrites(random_model(model.spec)), max_steps=3, controls=1).passed
+
+
+def test_pytorch_in_a_narrow_precision_is_compared(model: RecursiveReasoner) -> None:
+    (engine,) = compare(model, TorchRuntime(random_model(model.spec), precision="bf16"), max_steps=3).engines
+    assert engine.passed
+    assert engine.arithmetic is None
+    assert engine.step_differences[0].largest > BOUNDS["fp32"].logits
+
+
 def solution_of(question: Tokens) -> Tokens:
     """A right answer, by trying."""
     blanks = np.flatnonzero(question == 1)  # 0 is padding, 1 a blank, 1 + d the digit d
@@ -85,13 +116,21 @@ def solution_of(question: Tokens) -> Tokens:
     return question
 
 
-class Oracle(TorchRuntime):
-    """Right on what has a given in its first cell, and nowhere else."""
+class Oracle:
+    """A loop engine that is right on what has a given in its first cell, and nowhere else."""
+
+    precision = arithmetic = "fp32"
+    description = "oracle"
+    fixed_steps = largest_batch = None
+
+    def __init__(self, model: RecursiveReasoner) -> None:
+        self._runtime = TorchRuntime(model)
+        self.spec = model.spec
 
     def solve(
         self, tokens: Int32, puzzle_ids: Int32 | None = None, *, max_steps: int, halt_threshold: float
     ) -> Solution:
-        solution = super().solve(tokens, puzzle_ids, max_steps=max_steps, halt_threshold=halt_threshold)
+        solution = self._runtime.solve(tokens, puzzle_ids, max_steps=max_steps, halt_threshold=halt_threshold)
         answers = [solution_of(row) if row[0] > 1 else np.ones_like(row) for row in tokens]
         return replace(solution, answer=np.stack(answers))
 
@@ -116,11 +155,11 @@ def test_solved_verified_and_who_solved_what(model: RecursiveReasoner) -> None:
 def test_the_page_and_the_pictures(model: RecursiveReasoner, tmp_path: Path) -> None:
     narrow = TorchRuntime(random_model(model.spec))
     narrow.precision = "fp16"
-    narrow.arithmetic = "float32 between float16 casts"  # type: ignore[attr-defined]
+    narrow.arithmetic = "fp32 between casts"
     report = compare(model, narrow, Scaled(random_model(model.spec)), solved=right, max_steps=3)
     report.write(tmp_path)
     page = (tmp_path / "report.md").read_text()
-    assert "parity holds for the fp16 file, computed in float32 between float16 casts" in page
+    assert "parity holds for the fp16 file, computed in fp32 between casts" in page
     assert "says nothing of hardware that computes in fp16" in page
     assert "**Parity fails.**" in page
     assert "the control's spread" in page
@@ -129,7 +168,7 @@ def test_the_page_and_the_pictures(model: RecursiveReasoner, tmp_path: Path) -> 
     assert len(pictures) == 4
     assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
     document = json.loads((tmp_path / "report.json").read_text())
-    assert document["engines"][0]["arithmetic"] == narrow.arithmetic  # type: ignore[attr-defined]
+    assert document["engines"][0]["arithmetic"] == narrow.arithmetic
     assert "parity holds for the fp16 file" in report.table()
     (tmp_path / "file").touch()
     with pytest.raises(TrmDeployError, match="cannot be written"):

@@ -28,7 +28,7 @@ class LoopOnly:
 
     def __init__(self, runtime: TorchRuntime) -> None:
         self._runtime = runtime
-        self.spec, self.precision, self.description = runtime.spec, "fp32", "loop"
+        self.spec, self.precision, self.arithmetic, self.description = runtime.spec, "fp32", "fp32", "loop"
         self.fixed_steps: int | None = None
         self.largest_batch = None
 

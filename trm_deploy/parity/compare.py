@@ -28,13 +28,12 @@ from trm_deploy.parity.report import (
 from trm_deploy.parity.steps import Difference, Followed, Outputs, difference_of_outputs, follow, largest_of
 from trm_deploy.puzzles.base import Puzzle
 from trm_deploy.runtimes.base import Int32, Runtime, Solution, StepRuntime
+from trm_deploy.runtimes.scheduling import executor
 from trm_deploy.runtimes.torch_runtime import TorchRuntime
 from trm_deploy.runtimes.varied import varied, varied_steps
-from trm_deploy.runtimes.verified import SolveSettings, solve_verified
+from trm_deploy.runtimes.verified import SolveSettings, solve_stream
 
 BATCH = 32
-# Puzzles at a time that are tried again; few of them are open after some attempts.
-RETRIED_BATCH = 4 * BATCH
 # Puzzles for the comparison of single steps; every one of them costs N_sup steps in each runtime.
 STEP_PUZZLES = 32
 
@@ -105,10 +104,13 @@ class Questions:
         verified: Bools = solved.copy()
         settings = SolveSettings(attempts=self.attempts, max_steps=max_steps, halt_threshold=self.halt_threshold)
         unsolved = np.flatnonzero(~solved)
-        for start in range(0, len(unsolved), RETRIED_BATCH):
-            rows = unsolved[start : start + RETRIED_BATCH]
-            answers = solve_verified(runtime, puzzle, self.tokens[rows], settings)
-            verified[rows] = [answer.verified for answer in answers]
+        # All that are open share batches, further attempts of one with first ones of another.
+        size = min(BATCH, runtime.largest_batch or BATCH, max(len(unsolved), 1))
+        found = solve_stream(
+            executor(runtime, size, settings.limits), puzzle, unsolved, settings, tokens=lambda row: self.tokens[row]
+        )
+        for row, answer in found:
+            verified[row] = answer is not None and answer.verified
         return verified
 
 
@@ -232,17 +234,10 @@ def digest(tokens: Int32) -> str:
     return hashlib.sha256(f"{tokens.shape}".encode() + tokens.astype("<i4").tobytes()).hexdigest()
 
 
-# What each precision's arithmetic is called by a runtime that says so.
-OWN_ARITHMETIC = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "int8": "int8"}
-
-
 def arithmetic_of(runtime: Runtime) -> str | None:
-    """What a runtime really computes in where that is not its file's precision, as in "float32 between float16 casts".
-
-    None where it is, or where the runtime does not say.
-    """
+    """What a runtime computes in where that is not its file's precision, as in "fp32 between casts"; else None."""
     said = getattr(runtime, "arithmetic", None)
-    return None if said is None or said == OWN_ARITHMETIC.get(runtime.precision) else str(said)
+    return None if said in (None, runtime.precision) else str(said)
 
 
 def moved_by_one_ulp(model: RecursiveReasoner, seed: int) -> RecursiveReasoner:
@@ -263,8 +258,8 @@ def _notes(precision: str, arithmetic: str | None, limit: int, max_steps: int) -
     notes = []
     if arithmetic is not None:
         notes.append(
-            f"this runtime computes {arithmetic}: what is compared is a {precision} file, not {precision} arithmetic,"
-            f" and says nothing of hardware that computes in {precision}"
+            f"this runtime computes in {arithmetic}: what is compared is the {precision} file as it runs here, which"
+            f" is no {precision} parity and says nothing of hardware that computes in {precision}"
         )
     if limit != max_steps:
         notes.append(f"unrolled to {limit} steps, and compared with PyTorch and its controls at {limit} steps")

@@ -92,21 +92,21 @@ def follow(
     """
     trail = []
     moved, followed = [Followed(control) for control in controls], [Followed(engine) for engine in engines]
-    own: dict[int, StepResult] = {}
+    own: dict[int, tuple[Any, Any]] = {}
     y, z = initial_numpy_state(reference.spec, len(tokens))
     for step in range(1, steps + 1):
         reset = np.full(len(tokens), step == 1)
         expected = reference.step(tokens, reset, y, z)
         for place, entry in enumerate((*moved, *followed)):
             tolerance = 0.0 if place < len(moved) else rtol
+            result = entry.runtime.step(tokens, reset, *own.get(place, (y, z)))
+            entry.free.append(difference_of_outputs(expected, result))
             if step == 1:
-                own[place] = entry.runtime.step(tokens, reset, y, z)
-                entry.same_state.append(difference(expected, own[place], tolerance))
-            else:
-                if engines:
-                    entry.same_state.append(difference(expected, entry.runtime.step(tokens, reset, y, z), tolerance))
-                own[place] = entry.runtime.step(tokens, reset, own[place].y, own[place].z)
-            entry.free.append(difference_of_outputs(expected, own[place]))
+                entry.same_state.append(difference(expected, result, tolerance))
+            # Read at once: an engine's next step, from another state, may overwrite what lies on its device.
+            own[place] = host(result.y), host(result.z)
+            if step > 1 and engines:
+                entry.same_state.append(difference(expected, entry.runtime.step(tokens, reset, y, z), tolerance))
         trail.append(Outputs(host(expected.logits), host(expected.halt_logit)))
         y, z = host(expected.y), host(expected.z)
     return trail, moved, followed
@@ -144,8 +144,8 @@ def difference_of_outputs(expected: Any, actual: Any, rtol: float = 0.0) -> Diff
 
 
 def host(result: Any) -> NDArray[Any]:
-    """A result's values: numpy has no way to PyTorch's tensors on a GPU."""
-    return np.asarray(result.cpu() if hasattr(result, "cpu") else result)
+    """A result's values: numpy has no way to PyTorch's tensors on a GPU, and knows no bfloat16."""
+    return np.asarray(result.cpu().float() if hasattr(result, "cpu") else result)
 
 
 def argmax(values: Floats) -> int:
