@@ -7,7 +7,6 @@ learned for it: the identifier map beside the engine says which rows belong to a
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from trm_deploy.puzzles import arc
 from trm_deploy.puzzles.arc import Augmentation, Grid
 from trm_deploy.puzzles.arc_tasks import Task
 from trm_deploy.runtimes.running import OpenEngine, RunSettings
-from trm_deploy.runtimes.scheduling import Executor, Finished
+from trm_deploy.runtimes.scheduling import Executor, solve_all
 
 # Predictions that a submission holds of each test input.
 PREDICTIONS = 2
@@ -165,23 +164,17 @@ def run(engine: OpenEngine, tasks: Sequence[Task], settings: RunSettings) -> Ite
 
 def _ask(computing: Executor, task: Task, number: int, augmentations: list[tuple[int, Augmentation]]) -> Outcome:
     question = task.test[number].input
-    waiting = deque(enumerate(augmentations))
-    found: dict[int, Finished] = {}
+    asked = np.stack([arc.to_tokens(augmentation.apply(question)) for _, augmentation in augmentations])
+    puzzle_ids = np.array([puzzle_id for puzzle_id, _ in augmentations], np.int32)
     started = time.perf_counter()
     with progress(f"{task.name} test input {number + 1}", len(augmentations), unit="attempts") as advance:
-        while waiting or computing.busy:
-            while waiting and computing.free:
-                place, (puzzle_id, augmentation) = waiting.popleft()
-                computing.admit(place, arc.to_tokens(augmentation.apply(question)), puzzle_id)
-            finished = computing.advance()
-            found |= {attempt.key: attempt for attempt in finished}
-            advance(len(finished))
+        found = solve_all(computing, asked, puzzle_ids, report=advance)
     milliseconds = (time.perf_counter() - started) * 1e3
     ballot = Ballot()
     steps = 0
-    for place, (_, augmentation) in enumerate(augmentations):
-        ballot.vote(augmentation.invert(arc.crop(found[place].answer)), found[place].halt_logit)
-        steps += found[place].steps
+    for (_, augmentation), attempt in zip(augmentations, found):
+        ballot.vote(augmentation.invert(arc.crop(attempt.answer)), attempt.halt_logit)
+        steps += attempt.steps
     return Outcome(task, number, ballot.result(), len(augmentations), steps / len(augmentations), milliseconds)
 
 

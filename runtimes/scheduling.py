@@ -10,6 +10,7 @@ Either way a request is one attempt at one puzzle: further attempts are further 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,7 +18,7 @@ import numpy as np
 
 from trm_deploy.errors import InputError
 from trm_deploy.puzzles.base import Tokens
-from trm_deploy.runtimes.base import Runtime, StepRuntime, initial_numpy_state
+from trm_deploy.runtimes.base import Int32, Runtime, StepRuntime, initial_numpy_state
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,10 @@ class Work:
     def to_text(self) -> str:
         """For people."""
         return f"{self.steps / max(self.seconds, 1e-9):.0f} steps a second, {self.occupancy:.0%} of the batch in use"
+
+
+def _ignore(count: int) -> None:
+    pass
 
 
 class Executor(Protocol):
@@ -222,6 +227,28 @@ class Batches:
             Finished(key, answer, int(steps), float(logit), share)
             for key, answer, steps, logit in zip(keys, solution.answer, solution.steps, solution.halt_logit)
         ]
+
+
+def solve_all(
+    computing: Executor, tokens: Int32, puzzle_ids: Int32 | None = None, *, report: Callable[[int], None] = _ignore
+) -> list[Finished]:
+    """One attempt at each question, in their order.
+
+    Args:
+        computing: an executor without requests.
+        tokens: int32 [N, L].
+        puzzle_ids: int32 [N]; None stands for puzzle 0.
+        report: is told how many more are done.
+    """
+    found: dict[int, Finished] = {}
+    waiting = iter(range(len(tokens)))
+    while len(found) < len(tokens):
+        while computing.free and (row := next(waiting, None)) is not None:
+            computing.admit(row, tokens[row], 0 if puzzle_ids is None else int(puzzle_ids[row]))
+        finished = computing.advance()
+        found |= {attempt.key: attempt for attempt in finished}
+        report(len(finished))
+    return [found[row] for row in range(len(tokens))]
 
 
 def executor(runtime: Runtime, size: int, limits: Limits, *, in_flight: bool | None = None, name: str = "") -> Executor:

@@ -28,7 +28,7 @@ from trm_deploy.files import atomic_path, write_atomic
 from trm_deploy.flops import step_flops
 from trm_deploy.puzzles.base import Tokens
 from trm_deploy.runtimes.base import StepRuntime, initial_numpy_state
-from trm_deploy.runtimes.scheduling import InFlight, Limits
+from trm_deploy.runtimes.scheduling import InFlight, Limits, solve_all
 from trm_deploy.spec import TaskSpec
 
 SCHEMA = 1
@@ -81,17 +81,9 @@ def questions(name: str, limit: int) -> Tokens:
 def solve(runtime: StepRuntime, asked: Tokens, slots: int) -> tuple[float, list[int]]:
     """Seconds for all puzzles in flight, and the steps of each."""
     computing = InFlight(runtime, slots, LIMITS)
-    steps = [0] * len(asked)
-    waiting = iter(enumerate(asked))
-    left = len(asked)
     started = time.perf_counter()
-    while left:
-        while computing.free and (entry := next(waiting, None)) is not None:
-            computing.admit(*entry)
-        for finished in computing.advance():
-            steps[finished.key] = finished.steps
-            left -= 1
-    return time.perf_counter() - started, steps
+    found = solve_all(computing, asked)
+    return time.perf_counter() - started, [attempt.steps for attempt in found]
 
 
 def step_seconds(runtime: StepRuntime, tokens: Tokens, repeats: int = 7) -> float:

@@ -93,6 +93,12 @@ Settings = Annotated[
         help="What a published checkpoint does not say, as in arch.H_cycles=3; repeatable.",
     ),
 ]
+TorchPrecision = Annotated[
+    Optional[Precision], typer.Option("--precision", help="Of a checkpoint: fp32, bf16 or fp16.  [default: fp32]")
+]
+Compile = Annotated[
+    bool, typer.Option("--compile", help="Run a checkpoint through torch.compile: a slow start, then fast.")
+]
 Device = Annotated[DeviceName, typer.Option("--device", help="Where to run.")]
 
 
@@ -396,12 +402,8 @@ def run(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the output file ends.")] = False,
     device: Device = DeviceName.cpu,
-    precision: Annotated[
-        Optional[Precision], typer.Option("--precision", help="Of a checkpoint: fp32, bf16 or fp16.  [default: fp32]")
-    ] = None,
-    compiled: Annotated[
-        bool, typer.Option("--compile", help="Run a checkpoint through torch.compile: a slow start, then fast.")
-    ] = False,
+    precision: TorchPrecision = None,
+    compiled: Compile = False,
     allow_host_code: AllowHostCode = False,
     as_json: Json = False,
     png: Annotated[
@@ -540,7 +542,9 @@ _RUNS: dict[str, Callable[..., None]] = {"arc": _run_arc}
 @app.command()
 def parity(
     checkpoint: Annotated[Path, typer.Argument(help="The reference.")],
-    engines: Annotated[list[Path], typer.Argument(help="ONNX files and plans made from it.")],
+    engines: Annotated[
+        list[Path], typer.Argument(help="ONNX files and plans made from it; or itself, in another precision.")
+    ],
     puzzles: Annotated[
         Optional[str],
         typer.Option("--puzzles", help="File with puzzles; those that come with the package if left out."),
@@ -569,6 +573,8 @@ def parity(
         Optional[float], typer.Option("--rtol", help="The same relative to the expected: atol + rtol * |expected|.")
     ] = None,
     settings: Settings = None,
+    precision: TorchPrecision = None,
+    compiled: Compile = False,
     device: Device = DeviceName.cpu,
     allow_host_code: AllowHostCode = False,
     as_json: Json = False,
@@ -593,6 +599,8 @@ def parity(
         baseline=baseline,
         atol=atol,
         rtol=rtol,
+        precision=precision.value if precision else None,
+        compiled=compiled,
         settings=settings or (),
         device=device.value,
         allow_host_code=allow_host_code,

@@ -14,9 +14,9 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from tests.conftest import exported, random_model, tiny_spec
+from tests.conftest import Graph, exported, random_model, tiny_spec
 from trm_deploy import puzzles, runtimes
-from trm_deploy.benchmark.contestants import Contestant, contestants
+from trm_deploy.benchmark.contestants import Contestant, Way, contestants
 from trm_deploy.benchmark.files import benchmark_files
 from trm_deploy.benchmark.limit import gemm_gflops
 from trm_deploy.benchmark.measure import Settings, benchmark
@@ -52,7 +52,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
     found = [
         Contestant("published", "PyTorch", "eager", TorchRuntime(random_model(tiny_spec("trm-mlp"))), "fixed", (4,), "")
     ]
-    for graph, way in (("loop", "batches"), ("step", "in-flight")):
+    graphs: tuple[tuple[Graph, Way], ...] = (("loop", "batches"), ("step", "in-flight"))
+    for graph, way in graphs:
         onnx.save(exported("trm-mlp", graph), folder / f"{graph}.onnx")
         runtime = runtimes.load(folder / f"{graph}.onnx")
         found.append(Contestant(graph, "ONNX Runtime", graph, runtime, way, (2, 4), f"run {graph}"))

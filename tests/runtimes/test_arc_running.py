@@ -41,6 +41,7 @@ class Knowing:
 
     description = "knowing"
     precision = "fp32"
+    arithmetic = "fp32"
     fixed_steps = None
     largest_batch = None
 

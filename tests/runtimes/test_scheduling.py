@@ -14,7 +14,16 @@ from trm_deploy import puzzles, runtimes
 from trm_deploy.errors import InputError
 from trm_deploy.puzzles.base import Tokens
 from trm_deploy.runtimes.base import Int32, StepRuntime
-from trm_deploy.runtimes.scheduling import Batches, Executor, Finished, InFlight, Limits, check_batch, executor
+from trm_deploy.runtimes.scheduling import (
+    Batches,
+    Executor,
+    Finished,
+    InFlight,
+    Limits,
+    check_batch,
+    executor,
+    solve_all,
+)
 from trm_deploy.runtimes.torch_runtime import TorchRuntime
 from trm_deploy.runtimes.verified import Answer, SolveSettings, solve_stream
 
@@ -34,23 +43,11 @@ def runtime(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return loaded
 
 
-def drain(computing: Executor, tokens: Int32) -> dict[int, Finished]:
-    """All questions through an executor, as fast as it takes them."""
-    found: dict[int, Finished] = {}
-    waiting = list(range(len(tokens)))
-    while waiting or computing.busy:
-        while waiting and computing.free:
-            key = waiting.pop(0)
-            computing.admit(key, tokens[key])
-        found |= {finished.key: finished for finished in computing.advance()}
-    return found
-
-
 def test_a_slot_is_taken_again_as_soon_as_its_puzzle_halts(runtime: StepRuntime) -> None:
     alone = runtime.solve(TOKENS, max_steps=6, halt_threshold=0.0)
     assert len(set(alone.steps.tolist())) > 2, "puzzles that halt at different steps are what this is about"
     computing = InFlight(runtime, 4, LIMITS)
-    found = drain(computing, TOKENS)
+    found = solve_all(computing, TOKENS)
     np.testing.assert_array_equal(np.stack([found[key].answer for key in range(40)]), alone.answer)
     np.testing.assert_array_equal([found[key].steps for key in range(40)], alone.steps)
     np.testing.assert_allclose([found[key].halt_logit for key in range(40)], alone.halt_logit, atol=1e-4)
@@ -61,16 +58,16 @@ def test_a_slot_is_taken_again_as_soon_as_its_puzzle_halts(runtime: StepRuntime)
     waiting_for_the_slowest = sum(int(alone.steps[start : start + 4].max()) for start in range(0, 40, 4))
     assert work.calls < waiting_for_the_slowest
     static = Batches(runtime, 4, LIMITS)
-    drain(static, TOKENS)
+    solve_all(static, TOKENS)
     assert static.work.places == 4 * waiting_for_the_slowest
     assert static.work.occupancy < work.occupancy <= 1
 
 
 def test_an_answer_is_the_same_to_the_last_bit_whatever_shares_its_batch(runtime: StepRuntime) -> None:
-    forwards = drain(InFlight(runtime, 4, LIMITS), TOKENS)
-    backwards = drain(InFlight(runtime, 4, LIMITS), TOKENS[::-1])
+    forwards = solve_all(InFlight(runtime, 4, LIMITS), TOKENS)
+    backwards = solve_all(InFlight(runtime, 4, LIMITS), TOKENS[::-1])
     for key in range(40):
-        alone = drain(InFlight(runtime, 4, LIMITS), TOKENS[key : key + 1])[0]
+        alone = solve_all(InFlight(runtime, 4, LIMITS), TOKENS[key : key + 1])[0]
         for other in (backwards[39 - key], alone):
             assert other.halt_logit == forwards[key].halt_logit
             assert other.steps == forwards[key].steps

@@ -26,6 +26,7 @@ class Fickle:
     spec = tiny_spec("trm-mlp")
     description = "fickle"
     precision = "fp32"
+    arithmetic = "fp32"
     fixed_steps = None
     largest_batch = None
 

@@ -18,7 +18,7 @@ from trm_deploy.flops import step_flops
 from trm_deploy.progress import progress
 from trm_deploy.puzzles.base import Puzzle, Tokens
 from trm_deploy.runtimes.base import Device
-from trm_deploy.runtimes.scheduling import Executor, Finished, Limits, executor
+from trm_deploy.runtimes.scheduling import Executor, Finished, Limits, executor, solve_all
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,9 @@ def benchmark(found: Sequence[Contestant], puzzle: Puzzle, questions: Tokens, se
                 numbers = _share(contestant, repeat, len(questions), settings)
                 done, seconds = _solve(contestant, result.batch, questions, numbers, settings)
                 result.rates.append(len(numbers) / seconds)
-                for finished in done:
-                    faults = puzzle.answer_faults(questions[finished.key], finished.answer)
-                    result.solved[finished.key] = not faults
-                    result.steps[finished.key] = finished.steps
+                for number, finished in zip(numbers, done):
+                    result.solved[number] = not puzzle.answer_faults(questions[number], finished.answer)
+                    result.steps[number] = finished.steps
                 advance(len(numbers), contestant.name)
     gflops = gemm_gflops(spec, settings.device)
     rows = [_row(contestant, measured[contestant.name], step_flops(spec), max(gflops.values())) for contestant in found]
@@ -116,20 +115,12 @@ def _executor(contestant: Contestant, batch: int, settings: Settings) -> Executo
 
 
 def _solve(
-    contestant: Contestant, batch: int, questions: Tokens, numbers: Sequence[int], settings: Settings
+    contestant: Contestant, batch: int, questions: Tokens, numbers: list[int], settings: Settings
 ) -> tuple[list[Finished], float]:
     """The puzzles of these numbers, and the seconds that they took."""
     computing = _executor(contestant, batch, settings)
-    done: list[Finished] = []
-    waiting = iter(numbers)
-    left = len(numbers)
     started = time.perf_counter()
-    while left:
-        while computing.free and (number := next(waiting, None)) is not None:
-            computing.admit(number, questions[number])
-        finished = computing.advance()
-        left -= len(finished)
-        done += finished
+    done = solve_all(computing, questions[numbers])
     return done, time.perf_counter() - started
 
 

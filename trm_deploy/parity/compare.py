@@ -28,9 +28,9 @@ from trm_deploy.parity.report import (
 from trm_deploy.parity.steps import Difference, Followed, Outputs, difference_of_outputs, follow, largest_of
 from trm_deploy.puzzles.base import Puzzle
 from trm_deploy.runtimes.base import Int32, Runtime, Solution, StepRuntime
-from trm_deploy.runtimes.scheduling import executor
+from trm_deploy.runtimes.scheduling import Batches, Limits, executor, solve_all
 from trm_deploy.runtimes.torch_runtime import TorchRuntime
-from trm_deploy.runtimes.varied import varied, varied_steps
+from trm_deploy.runtimes.varied import puzzle_ids_of, varied, varied_steps
 from trm_deploy.runtimes.verified import SolveSettings, solve_stream
 
 BATCH = 32
@@ -81,17 +81,18 @@ class Questions:
     attempts: int
     halt_threshold: float
 
-    def ask(self, runtime: Runtime, max_steps: int, report_work: Progress) -> Outcome:
+    def ask(self, runtime: Runtime, max_steps: int, report_work: Progress, *, reference: bool = False) -> Outcome:
         """A free run, and further attempts at what it leaves open."""
-        parts = []
-        for start in range(0, len(self.tokens), BATCH):
-            rows = self.tokens[start : start + BATCH]
-            parts.append(runtime.solve(rows, max_steps=max_steps, halt_threshold=self.halt_threshold))
-            report_work(len(rows))
+        limits = Limits(max_steps, self.halt_threshold)
+        size = min(BATCH, len(self.tokens), runtime.largest_batch or BATCH)
+        # The reference takes halted puzzles out of its batches by itself; an engine is run as `run` runs it.
+        computing = Batches(runtime, size, limits) if reference else executor(runtime, size, limits)
+        ids = puzzle_ids_of(self.tokens, runtime.spec.task.puzzle_identifiers)
+        rows = solve_all(computing, self.tokens, ids, report=report_work)
         solution = Solution(
-            answer=np.concatenate([part.answer for part in parts]),
-            steps=np.concatenate([part.steps for part in parts]),
-            halt_logit=np.concatenate([part.halt_logit for part in parts]),
+            answer=np.stack([row.answer for row in rows]),
+            steps=np.array([row.steps for row in rows], np.int32),
+            halt_logit=np.array([row.halt_logit for row in rows], np.float32),
             logits=np.zeros((0, 0, 0), np.float32),  # nobody looks at those of a free run, and they are large
         )
         solved = None if self.solved is None else self.solved(solution.answer)
@@ -163,7 +164,7 @@ def compare(
 
     def free_runs(limit: int) -> list[Outcome]:
         if limit not in runs:
-            runs[limit] = [asked.ask(runtime, limit, report_work) for runtime in (reference, *moved)]
+            runs[limit] = [asked.ask(runtime, limit, report_work, reference=True) for runtime in (reference, *moved)]
         return runs[limit]
 
     batches = [engine.largest_batch for _, engine in engines if isinstance(engine, StepRuntime)]

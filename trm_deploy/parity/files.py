@@ -26,6 +26,8 @@ from trm_deploy.progress import progress
 from trm_deploy.puzzles.base import Puzzle
 from trm_deploy.runtimes import load
 from trm_deploy.runtimes.base import Device, Int32, Runtime
+from trm_deploy.runtimes.torch_runtime import TorchRuntime
+from trm_deploy.spec import Precision
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class ParitySettings:
         baseline: the report.json of the last accepted comparison, see `trm_deploy.parity.baseline`.
         atol, rtol: in place of the precisions' bounds on a step from the same state, see `Tolerance`; where one is
             given, the other is 0.
+        precision, compiled: how PyTorch runs an engine that is the checkpoint itself.
     """
 
     puzzles: str | None = None
@@ -52,6 +55,8 @@ class ParitySettings:
     baseline: Path | None = None
     atol: float | None = None
     rtol: float | None = None
+    precision: Precision | None = None
+    compiled: bool = False
 
     def tolerance(self) -> Tolerance | None:
         """What --atol and --rtol say.
@@ -92,7 +97,21 @@ def compare_files(
     tolerance = asked.tolerance()
     accepted = None if asked.baseline is None else baselines.read(asked.baseline)
     loaded = checkpoints.load(checkpoint, settings)
-    runtimes = [(str(path), _load_engine(path, loaded, device, allow_host_code=allow_host_code)) for path in engines]
+    runtimes: list[tuple[str, Runtime]] = []
+    for path in engines:
+        if path.resolve() == checkpoint.resolve():
+            in_torch = TorchRuntime(
+                loaded.model(), device=device, precision=asked.precision or "fp32", compiled=asked.compiled
+            )
+            runtimes.append((f"{path} in {in_torch.description}", in_torch))
+        else:
+            runtimes.append((str(path), _load_engine(path, loaded, device, allow_host_code=allow_host_code)))
+    if (asked.precision or asked.compiled) and not any(isinstance(runtime, TorchRuntime) for _, runtime in runtimes):
+        flag = "--precision" if asked.precision else "--compile"
+        raise InputError(
+            f"{flag} goes with the checkpoint as an engine: an exported file has its own",
+            hint=f"leave it out, or type: trm-deploy parity {checkpoint} {checkpoint} {flag} ...",
+        )
     tokens = questions(loaded, asked.puzzles, asked.limit)
     puzzle = _task_with_rules(loaded)
     if asked.attempts > 1 and puzzle is None:
