@@ -82,33 +82,44 @@ def test_a_slightly_wrong_weight_fails(model: RecursiveReasoner, graph: Graph, t
         report.raise_if_failed()
 
 
-class Wrapped(TorchRuntime):
-    """PyTorch with one thing wrong."""
+class Wrapped:
+    """PyTorch in place of a loop engine, with one thing wrong: its steps are PyTorch's."""
+
+    arithmetic = "fp32"
+    description = "wrong"
+    fixed_steps = None
+    largest_batch = None
+
+    def __init__(self, model: RecursiveReasoner, precision: str = "fp32") -> None:
+        self.right = TorchRuntime(model)
+        self.spec = model.spec
+        self.precision = precision
 
     def solve(
         self, tokens: Int32, puzzle_ids: Int32 | None = None, *, max_steps: int, halt_threshold: float
     ) -> Solution:
-        solution = super().solve(tokens, puzzle_ids, max_steps=max_steps, halt_threshold=halt_threshold)
-        return self.spoil(solution, halt_threshold)
+        threshold = self.threshold(halt_threshold)
+        return self.spoil(self.right.solve(tokens, puzzle_ids, max_steps=max_steps, halt_threshold=threshold))
 
-    def spoil(self, solution: Solution, halt_threshold: float) -> Solution:
-        raise AssertionError
+    def threshold(self, given: float) -> float:
+        return given
+
+    def spoil(self, solution: Solution) -> Solution:
+        return solution
 
 
 class NeverHalts(Wrapped):
-    def solve(
-        self, tokens: Int32, puzzle_ids: Int32 | None = None, *, max_steps: int, halt_threshold: float
-    ) -> Solution:
-        return TorchRuntime.solve(self, tokens, puzzle_ids, max_steps=max_steps, halt_threshold=math.inf)
+    def threshold(self, given: float) -> float:
+        return math.inf
 
 
 class CountsFromZero(Wrapped):
-    def spoil(self, solution: Solution, halt_threshold: float) -> Solution:
+    def spoil(self, solution: Solution) -> Solution:
         return replace(solution, steps=solution.steps - 1)
 
 
 class WrongAnswers(Wrapped):
-    def spoil(self, solution: Solution, halt_threshold: float) -> Solution:
+    def spoil(self, solution: Solution) -> Solution:
         return replace(solution, answer=np.roll(solution.answer, 1, axis=1))
 
 
@@ -129,9 +140,7 @@ def test_a_wrong_free_run_fails_though_every_step_is_right(
 
 
 def test_a_narrow_engine_that_never_halts_fails(model: RecursiveReasoner) -> None:
-    engine = NeverHalts(random_model(model.spec))
-    engine.precision = "fp16"
-    report = compare(model, engine)
+    report = compare(model, NeverHalts(random_model(model.spec), "fp16"))
     assert report.engines[0].free.halted < report.reference.halted
     assert "free running: halted" in report.engines[0].failures[0]
 
@@ -145,14 +154,11 @@ def test_a_lower_solved_share_fails(model: RecursiveReasoner) -> None:
     assert "free running: solved 0.0%, the control 100.0%" in report.engines[0].failures[0]
 
 
-class NotANumber(Wrapped):
+class NotANumber(TorchRuntime):
     def step(self, *args: Any, **kwargs: Any) -> Any:
         result = super().step(*args, **kwargs)
         result.logits[2, 3, 4] = np.nan
         return result
-
-    def spoil(self, solution: Solution, halt_threshold: float) -> Solution:
-        return solution
 
 
 def test_not_a_number_fails(model: RecursiveReasoner) -> None:

@@ -13,7 +13,7 @@ from tests.conftest import exported, random_model, tiny_spec
 from trm_deploy import puzzles, runtimes
 from trm_deploy.errors import InputError
 from trm_deploy.puzzles.base import Tokens
-from trm_deploy.runtimes.base import Int32, StepRuntime
+from trm_deploy.runtimes.base import StepRuntime
 from trm_deploy.runtimes.scheduling import (
     Batches,
     Executor,
