@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 GPU_VENV := .venv-gpu
 DEMO := build/demo
 
-.PHONY: demo test test-gpu lint format assets evaluate verified-shares ablations check-aarch64 table-memory hostile clean
+.PHONY: demo test test-gpu lint format assets evaluate verified-shares parity-grades benchmark cost-curves ablations check-aarch64 table-memory hostile clean
 
 # Made again whenever what is to be installed changes.
 $(VENV)/installed: pyproject.toml
@@ -64,6 +64,30 @@ evaluate: $(VENV)/installed
 # TRM_DEPLOY_TEST_DATA, and goes on where it was stopped.
 verified-shares: $(VENV)/installed
 	$(BIN)/python tools/verified_shares.py --output docs/measurements/verified-shares.json
+
+# Parity of every precision on 1,000 puzzles of each QQWing grade, as docs/precision.md tells it, into build/parity; needs
+# TRM_DEPLOY_TEST_DATA. A grade whose report is there is not compared again.
+GRADES := simple easy intermediate expert
+SHIPPED := trm_deploy/assets/sudoku.pt
+ENGINES := $(foreach precision,fp32 fp16 int8,build/parity/$(precision).onnx)
+parity-grades: $(foreach grade,$(GRADES),build/parity/$(grade)/report.json)
+
+build/parity/%.onnx: | $(VENV)/installed
+	$(BIN)/trm-deploy export $(SHIPPED) --graph step --precision $* -o $@
+
+build/parity/%/report.json: $(ENGINES)
+	$(BIN)/trm-deploy parity $(SHIPPED) $(ENGINES) $(SHIPPED) --precision bf16 --compile --attempts 8 \
+	    --puzzles $(TRM_DEPLOY_TEST_DATA)/data/sudoku/qqwing_$*.csv --report $(@D)
+
+# Every way to run the shipped model side by side, as docs/performance.md tells it; needs TRM_DEPLOY_TEST_DATA.
+benchmark: $(VENV)/installed
+	mkdir -p build
+	$(BIN)/trm-deploy benchmark $(SHIPPED) --puzzles $(TRM_DEPLOY_TEST_DATA)/data/sudoku/qqwing_expert.csv \
+	    --limit 1000 --png build/benchmark.png --json > build/benchmark.json
+
+# How the cost grows with batch, puzzles, difficulty, model size and in memory: JSON and PNG in docs/measurements.
+cost-curves: $(VENV)/installed
+	$(BIN)/python tools/cost_curves.py --output docs/measurements
 
 # docs/ablations.md's runs, as JSON, PNG and table in build/ablations; goes on where it was stopped.
 ablations: $(VENV)/installed
