@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from trm_deploy import parity
-from trm_deploy.errors import InputError
+from trm_deploy.errors import InputError, ParityFailure
 from trm_deploy.jsontext import dumps
 from trm_deploy.parity import Report, baseline
 from trm_deploy.parity.report import EngineParity, FreeRun, Noise
@@ -59,6 +59,8 @@ def test_a_lost_puzzle_fails_where_noise_turns_none(tmp_path: Path) -> None:
     assert engine.failures == [
         "against the baseline: solved 79.0% of the puzzles, then 80.0%, expected at most 0.0 points less"
     ]
+    with pytest.raises(ParityFailure, match=r"^a/e.onnx: against the baseline: solved"):
+        replace(report(), engines=[engine]).raise_if_failed()
     engine = judged(tmp_path, report(), report(agreement=0.89))
     assert "agrees with PyTorch on 89.0% of the puzzles" in engine.failures[0]
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from trm_deploy.errors import InputError
 from trm_deploy.parity.bounds import SCATTER
-from trm_deploy.parity.report import SCHEMA, EngineParity, Report
+from trm_deploy.parity.report import AGAINST_BASELINE, SCHEMA, EngineParity, Report
 
 # What must be the same, and what to call it.
 SAME = {
@@ -92,7 +92,7 @@ class Baseline:
             if now < before - allowed - 1e-9:
                 what = "agrees with PyTorch on" if word == "agrees" else word
                 failures.append(
-                    f"against the baseline: {what} {now:.1%} of the puzzles, then {before:.1%},"
+                    f"{AGAINST_BASELINE}{what} {now:.1%} of the puzzles, then {before:.1%},"
                     f" expected at most {100 * allowed:.1f} points less"
                 )
         return replace(engine, failures=failures, baseline=shares)

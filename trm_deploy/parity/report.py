@@ -11,6 +11,9 @@ from trm_deploy.parity import rendering
 
 SCHEMA = 2
 
+# Begins what fails against the last accepted report, and not against PyTorch.
+AGAINST_BASELINE = "against the baseline: "
+
 
 @dataclass(frozen=True)
 class Cosine:
@@ -203,7 +206,9 @@ class Report:
         """Raises `ParityFailure` with the first failure of the first engine that failed."""
         for engine in self.engines:
             if not engine.passed:
-                raise ParityFailure(f"{engine.name}: parity with PyTorch fails: {engine.failures[0]}")
+                failure = engine.failures[0]
+                what = "" if failure.startswith(AGAINST_BASELINE) else "parity with PyTorch fails: "
+                raise ParityFailure(f"{engine.name}: {what}{failure}")
 
     def summary(self) -> dict[str, Any]:
         """For a build record: whether it passed, and the largest difference of a logit from the same state."""
