@@ -18,6 +18,7 @@ import collections
 import contextlib
 import json
 import os
+import re
 import resource
 import selectors
 import shutil
@@ -565,9 +566,16 @@ def try_parsers(examples: int, folder: Path) -> list[dict[str, Any]]:
     environment = {**os.environ, "TRM_DEPLOY_EXAMPLES": str(examples), "TRM_DEPLOY_EXAMPLE_COUNTS": str(counts)}
     command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "tests/test_parsers.py"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    tail = done.stdout[-3000:] if done.returncode else ""
+    failures = {name: done.stdout[-3000:] for name in re.findall(r"^FAILED .*::test_(\w+)", done.stdout, re.MULTILINE)}
+    if done.returncode and not failures:
+        raise RuntimeError(done.stdout[-3000:] + done.stderr[-1000:])
     return [
-        {"parser": name, "examples": count, "failed": int(bool(tail)), "failures": [tail] if tail else []}
+        {
+            "parser": name,
+            "examples": count,
+            "failed": int(name in failures),
+            "failures": [failures[name]] if name in failures else [],
+        }
         for name, count in json.loads(counts.read_text()).items()
     ]
 
