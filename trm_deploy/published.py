@@ -24,9 +24,10 @@ from torch import Tensor
 from trm_deploy import puzzles
 from trm_deploy.checkpoint import Checkpoint, check_weights
 from trm_deploy.errors import CheckpointError, InputError, SpecError, require, shown
-from trm_deploy.spec import Architecture, Halting, ModelSpec, Recursion, TaskSpec, swiglu_width
+from trm_deploy.spec import MAX_INTEGER, Architecture, Halting, ModelSpec, Recursion, TaskSpec, swiglu_width
 
 CONFIG, DATASET = "all_config.yaml", "dataset.json"
+MAX_WORD = 200  # characters of a name
 MAX_TEXT = 1 << 20  # bytes of each; the published ones have under 2,000
 
 # What stands before a weight's own name, in any number and order.
@@ -292,7 +293,9 @@ def _converted(value: Any, key: str, place: str) -> Any:
             converted = None
         if isinstance(converted, float) and (kind is int or not math.isfinite(converted)):
             converted = None
-    if converted is None or (isinstance(converted, (int, float)) and converted < 0):
+    if isinstance(converted, str) and len(converted) > MAX_WORD:
+        converted = None
+    if converted is None or (isinstance(converted, (int, float)) and not 0 <= converted <= MAX_INTEGER):
         raise CheckpointError(f"{place} is {shown(value)}, expected {KINDS[kind]}")
     return converted
 
