@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import onnx
@@ -99,7 +100,7 @@ def quantize_by_row(graph: onnx.GraphProto, weights: Collection[str]) -> None:
 
     Requires: float32 products. Ensures: rows stay independent of each other; the weights leave the graph.
     """
-    constants = {
+    constants: dict[str, NDArray[Any]] = {
         "int8/last_axis": np.array([-1], np.int64),
         "int8/one": np.array(1, np.float32),
         # The operator wants unsigned activations: 128 stands for zero.

