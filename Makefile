@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 GPU_VENV := .venv-gpu
 DEMO := build/demo
 
-.PHONY: demo test test-gpu lint format assets evaluate verified-shares parity-grades benchmark cost-curves ablations check-aarch64 table-memory hostile clean
+.PHONY: demo test test-gpu lint format assets clean check-aarch64 \
+    evaluate verified-shares parity-grades sensitivity benchmark cost-curves ablations table-memory hostile
 
 # Made again whenever what is to be installed changes.
 $(VENV)/installed: pyproject.toml
@@ -92,6 +93,11 @@ cost-curves: $(VENV)/installed
 # docs/ablations.md's runs, as JSON, PNG and table in build/ablations; goes on where it was stopped.
 ablations: $(VENV)/installed
 	$(BIN)/python tools/ablations.py --runs build/ablations
+
+# Which layers of the shipped model can be int8: docs/precision.md's table; needs TRM_DEPLOY_TEST_DATA.
+sensitivity: $(VENV)/installed
+	$(BIN)/python tools/sensitivity.py $(TRM_DEPLOY_TEST_DATA)/data/sudoku/qqwing_expert.csv --limit 1000 \
+	    --output docs/measurements/sensitivity.json
 
 # Memory of an export, and of a run, with 500,000 puzzle embeddings; docs/published.md has the figures.
 table-memory: $(VENV)/installed

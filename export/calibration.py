@@ -53,8 +53,6 @@ def questions(spec: ModelSpec, file: Path | None) -> NDArray[np.int32]:
     for question in found:
         if question.tokens is None:
             raise InputError(question.error)
-    if not found:
-        raise InputError(f"--calibrate {file}: holds no puzzle", hint="name a file with some dozens")
     return np.stack([question.tokens for question in found if question.tokens is not None])
 
 

@@ -152,7 +152,7 @@ def build_engine(
     if ROW_OPERATOR in described.operators:
         raise CannotRunHere(
             f"{source}: its int8 products have a scale a row, for CPUs, and TensorRT knows only static ones",
-            hint=f"export from the checkpoint: trm-deploy export CHECKPOINT --format {settings.format} --precision int8",
+            hint=f"type: trm-deploy export CHECKPOINT --format {settings.format} --precision int8",
         )
     if target is not None:
         target.check(described, source)

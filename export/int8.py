@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import onnx
@@ -40,10 +41,10 @@ CONTRIB = "com.microsoft"
 # ONNX Runtime's operator of the by-row form; its presence tells the two forms apart.
 ROW_OPERATOR = "MatMulIntegerToFloat"
 
-# Groups that stay in floating point, as measured on the shipped model (docs/measurements/sensitivity.json, docs/precision.md).
-# The answer head is a thousandth of the work. With a scale a row, no other group costs a puzzle in a hundred. With one
-# static scale, the input of SwiGLU's second product does: it is the product of two activations, whose outliers leave
-# the other values a few of the 255 steps.
+# Groups that stay in floating point, as measured on the shipped model: docs/measurements/sensitivity.json, which `make
+# sensitivity` writes; docs/precision.md has the table. The answer head is a thousandth of the work. With a scale a row,
+# no other group costs a puzzle in a hundred. With one static scale, the input of SwiGLU's second product does: it is
+# the product of two activations, whose outliers leave the other values a few of the 255 steps.
 FLOAT_BY_ROW = frozenset({"answer head"})
 FLOAT_STATIC = frozenset({"answer head", "token down", "channel down"})
 
@@ -99,7 +100,7 @@ def quantize_by_row(graph: onnx.GraphProto, weights: Collection[str]) -> None:
 
     Requires: float32 products. Ensures: rows stay independent of each other; the weights leave the graph.
     """
-    constants = {
+    constants: dict[str, NDArray[Any]] = {
         "int8/last_axis": np.array([-1], np.int64),
         "int8/one": np.array(1, np.float32),
         # The operator wants unsigned activations: 128 stands for zero.

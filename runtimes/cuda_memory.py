@@ -117,10 +117,13 @@ class Buffer:
 
 def bfloat16_bits(values: NDArray[Any]) -> NDArray[np.uint16]:
     """Numbers as bfloat16, rounded to the nearest (ties to even), as the integers that their bits are. Finite only."""
-    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
-    return ((bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)).astype(np.uint16)
+    bits: NDArray[np.uint32] = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    half = np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
+    rounded: NDArray[np.uint16] = ((bits + half) >> np.uint32(16)).astype(np.uint16)
+    return rounded
 
 
 def from_bfloat16_bits(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
     """What `bfloat16_bits` made, as float32."""
-    return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
+    values: NDArray[np.float32] = (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
+    return values

@@ -78,7 +78,7 @@ class TorchRuntime:
     @property
     def spec(self) -> ModelSpec:
         """What the model is."""
-        return self._model.spec  # type: ignore[no-any-return]
+        return self._model.spec
 
     def solve(
         self, tokens: Int32, puzzle_ids: Int32 | None = None, *, max_steps: int, halt_threshold: float
@@ -118,7 +118,7 @@ class TorchRuntime:
     def _deep_recursion(self, *states: Any) -> tuple[Any, Any]:
         """x, y and z [B, S, D] -> y and z."""
         if self._compiled is None:
-            return self._model.deep_recursion(*states)  # type: ignore[no-any-return]
+            return self._model.deep_recursion(*states)
         batch = len(states[0])
         lacking = self._compiled.size_for(batch) - batch
         if lacking:

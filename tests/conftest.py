@@ -85,10 +85,16 @@ def exported(
     steps: int | None = None,
     precision: Precision = "fp32",
     unroll_inner: bool = False,
+    static_scales: bool = False,
 ) -> onnx.ModelProto:
     """A graph form of a preset's tiny random model; kept, because tracing takes seconds."""
     return export_onnx(
-        random_model(tiny_spec(name)), graph=graph, steps=steps, precision=precision, unroll_inner=unroll_inner
+        random_model(tiny_spec(name)),
+        graph=graph,
+        steps=steps,
+        precision=precision,
+        unroll_inner=unroll_inner,
+        calibration=puzzles.get("sudoku-4x4").examples()[:8] if static_scales else None,
     )
 
 

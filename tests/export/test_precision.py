@@ -1,4 +1,4 @@
-"""float16 graphs: what is narrow, what stays float32, and that they compute what PyTorch computes."""
+"""float16 and bfloat16 graphs: what is narrow, what stays float32, and that they compute what PyTorch computes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ from onnx import TensorProto
 from tests.conftest import GRAPHS, PRESETS, Graph, exported, random_model, tiny_spec
 from tests.stand_ins import types_of
 from trm_deploy import parity
+from trm_deploy.errors import CannotRunHere
+from trm_deploy.export.engine_build import BatchProfile, BuildSettings, build_engine
 from trm_deploy.export.int8 import graphs
+from trm_deploy.export.widening import widened
 from trm_deploy.models.precision import cast
 from trm_deploy.runtimes import load
+from trm_deploy.runtimes.cuda_memory import bfloat16_bits, from_bfloat16_bits
 
 
 def test_the_halting_head_keeps_its_float32_values() -> None:
@@ -67,3 +71,37 @@ def test_parity_within_the_bounds_of_float16(preset: str, graph: Graph, tmp_path
         else 1.0
     )
     assert largest > parity.BOUNDS["fp32"].logits  # it is not float32 in disguise
+
+
+def test_bfloat16(tmp_path: Path) -> None:
+    model = exported("trm-mlp", "step", precision="bf16")
+    kinds = types_of(onnx.shape_inference.infer_shapes(model))
+    found = [
+        (node.op_type, kinds[node.input[0]]) for inner in graphs(model.graph) for node in inner.node if node.input[0]
+    ]
+    assert {kind for operator, kind in found if operator == "ReduceMean"} == {TensorProto.FLOAT}
+    products = [kind for operator, kind in found if operator == "MatMul"]
+    assert products.count(TensorProto.BFLOAT16) == 17
+    path = tmp_path / "s.onnx"
+    onnx.save(model, path)
+    with pytest.raises(CannotRunHere, match=r"s\.onnx: is in bf16, .* --precision bf16; TensorRT takes the file"):
+        load(path)
+    settings = BuildSettings(format="rtx", batch=BatchProfile(1, 4, 8), compute_capabilities=("8.6",))
+    assert build_engine(path, tmp_path / "s.plan", settings).precision == "bf16"
+    # The same graph in float32 arithmetic is what the check after an export looks at.
+    onnx.save(widened(model), path)
+    engine = load(path)
+    assert (engine.precision, engine.arithmetic) == ("bf16", "fp32 with weights in bf16")
+    tokens = np.random.default_rng(0).integers(6, size=(32, 16)).astype(np.int32)
+    reference = random_model(tiny_spec("trm-mlp"))
+    report = parity.compare(
+        reference, [("s", engine)], tokens, solved=None, max_steps=6, halt_threshold=0.0, controls=1
+    )
+    # Not the share that halts: one random sample of 32 at the threshold's edge is three points.
+    assert all(difference.passed for difference in report.engines[0].step_differences)
+
+
+def test_bfloat16_bits() -> None:
+    values = np.array([1, -1.5, 3.14159, 1e-20, 65504, 0, 1.00390625, 1.01171875], np.float32)
+    expected = torch.from_numpy(values).bfloat16().float().numpy()
+    np.testing.assert_array_equal(from_bfloat16_bits(bfloat16_bits(values)), expected)

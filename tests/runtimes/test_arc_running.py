@@ -39,6 +39,7 @@ def names_of(tasks: Sequence[str], augmentations: int) -> list[str]:
 class Knowing:
     """Answers what it was told of each puzzle id and question; what it was not told is an error."""
 
+    arithmetic = "fp32"
     description = "knowing"
     precision = "fp32"
     arithmetic = "fp32"

@@ -24,6 +24,7 @@ class Fickle:
     """
 
     spec = tiny_spec("trm-mlp")
+    arithmetic = "fp32"
     description = "fickle"
     precision = "fp32"
     arithmetic = "fp32"

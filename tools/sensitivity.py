@@ -1,0 +1,190 @@
+"""Which layers can be int8: one layer group at a time, everything else in float32; as a table and as JSON.
+
+    python tools/sensitivity.py PUZZLES [--checkpoint FILE] [--limit N] [--batch B] [--output FILE]
+
+Of each group, and of all of them, in both forms of int8 (`trm_deploy.export.int8`): how far one supervision step from
+the same state drifts from float32, over all steps of a few puzzles, and what it does to the share of puzzles solved.
+The policies `FLOAT_BY_ROW` and `FLOAT_STATIC` there rest on what this writes.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Optional
+
+import numpy as np
+import onnx
+import typer
+from numpy.typing import NDArray
+
+from trm_deploy import checkpoint, puzzles
+from trm_deploy.errors import TrmDeployError
+from trm_deploy.export import int8
+from trm_deploy.export.calibration import largest_inputs, questions
+from trm_deploy.export.onnx_export import export_onnx
+from trm_deploy.files import write_atomic
+from trm_deploy.puzzles.base import Puzzle
+from trm_deploy.runtimes.base import Int32, initial_numpy_state
+from trm_deploy.runtimes.ort_runtime import OrtStepRuntime
+
+SCHEMA = 1
+SHIPPED = Path(__file__).parent.parent / "trm_deploy" / "assets" / "sudoku.pt"
+# Puzzles whose steps are compared one by one.
+STEP_PUZZLES = 16
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of the model with some groups in int8.
+
+    Attributes:
+        groups: that are int8.
+        form: "row" or "static".
+        drift_median: of the largest logit difference of a step from float32's state, over puzzles and steps.
+        drift_largest: the largest of them.
+        solved: share.
+        lost: puzzles that float32 solves and this does not.
+        won: the other way round.
+        mean_steps: supervision steps a puzzle.
+        same_steps: share of puzzles with float32's number of steps.
+    """
+
+    groups: tuple[str, ...]
+    form: str
+    drift_median: float
+    drift_largest: float
+    solved: float
+    lost: int
+    won: int
+    mean_steps: float
+    same_steps: float
+
+
+Run = tuple[NDArray[np.bool_], Int32]
+
+
+def free_run(runtime: OrtStepRuntime, puzzle: Puzzle, tokens: Int32, batch: int) -> Run:
+    """Which puzzles are solved, and the steps of each; those that have halted leave the batch."""
+    answers, steps = np.zeros_like(tokens), np.zeros(len(tokens), np.int32)
+    for start in range(0, len(tokens), batch):
+        active = np.arange(start, min(start + batch, len(tokens)))
+        y, z = initial_numpy_state(runtime.spec, len(active))
+        for step in range(1, runtime.spec.halting.max_steps + 1):
+            out = runtime.step(tokens[active], np.full(len(active), step == 1), y, z)
+            done = (out.halt_logit > runtime.spec.halting.threshold) | (step == runtime.spec.halting.max_steps)
+            answers[active[done]], steps[active[done]] = out.answer[done], step
+            active, y, z = active[~done], out.y[~done], out.z[~done]
+            if not len(active):
+                break
+    return np.array([not puzzle.answer_faults(*pair) for pair in zip(tokens, answers)]), steps
+
+
+def drift(reference: OrtStepRuntime, runtime: OrtStepRuntime, tokens: Int32) -> NDArray[np.float32]:
+    """The largest difference of a logit in each step from float32's state; [steps, B]."""
+    found = []
+    y, z = initial_numpy_state(reference.spec, len(tokens))
+    for step in range(reference.spec.halting.max_steps):
+        reset = np.full(len(tokens), step == 0)
+        expected, actual = (engine.step(tokens, reset, y, z) for engine in (reference, runtime))
+        found.append(np.abs(expected.logits - actual.logits).max((1, 2)))
+        y, z = expected.y, expected.z
+    return np.stack(found)
+
+
+def variants(present: list[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Form and groups of each row: every group alone, all, and what the policy leaves."""
+    for form, kept in (("row", int8.FLOAT_BY_ROW), ("static", int8.FLOAT_STATIC)):
+        policy = tuple(group for group in present if group not in kept)
+        yield form, policy
+        for group in present:
+            yield form, (group,)
+        if set(policy) != set(present):
+            yield form, tuple(present)
+
+
+def main(
+    file: Annotated[str, typer.Argument(help="Puzzles.")],
+    checkpoint_file: Annotated[Path, typer.Option("--checkpoint", help="The shipped model if left out.")] = SHIPPED,
+    limit: Annotated[Optional[int], typer.Option(min=1, help="Use the first so many.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Puzzles at a time.")] = 25,
+    output: Annotated[Optional[Path], typer.Option(help="JSON file to write.")] = None,
+) -> None:
+    """Sweep and print."""
+    loaded = checkpoint.load(checkpoint_file)
+    model, puzzle = loaded.model(), puzzles.get(loaded.spec.task.name)
+    found = [question.tokens for question in puzzles.questions(file, puzzle)]
+    tokens = np.stack([question for question in found if question is not None][:limit])
+    step = export_onnx(model, graph="step")
+    flat = export_onnx(model, graph="step", unroll_inner=True)
+    groups = int8.weight_groups(model, step.graph)
+    # Both traces are of one model, but only the values tell which weight is which.
+    largest = largest_inputs(flat, int8.weight_groups(model, flat.graph), loaded.spec, questions(loaded.spec, None))
+    present = [group for group in int8.GROUPS if group in groups.values()]
+    with tempfile.TemporaryDirectory() as folder:
+
+        def engine(form: str, chosen: tuple[str, ...]) -> OrtStepRuntime:
+            graph = onnx.ModelProto()
+            graph.CopyFrom(step)
+            weights = [weight for weight, group in groups.items() if group in chosen]
+            if form == "row" and weights:
+                int8.quantize_by_row(graph.graph, weights)
+                graph.opset_import.append(onnx.helper.make_opsetid(int8.CONTRIB, 1))
+            elif weights:
+                int8.quantize_statically(graph.graph, {weight: largest[weight] for weight in weights})
+            path = Path(folder, "step.onnx")
+            onnx.save(graph, path)
+            runtime = OrtStepRuntime.from_file(path)
+            assert isinstance(runtime, OrtStepRuntime)
+            return runtime
+
+        reference = engine("row", ())
+        solved, steps = free_run(reference, puzzle, tokens, batch)
+        document = {
+            "schema": SCHEMA,
+            "checkpoint_sha256": loaded.sha256,
+            "puzzles": Path(file).stem,
+            "count": len(tokens),
+            "fp32": {"solved": float(solved.mean()), "mean_steps": float(steps.mean())},
+            "float_by_row": sorted(int8.FLOAT_BY_ROW),
+            "float_static": sorted(int8.FLOAT_STATIC),
+            "rows": [],
+        }
+        print(
+            f"{len(tokens)} puzzles of {Path(file).stem}; float32 solves {solved.mean():.1%}, {steps.mean():.2f} steps"
+        )
+        print("form    drift median  largest  solved  lost  won  mean steps  same steps  groups")
+        for form, chosen in variants(present):
+            runtime = engine(form, chosen)
+            drifted = drift(reference, runtime, tokens[:STEP_PUZZLES])
+            right, taken = free_run(runtime, puzzle, tokens, batch)
+            row = Row(
+                groups=chosen,
+                form=form,
+                drift_median=float(np.median(drifted)),
+                drift_largest=float(drifted.max()),
+                solved=float(right.mean()),
+                lost=int((solved & ~right).sum()),
+                won=int((right & ~solved).sum()),
+                mean_steps=float(taken.mean()),
+                same_steps=float((taken == steps).mean()),
+            )
+            print(
+                f"{form:6}  {row.drift_median:>12.3f}  {row.drift_largest:>7.2f}  {row.solved:>6.1%}  {row.lost:>4}"
+                f"  {row.won:>3}  {row.mean_steps:>10.2f}  {row.same_steps:>10.1%}  {', '.join(chosen)}",
+                flush=True,
+            )
+            document["rows"].append(asdict(row))  # type: ignore[attr-defined]
+            if output:
+                write_atomic(output, json.dumps(document, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(main)
+    except TrmDeployError as error:
+        sys.exit(f"error: {error}")
