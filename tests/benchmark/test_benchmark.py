@@ -92,6 +92,16 @@ def test_the_report_is_whole_in_every_form(report: Report, tmp_path: Path) -> No
     assert (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_files_are_measured_as_they_are(tmp_path: Path) -> None:
+    graphs: tuple[Graph, ...] = ("step", "loop")
+    for graph in graphs:
+        onnx.save(exported("trm-mlp", graph), tmp_path / f"{graph}.onnx")
+    report = benchmark_files([tmp_path / "step.onnx", tmp_path / "loop.onnx"], limit=5, repeats=1, batch=2)
+    assert [(row.name, row.graph, row.batch) for row in report.rows] == [("step", "step", 2), ("loop", "loop", 2)]
+    assert report.puzzles == 5
+    assert report.fastest(alone=False).name in report.commands
+
+
 def row(name: str, **values: Any) -> Row:
     usual: dict[str, Any] = {key: 1.0 for key in KEYS} | {"limit_share_alone": 1.0, "name": name}
     return Row(**(usual | values))
