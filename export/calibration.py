@@ -10,7 +10,7 @@ import io
 import itertools
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnx
@@ -20,8 +20,6 @@ from onnx import helper
 from trm_deploy import puzzles
 from trm_deploy.errors import InputError, require
 from trm_deploy.spec import ModelSpec
-
-Method = Literal["percentile", "entropy"]
 
 # Activations beyond the smallest range that holds this share of them saturate.
 PERCENTILE = 99.99
@@ -61,8 +59,6 @@ def largest_inputs(
     weights: Collection[str],
     spec: ModelSpec,
     tokens: NDArray[np.int32],
-    *,
-    method: Method = "percentile",
 ) -> dict[str, float]:
     """The magnitude that an int8 activation is to hold, for each weight that it is multiplied with.
 
@@ -71,7 +67,6 @@ def largest_inputs(
         weights: initialisers of it.
         spec: of the model.
         tokens: int32 [N, L] questions; each runs all its supervision steps, halted or not.
-        method: how the range is chosen from what was seen.
     """
     graph = onnx.ModelProto()
     graph.CopyFrom(step)
@@ -83,7 +78,7 @@ def largest_inputs(
     state = next(value.type.tensor_type.elem_type for value in step.graph.input if value.name == "y")
     graph.graph.output.extend(helper.make_tensor_value_info(name, state, None) for name in seen)
     session = _session(graph)
-    collector = _collector(method)
+    collector = _collector()
     for start in range(0, len(tokens), BATCH):
         for values in _steps(
             session, spec, tokens[start : start + BATCH], seen, helper.tensor_dtype_to_np_dtype(state)
@@ -103,11 +98,11 @@ def _session(graph: onnx.ModelProto) -> Any:
     return ort.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-def _collector(method: Method) -> Any:
+def _collector() -> Any:
     from onnxruntime.quantization.calibrate import HistogramCollector
 
     return HistogramCollector(
-        method=method,
+        method="percentile",
         symmetric=True,
         num_bins=BINS,
         num_quantized_bins=128,
