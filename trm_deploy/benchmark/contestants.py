@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 Way = Literal["fixed", "batches", "in-flight"]
 
 # Batches to try, in this order: a compiled runtime fills a batch up to a size that it has code for.
-BATCHES = (8, 16, 32, 64, 128)
+BATCHES = (8, 16, 32, 64)
 # Every one of them is compiled by itself.
-COMPILED_BATCHES = (16, 32, 64)
+COMPILED_BATCHES = (8, 16, 32)
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,9 @@ class Settings:
     """How to measure.
 
     Attributes:
-        repeats: times that each contestant solves the puzzles in batches. One with fixed steps, whose time does not
-            depend on the puzzle, solves a part of them each time, and all of them in the end.
+        repeats: of the measurements in batches. A contestant in flight solves all puzzles each time, so that filling
+            and emptying its slots is in the figure; one whose batches end before the next begins solves a part of
+            them each time, and all of them in the end.
         latency_puzzles: puzzles to solve one at a time.
         max_steps: supervision steps at the most.
         halt_threshold: see `Runtime.solve`.
@@ -100,8 +101,8 @@ def benchmark(found: Sequence[Contestant], puzzle: Puzzle, questions: Tokens, se
 
 
 def _share(contestant: Contestant, repeat: int, puzzles: int, settings: Settings) -> list[int]:
-    """The puzzles of a repeat: all, or the repeat's part where steps are fixed."""
-    if contestant.way != "fixed":
+    """The puzzles of a repeat: all, or the repeat's part where batches end before the next begins."""
+    if contestant.way == "in-flight":
         return list(range(puzzles))
     parts: list[NDArray[np.intp]] = np.array_split(np.arange(puzzles), min(settings.repeats, puzzles))
     return [int(number) for number in parts[repeat % len(parts)]]
