@@ -45,7 +45,7 @@ ROW_OPERATOR = "MatMulIntegerToFloat"
 # docs/measurements/sensitivity.json; docs/precision.md says what has been measured so far. The answer head is a
 # thousandth of the work. With a scale a row, no other group cost a puzzle in a hundred. With one static scale, the
 # input of SwiGLU's second product is the hard one: the product of two activations, whose outliers leave the rows
-# without any a few of the 255 steps. Its float32 rests on that alone until the sweep's static half has been run.
+# without any a few of the 255 steps. Keeping it float rests on that alone until the sweep's static half has been run.
 FLOAT_BY_ROW = frozenset({"answer head"})
 FLOAT_STATIC = frozenset({"answer head", "token down", "channel down"})
 
