@@ -41,10 +41,11 @@ CONTRIB = "com.microsoft"
 # ONNX Runtime's operator of the by-row form; its presence tells the two forms apart.
 ROW_OPERATOR = "MatMulIntegerToFloat"
 
-# Groups that stay in floating point, as measured on the shipped model: docs/measurements/sensitivity.json, which `make
-# sensitivity` writes; docs/precision.md has the table. The answer head is a thousandth of the work. With a scale a row,
-# no other group costs a puzzle in a hundred. With one static scale, the input of SwiGLU's second product does: it is
-# the product of two activations, whose outliers leave the other values a few of the 255 steps.
+# Groups that stay in floating point. `make sensitivity` measures them one by one into
+# docs/measurements/sensitivity.json; docs/precision.md says what has been measured so far. The answer head is a
+# thousandth of the work. With a scale a row, no other group cost a puzzle in a hundred. With one static scale, the
+# input of SwiGLU's second product is the hard one: the product of two activations, whose outliers leave the rows
+# without any a few of the 255 steps. Keeping it float rests on that alone until the sweep's static half has been run.
 FLOAT_BY_ROW = frozenset({"answer head"})
 FLOAT_STATIC = frozenset({"answer head", "token down", "channel down"})
 

@@ -1,7 +1,7 @@
 """The recursion through torch.compile: weights frozen into it, and machine code for one batch size each.
 
-One latent recursion is compiled and applied T times by a plain loop. A whole supervision step as one function was no
-faster, and took six times as long to compile with T = 8 (72 s against 12 s): the recursion is written out in it.
+One latent recursion is compiled and applied T times by a plain loop. A whole supervision step as one function takes six
+times as long to compile with T = 8 (72 s against 12 s), because the recursion is written out in it.
 Shapes: B samples, S = P + L positions, D hidden size.
 """
 
