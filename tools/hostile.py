@@ -579,7 +579,7 @@ def try_parsers(examples: int, folder: Path) -> list[dict[str, Any]]:
         raise RuntimeError(done.stdout[-3000:] + done.stderr[-1000:])
     return [
         {
-            "parser": name,
+            "parser": name.replace("_", " "),
             "examples": count,
             "failed": int(name in failures),
             "failures": [failures[name]] if name in failures else [],
@@ -602,10 +602,7 @@ def tables(document: dict[str, Any]) -> list[str]:
     for part, names in columns:
         lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
         for row in document[part]:
-            cells = (
-                str(row[key]).replace("_", " ") if isinstance(row[key], str) else f"{row[key]:,}"
-                for key in names.values()
-            )
+            cells = (row[key] if isinstance(row[key], str) else f"{row[key]:,}" for key in names.values())
             lines.append("| " + " | ".join(cells) + " |")
         made.append("\n".join(lines))
     return made
