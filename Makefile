@@ -77,14 +77,14 @@ build/parity/%.onnx: | $(VENV)/installed
 	$(BIN)/trm-deploy export $(SHIPPED) --graph step --precision $* -o $@
 
 build/parity/%/report.json: $(ENGINES)
-	$(BIN)/trm-deploy parity $(SHIPPED) $(ENGINES) $(SHIPPED) --precision bf16 --compile --attempts 8 \
+	$(BIN)/trm-deploy parity $(SHIPPED) $(ENGINES) $(SHIPPED) --precision bf16 --compile --controls 2 \
 	    --puzzles $(TRM_DEPLOY_TEST_DATA)/data/sudoku/qqwing_$*.csv --report $(@D)
 
 # Every way to run the shipped model side by side, as docs/performance.md tells it; needs TRM_DEPLOY_TEST_DATA.
 benchmark: $(VENV)/installed
 	mkdir -p build
 	$(BIN)/trm-deploy benchmark $(SHIPPED) --puzzles $(TRM_DEPLOY_TEST_DATA)/data/sudoku/qqwing_expert.csv \
-	    --limit 1000 --png build/benchmark.png --json > build/benchmark.json
+	    --png build/benchmark.png --json > build/benchmark.json
 
 # How the cost grows with batch, puzzles, difficulty, model size and in memory: JSON and PNG in docs/measurements.
 cost-curves: $(VENV)/installed

@@ -237,6 +237,8 @@ def open_session(path: Path, device: Device) -> Any:
         )
     options = ort.SessionOptions()
     options.log_severity_level = 4  # what goes wrong comes back as an exception
+    # By itself it starts a thread for each core of the machine, others' cores included, and they wait by spinning.
+    options.intra_op_num_threads = machine.threads()
     try:
         # TF32, ONNX Runtime's default on a GPU, keeps ten bits of a float32's mantissa: that would not be float32.
         settings = {"use_tf32": "0"} if device == "cuda" else {}

@@ -25,7 +25,8 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
 GRAPHS: tuple[Graph, ...] = ("loop", "step", "unrolled")
 ASSETS = Path(__file__).parent.parent / "trm_deploy" / "assets"
 
-# The tests run in one process a core.
+# The tests run in one process a core, and so do the commands that they start.
+os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
 
 

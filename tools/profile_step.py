@@ -25,7 +25,17 @@ STEPS = 4
 SHOWN = 8
 CHECKPOINT = Path(__file__).parent.parent / "trm_deploy" / "assets" / "sudoku.pt"
 # What ONNX Runtime and PyTorch call a matrix product.
-PRODUCTS = ("MatMul", "FusedMatMul", "Gemm", "MatMulIntegerToFloat", "mm", "bmm", "addmm", "linear", "_linear_pointwise")
+PRODUCTS = (
+    "MatMul",
+    "FusedMatMul",
+    "Gemm",
+    "MatMulIntegerToFloat",
+    "mm",
+    "bmm",
+    "addmm",
+    "linear",
+    "_linear_pointwise",
+)
 
 
 def onnxruntime_shares(model: RecursiveReasoner, precision: str, batch: int, folder: Path) -> dict[str, float]:

@@ -675,7 +675,7 @@ def benchmark(
         Optional[str],
         typer.Option("--puzzles", help="File with puzzles; those that come with the package if left out."),
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Use the first so many puzzles.")] = 256,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Use the first so many puzzles.")] = 200,
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="Of the measurements in batches.")] = 3,
     batch: Annotated[
         Optional[int], typer.Option("--batch", min=1, help="Puzzles at a time.  [default: what is fastest of each]")

@@ -49,6 +49,12 @@ def platform_tag() -> str:
     return f"{platform.system().lower()}-{platform.machine()}"
 
 
+def threads() -> int:
+    """Threads to compute with: what OMP_NUM_THREADS says, as PyTorch reads it, else one for each core that is ours."""
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    return int(said) if said.isdigit() and int(said) else len(os.sched_getaffinity(0))
+
+
 def processor() -> str:
     """The processor's name, as Linux gives it."""
     try:
