@@ -145,8 +145,9 @@ def train(
     folder = output or Path("runs") / Path(recipe).stem
     with distributed.joined(loaded.training.device) as ranks:
         Trainer(loaded, folder, resume=resume, ranks=ranks).run()
-    if ranks.first:
-        print(f"wrote {folder / 'ema.pt'}; type: trm-deploy export {folder / 'ema.pt'}", file=sys.stderr)
+        if ranks.first:
+            print(f"wrote {folder / 'ema.pt'}; type: trm-deploy export {folder / 'ema.pt'}", file=sys.stderr)
+        distributed.leave(ranks)
 
 
 data_app = typer.Typer(help="Datasets to train on.")

@@ -38,6 +38,7 @@ with distributed.joined("cpu") as ranks:
     torch.distributed.barrier()  # the first process writes the file
     Trainer(asked, folder / "resumed", ranks=ranks, resume=True).run()
     Trainer(asked, folder / "two", ranks=ranks).run()
+    distributed.leave(ranks)
 """
 
 
