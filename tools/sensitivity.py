@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import numpy as np
 import onnx
@@ -31,6 +31,7 @@ from trm_deploy.files import write_atomic
 from trm_deploy.puzzles.base import Puzzle
 from trm_deploy.runtimes.base import Int32, initial_numpy_state
 from trm_deploy.runtimes.ort_runtime import OrtStepRuntime
+from trm_deploy.runtimes.scheduling import InFlight, Limits, solve_all
 
 SCHEMA = 1
 SHIPPED = Path(__file__).parent.parent / "trm_deploy" / "assets" / "sudoku.pt"
@@ -69,19 +70,12 @@ Run = tuple[NDArray[np.bool_], Int32]
 
 
 def free_run(runtime: OrtStepRuntime, puzzle: Puzzle, tokens: Int32, batch: int) -> Run:
-    """Which puzzles are solved, and the steps of each; those that have halted leave the batch."""
-    answers, steps = np.zeros_like(tokens), np.zeros(len(tokens), np.int32)
-    for start in range(0, len(tokens), batch):
-        active = np.arange(start, min(start + batch, len(tokens)))
-        y, z = initial_numpy_state(runtime.spec, len(active))
-        for step in range(1, runtime.spec.halting.max_steps + 1):
-            out = runtime.step(tokens[active], np.full(len(active), step == 1), y, z)
-            done = (out.halt_logit > runtime.spec.halting.threshold) | (step == runtime.spec.halting.max_steps)
-            answers[active[done]], steps[active[done]] = out.answer[done], step
-            active, y, z = active[~done], out.y[~done], out.z[~done]
-            if not len(active):
-                break
-    return np.array([not puzzle.answer_faults(*pair) for pair in zip(tokens, answers)]), steps
+    """Which puzzles are solved, and the steps of each."""
+    halting = runtime.spec.halting
+    computing = InFlight(runtime, batch, Limits(halting.max_steps, halting.threshold))
+    found = solve_all(computing, tokens)
+    solved = [not puzzle.answer_faults(question, attempt.answer) for question, attempt in zip(tokens, found)]
+    return np.array(solved), np.array([attempt.steps for attempt in found], np.int32)
 
 
 def drift(reference: OrtStepRuntime, runtime: OrtStepRuntime, tokens: Int32) -> NDArray[np.float32]:
@@ -91,7 +85,7 @@ def drift(reference: OrtStepRuntime, runtime: OrtStepRuntime, tokens: Int32) -> 
     for step in range(reference.spec.halting.max_steps):
         reset = np.full(len(tokens), step == 0)
         expected, actual = (engine.step(tokens, reset, y, z) for engine in (reference, runtime))
-        found.append(np.abs(expected.logits - actual.logits).max((1, 2)))
+        found.append(np.abs(np.asarray(expected.logits) - np.asarray(actual.logits)).max((1, 2)))
         y, z = expected.y, expected.z
     return np.stack(found)
 
@@ -144,7 +138,7 @@ def main(
 
         reference = engine("row", ())
         solved, steps = free_run(reference, puzzle, tokens, batch)
-        document = {
+        document: dict[str, Any] = {
             "schema": SCHEMA,
             "checkpoint_sha256": loaded.sha256,
             "puzzles": Path(file).stem,
@@ -154,11 +148,18 @@ def main(
             "float_static": sorted(int8.FLOAT_STATIC),
             "rows": [],
         }
+        if output and output.is_file():
+            before = json.loads(output.read_text())
+            if {**before, "rows": []} == document:
+                document = before  # goes on where it was stopped
+        measured = [(row["form"], tuple(row["groups"])) for row in document["rows"]]
         print(
             f"{len(tokens)} puzzles of {Path(file).stem}; float32 solves {solved.mean():.1%}, {steps.mean():.2f} steps"
         )
         print("form    drift median  largest  solved  lost  won  mean steps  same steps  groups")
         for form, chosen in variants(present):
+            if (form, chosen) in measured:
+                continue
             runtime = engine(form, chosen)
             drifted = drift(reference, runtime, tokens[:STEP_PUZZLES])
             right, taken = free_run(runtime, puzzle, tokens, batch)
@@ -178,7 +179,7 @@ def main(
                 f"  {row.won:>3}  {row.mean_steps:>10.2f}  {row.same_steps:>10.1%}  {', '.join(chosen)}",
                 flush=True,
             )
-            document["rows"].append(asdict(row))  # type: ignore[attr-defined]
+            document["rows"].append(asdict(row))
             if output:
                 write_atomic(output, json.dumps(document, indent=2) + "\n")
 

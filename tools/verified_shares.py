@@ -159,7 +159,7 @@ def main(
     if not data:
         raise InputError("TRM_DEPLOY_TEST_DATA is not set", hint="name the folder that holds data/sudoku")
     require_matplotlib()
-    path = engine or shipped_engine()
+    path = engine or shipped_engine("step")
     runtime = load(path, precision=precision, compiled=compiled)
     puzzle = puzzles.get(runtime.spec.task.name)
     threshold = record.halting_threshold(None, path, runtime.spec)
