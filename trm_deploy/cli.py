@@ -681,6 +681,9 @@ def benchmark(
     batch: Annotated[
         Optional[int], typer.Option("--batch", min=1, help="Puzzles at a time.  [default: what is fastest of each]")
     ] = None,
+    only: Annotated[
+        Optional[list[str]], typer.Option("--only", help="Row to measure, by its name; repeatable.")
+    ] = None,
     max_steps: MaxSteps = None,
     halt_threshold: HaltThreshold = None,
     settings: Settings = None,
@@ -707,6 +710,7 @@ def benchmark(
         settings=settings or (),
         device=device.value,
         allow_host_code=allow_host_code,
+        only=only or (),
     )
     if png is not None:
         report.write_png(png)

@@ -130,6 +130,8 @@ def test_files_that_cannot_be_compared_are_refused(tmp_path: Path, capsys: pytes
     with pytest.raises(InputError, match="a: two engines have this name"):
         contestants([tmp_path / "a.onnx", tmp_path / "a.onnx"], folder=tmp_path)
     assert "a.onnx has no step form" in capsys.readouterr().err
+    with pytest.raises(InputError, match="--only b: there is no such row, expected one of a"):
+        contestants([tmp_path / "a.onnx"], folder=tmp_path, only=["b"])
     (tmp_path / "none.txt").write_text("# none\n")
     with pytest.raises(InputError, match="holds no puzzle"):
         benchmark_files([tmp_path / "a.onnx"], puzzles=str(tmp_path / "none.txt"))

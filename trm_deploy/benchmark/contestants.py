@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -57,6 +58,7 @@ def contestants(
     device: Device = "cpu",
     batch: int | None = None,
     allow_host_code: bool = False,
+    only: Sequence[str] = (),
 ) -> list[Contestant]:
     """What there is to compare.
 
@@ -67,16 +69,31 @@ def contestants(
         device: where to run.
         batch: the only size to try.
         allow_host_code: see `trm_deploy.runtimes.load`.
+        only: names of the rows to measure; all where empty.
 
     Raises:
-        InputError: a file cannot be read, two are of different models, or the batch exceeds a profile.
+        InputError: a file cannot be read, two are of different models, the batch exceeds a profile, or `only` names
+            what is not there.
+        CannotRunHere: nothing of it can run here.
     """
     found: list[Contestant] = []
+    offered: list[str] = []
     for path in files:
         if _is_checkpoint(path):
-            found += _of_checkpoint(path, folder, settings, device)
-        else:
+            for name, built, make in _of_checkpoint(path, folder, settings, device):
+                offered.append(name)
+                if not only or name in only:
+                    runtime = _if_possible(name, make)
+                    found += [] if runtime is None else [built(runtime)]
+            continue
+        offered.append(path.stem)
+        if not only or path.stem in only:
             found.append(_of_engine(path, load(path, device=device, allow_host_code=allow_host_code)))
+    for name in only:
+        if name not in offered:
+            raise InputError(f"--only {name}: there is no such row, expected one of {', '.join(offered)}")
+    if not found:
+        raise CannotRunHere("nothing of this can run here", hint="type: trm-deploy doctor")
     specs = {contestant.runtime.spec.to_json() for contestant in found}
     if len(specs) > 1:
         raise ArtefactError(
@@ -122,7 +139,13 @@ def _of_engine(path: Path, runtime: Runtime) -> Contestant:
     return Contestant(path.stem, library, graph, runtime, way, BATCHES, f"trm-deploy run -e {path}")
 
 
-def _of_checkpoint(path: Path, folder: Path, settings: Sequence[str], device: Device) -> Iterator[Contestant]:
+Make = Callable[[], Runtime]
+Sizes = tuple[int, ...]
+# A row's name, what makes its contestant of a runtime, and what makes the runtime.
+Offer = tuple[str, Callable[[Runtime], Contestant], Make]
+
+
+def _of_checkpoint(path: Path, folder: Path, settings: Sequence[str], device: Device) -> Iterator[Offer]:
     from trm_deploy import checkpoint
     from trm_deploy.errors import require
 
@@ -135,35 +158,28 @@ def _of_checkpoint(path: Path, folder: Path, settings: Sequence[str], device: De
     def eager(precision: Precision) -> Runtime:
         return TorchRuntime(loaded.model(), device=device, precision=precision)
 
+    @functools.cache
     def compiled() -> Runtime:
         return TorchRuntime(loaded.model(), device=device, precision="bf16", compiled=True)
 
-    yield Contestant("torch-eager-fp32", "PyTorch", "eager", eager("fp32"), "fixed", BATCHES)
-    yield Contestant("torch-eager-bf16", "PyTorch", "eager", eager("bf16"), "fixed", BATCHES)
-    runtime = _if_possible("torch-compile-bf16", compiled)
-    if runtime is not None:
-        flags = "--precision bf16 --compile"
-        yield Contestant("torch-compile-bf16", "PyTorch", "compiled", runtime, "fixed", COMPILED_BATCHES)
-        yield Contestant(
-            "torch-compile-bf16-in-flight",
-            "PyTorch",
-            "compiled",
-            runtime,
-            "in-flight",
-            COMPILED_BATCHES,
-            f"{run} {flags}",
-        )
+    def row(name: str, library: str, graph: str, make: Make, way: Way, batches: Sizes, command: str = "") -> Offer:
+        return name, lambda runtime: Contestant(name, library, graph, runtime, way, batches, command), make
+
+    flags = "--precision bf16 --compile"
+    yield row("torch-eager-fp32", "PyTorch", "eager", lambda: eager("fp32"), "fixed", BATCHES)
+    yield row("torch-eager-bf16", "PyTorch", "eager", lambda: eager("bf16"), "fixed", BATCHES)
+    yield row("torch-compile-bf16", "PyTorch", "compiled", compiled, "fixed", COMPILED_BATCHES)
+    name = "torch-compile-bf16-in-flight"
+    yield row(name, "PyTorch", "compiled", compiled, "in-flight", COMPILED_BATCHES, f"{run} {flags}")
     # On a CPU, float16 is float32 between casts: slower by those, and no gain.
     narrow = ("fp16", "int8") if device == "cuda" else ("int8",)
     for graph, precision in (("loop", "fp32"), *(("step", precision) for precision in ("fp32", *narrow))):
         name = f"ort-{graph}-{precision}"
-        exported = _if_possible(name, lambda: _exported(loaded, path, folder, graph, precision, device))  # noqa: B023
-        if exported is not None:
-            way: Way = "in-flight" if graph == "step" else "batches"
-            command = f"trm-deploy export {path} --graph {graph} --precision {precision} -o {name}.onnx"
-            yield Contestant(
-                name, "ONNX Runtime", graph, exported, way, BATCHES, f"{command} && trm-deploy run -e {name}.onnx"
-            )
+        way: Way = "in-flight" if graph == "step" else "batches"
+        export = f"trm-deploy export {path} --graph {graph} --precision {precision} -o {name}.onnx"
+        make = functools.partial(_exported, loaded, path, folder, graph, precision, device)
+        command = f"{export} && trm-deploy run -e {name}.onnx"
+        yield row(name, "ONNX Runtime", graph, make, way, BATCHES, command)
 
 
 def _if_possible(name: str, make: Callable[[], Runtime]) -> Runtime | None:

@@ -31,6 +31,7 @@ def benchmark_files(
     settings: Sequence[str] = (),
     device: Device = "cpu",
     allow_host_code: bool = False,
+    only: Sequence[str] = (),
 ) -> Report:
     """Measure every way to run what files hold.
 
@@ -44,6 +45,7 @@ def benchmark_files(
         settings: KEY=VALUE, see `trm_deploy.published.parse_flags`.
         device: where to run.
         allow_host_code: see `trm_deploy.runtimes.load`.
+        only: names of the rows to measure; all where empty.
 
     Raises:
         InputError: a file cannot be read, or the model's task has no rules to tell right answers by.
@@ -57,6 +59,7 @@ def benchmark_files(
             device=device,
             batch=batch,
             allow_host_code=allow_host_code,
+            only=only,
         )
         spec = spec_of(found)
         if not spec.task.name or not tasks.get(spec.task.name).has_rules:

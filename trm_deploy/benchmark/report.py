@@ -126,7 +126,7 @@ class Report:
             (rates, [row.puzzles_per_second for row in self.rows], "puzzles a second, in batches", "{:.1f}"),
             (latencies, [row.latency_ms_p50 for row in self.rows], "one puzzle, ms (median)", "{:.0f}"),
         ):
-            bars = axes.barh(names, values, color=["tab:gray" if "-in-flight" not in n else "tab:blue" for n in names])
+            bars = axes.barh(names, values, color="tab:blue")
             axes.bar_label(bars, [form.format(value) for value in values], padding=3)
             axes.set_xlabel(title)
             axes.margins(x=0.15)
