@@ -87,7 +87,7 @@ def write(report: Report, folder: Path) -> None:
     pictures = []
     for number, engine in enumerate(report.engines, start=1):
         # The number keeps engines apart that have one name in two folders.
-        stem = f"{number}-{engine.file_name}"
+        stem = f"{number}-{engine.file_name}".replace(" ", "-")  # Markdown takes no space in a link
         pictures.append((f"{stem}.drift.png", f"{stem}.halting.png"))
         write_figure(folder / pictures[-1][0], partial(_draw_drift, engine))
         write_figure(folder / pictures[-1][1], partial(_draw_halting, report, engine))
