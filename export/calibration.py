@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import itertools
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -47,11 +46,7 @@ def questions(spec: ModelSpec, file: Path | None) -> NDArray[np.int32]:
     puzzle = puzzles.get(task.name)
     if file is None:
         return puzzle.examples()[:PUZZLES]
-    found = list(itertools.islice(puzzles.questions(str(file), puzzle), PUZZLES))
-    for question in found:
-        if question.tokens is None:
-            raise InputError(question.error)
-    return np.stack([question.tokens for question in found if question.tokens is not None])
+    return puzzles.read_tokens(str(file), puzzle, PUZZLES)
 
 
 def largest_inputs(

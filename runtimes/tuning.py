@@ -7,7 +7,6 @@ counted without another run.
 
 from __future__ import annotations
 
-import itertools
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -252,7 +251,7 @@ def tune(opened: OpenEngine, file: str, settings: TuneSettings) -> Tuned:
             f"{opened.path}: is unrolled to {runtime.fixed_steps} steps and shows the last alone",
             hint="type: trm-deploy export CHECKPOINT --graph step -o step.onnx, and tune that",
         )
-    tokens = _questions(file, puzzle, settings.limit)
+    tokens = puzzles.read_tokens(file, puzzle, settings.limit)
     max_steps = opened.max_steps(RunSettings(max_steps=settings.max_steps))
     if warning := costs_more(runtime, max_steps):
         print(f"note: {warning}", file=sys.stderr)
@@ -373,15 +372,6 @@ def write_threshold(opened: OpenEngine, threshold: float) -> str:
     assert built is not None
     record.write(path, replace(built, halting_threshold=threshold))
     return f"wrote the halting threshold {threshold:g} into {record.path_of(path)}"
-
-
-def _questions(file: str, puzzle: Puzzle, limit: int | None) -> Int32:
-    tokens = []
-    for question in itertools.islice(puzzles.questions(file, puzzle), limit):
-        if question.tokens is None:
-            raise InputError(question.error)
-        tokens.append(question.tokens)
-    return np.stack(tokens)
 
 
 def _batches(tokens: Int32, largest: int | None) -> Iterator[Int32]:

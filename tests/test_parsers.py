@@ -30,6 +30,7 @@ from trm_deploy.errors import InputError, PuzzleError, TrmDeployError, shown
 from trm_deploy.export.engine_build import BatchProfile
 from trm_deploy.jsontext import dumps
 from trm_deploy.models.presets import preset
+from trm_deploy.models.recursive import RecursiveReasoner
 from trm_deploy.published import from_state_dict, parse_flags, published_name
 from trm_deploy.puzzles import arc, arc_tasks, reading
 from trm_deploy.puzzles.arc import Augmentation
@@ -337,7 +338,8 @@ def test_recipes(data: st.DataObject) -> None:
     text = "\n".join(lines)
     if not data.draw(st.integers(0, 3)):
         text = data.draw(spoiled(text.encode())).decode("utf-8", "replace")
-    attempted(lambda: recipe.parse(text, source="r.toml"))
+    found = attempted(lambda: recipe.parse(text, source="r.toml"))
+    assert found is None or isinstance(found, recipe.Recipe)
 
 
 # --------------------------------------------------------------------------------------------- dataset folders
@@ -587,7 +589,8 @@ def test_documents_of_checkpoints(folder: Path, data: st.DataObject) -> None:
         torch.save(document, path)
     except UnicodeEncodeError:  # a half of a surrogate pair is no text to a pickle
         return
-    attempted(lambda: checkpoint.load(path).model())
+    found = attempted(lambda: checkpoint.load(path).model())
+    assert found is None or isinstance(found, RecursiveReasoner)
 
 
 @parser(st.text(max_size=20) | st.from_regex(r"[0-9²]{0,11}(:[0-9]{0,12}){0,3}", fullmatch=True))

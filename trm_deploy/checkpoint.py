@@ -198,7 +198,6 @@ def _check_archive(path: Path) -> None:
         OSError,
         ValueError,
         zipfile.BadZipFile,
-        NotImplementedError,
         RuntimeError,
         EOFError,
         struct.error,

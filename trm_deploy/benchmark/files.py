@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-
-import numpy as np
 
 from trm_deploy import puzzles as tasks
 from trm_deploy import record
@@ -84,9 +81,4 @@ def _questions(puzzle: Puzzle, file: str | None, limit: int | None) -> Tokens:
     """int32 [N, L]."""
     if file is None:
         return puzzle.examples()[:limit]
-    found = []
-    for question in itertools.islice(tasks.questions(file, puzzle), limit):
-        if question.tokens is None:
-            raise InputError(question.error)
-        found.append(question.tokens)
-    return np.stack(found)
+    return tasks.read_tokens(file, puzzle, limit)

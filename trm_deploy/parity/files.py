@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from trm_deploy import checkpoint as checkpoints
 from trm_deploy import puzzles as tasks
 from trm_deploy.checkpoint import Checkpoint
 from trm_deploy.errors import ArtefactError, InputError
+from trm_deploy.flops import step_flops
 from trm_deploy.models.recursive import RecursiveReasoner
 from trm_deploy.parity import baseline as baselines
 from trm_deploy.parity.compare import Solved, Tolerance, compare, digest, work
@@ -176,14 +176,7 @@ def affordable(model: RecursiveReasoner, puzzles: int, max_steps: int) -> tuple[
 
     All of them for a small model; a large one gives up puzzles first, then steps. At least one puzzle and two steps.
     """
-    spec = model.spec
-    weights = sum(weight.numel() for weight in model.networks.parameters()) / len(model.networks)
-    # GFLOP of one network call on one puzzle: a multiplication and an addition a weight and position; attention's two
-    # products of positions by positions, which are most of a small network on a long question, besides.
-    call = 2e-9 * weights * model.positions
-    if spec.architecture.mixer == "attention":
-        call += 4e-9 * model.positions**2 * spec.architecture.hidden_size * spec.architecture.layers
-    step = call * spec.recursion.network_calls
+    step = step_flops(model.spec) / 1e9
     steps = max_steps
     while True:
         # Free runs and trajectories of reference, control and engine, and the engine's first 1, 2, 4 ... steps.
@@ -244,11 +237,7 @@ def questions(loaded: Checkpoint, file: str | None, limit: int | None) -> Int32:
     puzzle = tasks.get(task.name)
     if file is None:
         return puzzle.examples()[:limit]
-    found = list(itertools.islice(tasks.questions(file, puzzle), limit))
-    for question in found:
-        if question.tokens is None:
-            raise InputError(question.error)
-    return np.stack([question.tokens for question in found if question.tokens is not None])
+    return tasks.read_tokens(file, puzzle, limit)
 
 
 def _task_with_rules(loaded: Checkpoint) -> Puzzle | None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
+
+import numpy as np
 
 from trm_deploy.errors import InputError
 from trm_deploy.puzzles import arc_tasks, reading
 from trm_deploy.puzzles.arc import Arc
-from trm_deploy.puzzles.base import Puzzle, Symmetries, TextPuzzle
+from trm_deploy.puzzles.base import Puzzle, Symmetries, TextPuzzle, Tokens
 from trm_deploy.puzzles.maze import SIDES, Maze
 from trm_deploy.puzzles.reading import Question
 from trm_deploy.puzzles.sudoku import Sudoku
 
-__all__ = ["Puzzle", "Symmetries", "Question", "get", "names", "questions"]
+__all__ = ["Puzzle", "Symmetries", "Question", "get", "names", "questions", "read_tokens"]
 
 _PUZZLES: dict[str, Puzzle] = {
     puzzle.name: puzzle
@@ -50,6 +53,20 @@ def get(name: str) -> Puzzle:
             )
         return Maze(rows, columns)
     raise InputError(f"the task {name!r} is unknown, expected one of {', '.join(names())}")
+
+
+def read_tokens(name: str, puzzle: Puzzle, limit: int | None = None) -> Tokens:
+    """The first questions of a file, int32 [N, L]; all where `limit` is None.
+
+    Raises:
+        InputError: the file, or one of these questions, cannot be read.
+    """
+    found = []
+    for question in itertools.islice(questions(name, puzzle), limit):
+        if question.tokens is None:
+            raise InputError(question.error)
+        found.append(question.tokens)
+    return np.stack(found)
 
 
 def questions(name: str, puzzle: Puzzle) -> Iterator[Question]:
