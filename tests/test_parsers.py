@@ -470,7 +470,7 @@ def test_published_settings(folder: Path, data: st.DataObject) -> None:
         )
     )
     if found is not None:
-        ModelSpec.from_json(found.spec.to_json())
+        assert ModelSpec.from_json(found.spec.to_json()) == found.spec
 
 
 # ---------------------------------------------------------------------------------------------------- binaries
