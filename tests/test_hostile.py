@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import pickle
 import signal
 import subprocess
@@ -101,6 +102,18 @@ def test_an_interrupted_command_leaves_no_half_written_file(
     if command == "data build":
         time.sleep(1.0)
     assert hostile.ended(process, tmp_path / "run", number) in ("ended", "done")
+
+
+def test_ctrl_c_says_so_and_how_to_go_on(tmp_path: Path) -> None:
+    process = hostile.start("run to a file", tmp_path / "run")
+    answers = tmp_path / "run" / "answers.jsonl"
+    deadline = time.monotonic() + 100
+    while not (answers.exists() and answers.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=100)
+    assert process.returncode == 130
+    assert errors.endswith("error: interrupted; add --resume to go on\n")
 
 
 class TestSeal:

@@ -437,12 +437,25 @@ def try_kind(name: str, folder: Path, reader: Reader, *, cuts: int, flips: int, 
     return {"kind": name, **counts, "failures": failed}
 
 
+PUZZLES = str(ASSETS / "puzzles" / "sudoku-9x9.txt")
 COMMANDS: dict[str, list[str]] = {
     "export": ["export", str(ASSETS / "sudoku.pt"), "-o", "out/s.onnx"],
     "data build": ["data", "build", "sudoku", "--size", "9x9", "--train", "3000", "--test", "100", "-o", "out"],
     "train": ["train", "recipe.toml", "-o", "out"],
     "parity": ["parity", str(ASSETS / "sudoku.pt"), str(ASSETS / "sudoku.onnx"), "--limit", "8"],
-    "run": ["run", str(ASSETS / "puzzles" / "sudoku-9x9.txt"), "--png", "out"],
+    "run": ["run", PUZZLES, "--png", "out"],
+    "run to a file": ["run", *[PUZZLES] * 8, "-o", "answers.jsonl"],
+    "tune": ["tune", "engine.onnx", PUZZLES, "--limit", "4", "--write", "--report", "out"],
+    "benchmark": [
+        "benchmark",
+        str(ASSETS / "sudoku.pt"),
+        "--limit",
+        "2",
+        "--only",
+        "ort-step-fp32",
+        "--png",
+        "out.png",
+    ],
 }
 RECIPE = """
 data = { box_rows = 2, box_columns = 2, puzzles = 200, min_clues = 4, max_clues = 12 }
@@ -457,6 +470,8 @@ def start(command: str, folder: Path) -> subprocess.Popen[str]:
     """A command at work in a new folder, in a process group of its own as a terminal would have it."""
     folder.mkdir(parents=True)
     (folder / "recipe.toml").write_text(RECIPE)
+    for name in ("sudoku-step.onnx", "sudoku-step.onnx.json"):
+        shutil.copy(ASSETS / name, folder / name.replace("sudoku-step", "engine"))
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TRM_DEPLOY_CACHE": str(folder / "cache")}
     environment["PYTHONPATH"] = str(ROOT)
     return subprocess.Popen(
@@ -505,6 +520,8 @@ def ended(process: subprocess.Popen[str], folder: Path, number: signal.Signals |
     broken = list(_broken_files(folder))
     if broken:
         return f"failed: leaves {broken}"
+    if number == signal.SIGINT and process.returncode == 128 + number and "interrupted" not in errors:
+        return f"failed: does not say that it was interrupted: {errors[-500:]}"
     # Before Python has come to the command's first line, it ends itself by the signal: a shell calls that 128 + number.
     if number is not None and process.returncode in (128 + number, -number):
         return "ended"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import math
@@ -9,7 +10,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, Optional
@@ -17,7 +18,7 @@ from typing import Annotated, Any, NoReturn, Optional
 import typer
 
 import trm_deploy
-from trm_deploy.errors import InputError, TrmDeployError
+from trm_deploy.errors import InputError, Interrupted, TrmDeployError
 from trm_deploy.jsontext import dumps
 
 app = typer.Typer(
@@ -29,7 +30,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-INTERRUPTED = 130
 
 # typer shows only the leaves of its usage errors, and where their base comes from differs with its version.
 UsageError: Any = typer.BadParameter.__mro__[2]
@@ -144,7 +144,8 @@ def train(
     loaded = recipes.load(recipe).with_flags(data=str(data) if data else None, device=device.value if device else None)
     folder = output or Path("runs") / Path(recipe).stem
     with distributed.joined(loaded.training.device) as ranks:
-        Trainer(loaded, folder, resume=resume, ranks=ranks).run()
+        with _resumable(folder / "resume.pt"):
+            Trainer(loaded, folder, resume=resume, ranks=ranks).run()
         if ranks.first:
             print(f"wrote {folder / 'ema.pt'}; type: trm-deploy export {folder / 'ema.pt'}", file=sys.stderr)
         distributed.leave(ranks)
@@ -465,6 +466,7 @@ def _run_verified(
     with ExitStack() as stack:
         file = None
         if output is not None:
+            stack.enter_context(_resumable(output))
             file = stack.enter_context(AnswerFile(output, opened, puzzles, settings, resume=resume))
         done, unreadable, solved = (file.done, file.unreadable, 0) if file else (0, 0, 0)
         # Where the answers themselves do not show how far it has come.
@@ -761,8 +763,11 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGTERM, _terminated)
     try:
-        # Without standalone mode, errors reach this place and an exit code comes back as a value.
-        sys.exit(app(prog_name="trm-deploy", standalone_mode=False))
+        # Without standalone mode, errors reach this place and an exit code comes back as a value; so does Ctrl-C.
+        code = app(prog_name="trm-deploy", standalone_mode=False)
+        if code == Interrupted.exit_code:
+            raise Interrupted
+        sys.exit(code)
     except TrmDeployError as error:
         _fail(str(error), error.exit_code, debug)
     except UsageError as error:
@@ -770,7 +775,7 @@ def main() -> None:
         command = context.command_path if context else "trm-deploy"
         _fail(f"{error.format_message()}; type: {command} --help", error.exit_code, debug)
     except (KeyboardInterrupt, typer.Abort):
-        _fail("interrupted", INTERRUPTED, debug)
+        _fail(str(Interrupted()), Interrupted.exit_code, debug)
     except BrokenPipeError:
         # The reader of our output has gone, as in `... | head`: no error, and nothing more to say.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -780,6 +785,15 @@ def main() -> None:
     except OSError as error:
         place = f"{error.filename}: " if error.filename is not None else ""
         _fail(f"{place}{error.strerror or error}", TrmDeployError.exit_code, debug)
+
+
+@contextlib.contextmanager
+def _resumable(file: Path) -> Iterator[None]:
+    """Where Ctrl-C leaves this file, the message says how to go on from it."""
+    try:
+        yield
+    except KeyboardInterrupt as pressed:
+        raise Interrupted(hint="add --resume to go on" if file.exists() else None) from pressed
 
 
 def _terminated(number: int, frame: object) -> NoReturn:

@@ -8,8 +8,9 @@
     |   |-- ArtefactError     2   an ONNX file or an engine: truncated, foreign
     |   `-- RecipeError       2   a training recipe
     |-- ParityFailure         3   an engine does not give PyTorch's answers
-    `-- CannotRunHere         4   this machine or installation lacks what is needed
-        `-- MissingPackage    4   a Python package of one of the extras
+    |-- CannotRunHere         4   this machine or installation lacks what is needed
+    |   `-- MissingPackage    4   a Python package of one of the extras
+    `-- Interrupted         130   Ctrl-C
 
 A message is one line: the file, the place, what came, what was expected. `hint` is the next command to type or
 the change to make; the command line prints it behind the message.
@@ -85,6 +86,15 @@ class CannotRunHere(TrmDeployError):
 
 class MissingPackage(CannotRunHere):
     """A Python package that belongs to one of the extras is not installed."""
+
+
+class Interrupted(TrmDeployError):
+    """The user pressed Ctrl-C; what was being written is gone, what is left is whole."""
+
+    exit_code = 130
+
+    def __init__(self, *, hint: str | None = None) -> None:
+        super().__init__("interrupted", hint=hint)
 
 
 class _Short(reprlib.Repr):
