@@ -77,7 +77,7 @@ build/parity/%.onnx: | $(VENV)/installed
 	$(BIN)/trm-deploy export $(SHIPPED) --graph step --precision $* -o $@
 
 build/parity/%/report.json: $(ENGINES)
-	$(BIN)/trm-deploy parity $(SHIPPED) $(ENGINES) $(SHIPPED) --precision bf16 --compile --controls 2 \
+	$(BIN)/trm-deploy parity $(SHIPPED) $(ENGINES) $(SHIPPED) --precision bf16 --compile --attempts 8 \
 	    --puzzles $(TRM_DEPLOY_TEST_DATA)/data/sudoku/qqwing_$*.csv --report $(@D)
 
 # Every way to run the shipped model side by side, as docs/performance.md tells it; needs TRM_DEPLOY_TEST_DATA.

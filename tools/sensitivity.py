@@ -1,10 +1,12 @@
-"""Which layers can be int8: one layer group at a time, everything else in float32; as a table and as JSON.
+"""Which layers can be narrow: one layer group at a time, everything else in float32; as a table and as JSON.
 
     python tools/sensitivity.py PUZZLES [--checkpoint FILE] [--limit N] [--batch B] [--output FILE]
 
-Of each group, and of all of them, in both forms of int8 (`trm_deploy.export.int8`): how far one supervision step from
-the same state drifts from float32, over all steps of a few puzzles, and what it does to the share of puzzles solved.
-The policies `FLOAT_BY_ROW` and `FLOAT_STATIC` there rest on what this writes.
+Of each group, and of all of them, in both forms of int8 (`trm_deploy.export.int8`), in bfloat16 and in float16: how
+far one supervision step from the same state drifts from float32, over all steps of a few puzzles, and what it does to
+the share of puzzles solved. The policies `FLOAT_BY_ROW` and `FLOAT_STATIC` there rest on what this writes, and that
+bf16 and fp16 keep no product in float32. Of those two, operands and results of the products are rounded, as hardware
+does that adds in float32; what else `--precision` makes narrow stays float32 here.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -39,13 +41,18 @@ SHIPPED = Path(__file__).parent.parent / "trm_deploy" / "assets" / "sudoku.pt"
 STEP_PUZZLES = 16
 
 
+# The two forms of int8, and the types that operands and results of a product are rounded to.
+HALVES = {"bf16": onnx.TensorProto.BFLOAT16, "fp16": onnx.TensorProto.FLOAT16}
+FORMS = ("row", "static", *HALVES)
+
+
 @dataclass(frozen=True)
 class Row:
     """What became of the model with some groups in int8.
 
     Attributes:
         groups: that are int8.
-        form: "row" or "static".
+        form: one of `FORMS`.
         drift_median: of the largest logit difference of a step from float32's state, over puzzles and steps.
         drift_largest: the largest of them.
         solved: share.
@@ -90,9 +97,35 @@ def drift(reference: OrtStepRuntime, runtime: OrtStepRuntime, tokens: Int32) -> 
     return np.stack(found)
 
 
+def round_products(graph: onnx.GraphProto, weights: Collection[str], kind: int) -> None:
+    """Round operands and results of the products with some weights to a narrow type and back."""
+
+    def rounded(value: str, name: str) -> list[onnx.NodeProto]:
+        make = onnx.helper.make_node
+        narrow = f"{name}/narrow"
+        return [make("Cast", [value], [narrow], to=kind), make("Cast", [narrow], [name], to=onnx.TensorProto.FLOAT)]
+
+    for inner in int8.graphs(graph):
+        nodes: list[onnx.NodeProto] = []
+        for node in inner.node:
+            if node.op_type != "MatMul" or node.input[1] not in weights:
+                nodes.append(node)
+                continue
+            (output,) = node.output
+            operands = [f"{output}/{side}" for side in "xw"]
+            for value, name in zip(node.input, operands):
+                nodes += rounded(value, name)
+            nodes.append(onnx.helper.make_node("MatMul", operands, [f"{output}/exact"]))
+            nodes += rounded(f"{output}/exact", output)
+        del inner.node[:]
+        inner.node.extend(nodes)
+
+
 def variants(present: list[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Form and groups of each row: every group alone, all, and what the policy leaves."""
-    for form, kept in (("row", int8.FLOAT_BY_ROW), ("static", int8.FLOAT_STATIC)):
+    policies = {"row": int8.FLOAT_BY_ROW, "static": int8.FLOAT_STATIC}
+    for form in FORMS:
+        kept = policies.get(form, frozenset())
         policy = tuple(group for group in present if group not in kept)
         yield form, policy
         for group in present:
@@ -128,6 +161,8 @@ def main(
             if form == "row" and weights:
                 int8.quantize_by_row(graph.graph, weights)
                 graph.opset_import.append(onnx.helper.make_opsetid(int8.CONTRIB, 1))
+            elif form in HALVES:
+                round_products(graph.graph, weights, HALVES[form])
             elif weights:
                 int8.quantize_statically(graph.graph, {weight: largest[weight] for weight in weights})
             path = Path(folder, "step.onnx")
