@@ -85,16 +85,21 @@ def free_run(runtime: OrtStepRuntime, puzzle: Puzzle, tokens: Int32, batch: int)
     return np.array(solved), np.array([attempt.steps for attempt in found], np.int32)
 
 
-def drift(reference: OrtStepRuntime, runtime: OrtStepRuntime, tokens: Int32) -> NDArray[np.float32]:
-    """The largest difference of a logit in each step from float32's state; [steps, B]."""
+def followed(reference: OrtStepRuntime, tokens: Int32) -> list[tuple[Any, ...]]:
+    """Of each supervision step of float32, halting off: its arguments, and the logits it gives."""
     found = []
     y, z = initial_numpy_state(reference.spec, len(tokens))
     for step in range(reference.spec.halting.max_steps):
-        reset = np.full(len(tokens), step == 0)
-        expected, actual = (engine.step(tokens, reset, y, z) for engine in (reference, runtime))
-        found.append(np.abs(np.asarray(expected.logits) - np.asarray(actual.logits)).max((1, 2)))
-        y, z = expected.y, expected.z
-    return np.stack(found)
+        arguments = (tokens, np.full(len(tokens), step == 0), y, z)
+        given = reference.step(*arguments)
+        found.append((arguments, np.asarray(given.logits)))
+        y, z = given.y, given.z
+    return found
+
+
+def drift(trail: list[tuple[Any, ...]], runtime: OrtStepRuntime) -> NDArray[np.float32]:
+    """The largest difference of a logit in each step from float32's state; [steps, B]."""
+    return np.stack([np.abs(np.asarray(runtime.step(*given).logits) - logits).max((1, 2)) for given, logits in trail])
 
 
 def round_products(graph: onnx.GraphProto, weights: Collection[str], kind: int) -> None:
@@ -132,6 +137,34 @@ def variants(present: list[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
             yield form, (group,)
         if set(policy) != set(present):
             yield form, tuple(present)
+
+
+def line(row: dict[str, Any], present: Collection[str]) -> str:
+    """A row of the table in Markdown."""
+    kept = [group for group in present if group not in row["groups"]]
+    name = ", ".join(row["groups"])
+    if len(row["groups"]) > 1:
+        name = "all but " + " and ".join(kept) if kept else "all"
+    cells = (
+        name,
+        f"{row['drift_median']:.2g}",
+        f"{row['drift_largest']:.2g}",
+        f"{row['solved']:.1%}",
+        str(row["lost"]),
+        str(row["won"]),
+        f"{row['mean_steps']:.2f}",
+        f"{row['same_steps']:.0%}",
+    )
+    return "| " + " | ".join(cells) + " |"
+
+
+def table(document: dict[str, Any], form: str) -> str:
+    """What was measured of a form, in Markdown."""
+    found = [row for row in document["rows"] if row["form"] == form]
+    present = [group for group in int8.GROUPS if [group] in [list(row["groups"]) for row in found]]
+    head = ("", "drift in a step, median", "largest", "solved", "lost", "won", "mean steps", "same steps")
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head), *(line(row, present) for row in found)]
+    return "\n".join(lines) + "\n"
 
 
 def main(
@@ -173,6 +206,7 @@ def main(
 
         reference = engine("row", ())
         solved, steps = free_run(reference, puzzle, tokens, batch)
+        trail = followed(reference, tokens[:STEP_PUZZLES])
         document: dict[str, Any] = {
             "schema": SCHEMA,
             "checkpoint_sha256": loaded.sha256,
@@ -189,14 +223,13 @@ def main(
                 document = before  # goes on where it was stopped
         measured = [(row["form"], tuple(row["groups"])) for row in document["rows"]]
         print(
-            f"{len(tokens)} puzzles of {Path(file).stem}; float32 solves {solved.mean():.1%}, {steps.mean():.2f} steps"
+            f"{len(tokens)} puzzles of {Path(file).stem}: float32 solves {solved.mean():.1%}, {steps.mean():.2f} steps"
         )
-        print("form    drift median  largest  solved  lost  won  mean steps  same steps  groups")
         for form, chosen in variants(present):
             if (form, chosen) in measured:
                 continue
             runtime = engine(form, chosen)
-            drifted = drift(reference, runtime, tokens[:STEP_PUZZLES])
+            drifted = drift(trail, runtime)
             right, taken = free_run(runtime, puzzle, tokens, batch)
             row = Row(
                 groups=chosen,
@@ -209,14 +242,12 @@ def main(
                 mean_steps=float(taken.mean()),
                 same_steps=float((taken == steps).mean()),
             )
-            print(
-                f"{form:6}  {row.drift_median:>12.3f}  {row.drift_largest:>7.2f}  {row.solved:>6.1%}  {row.lost:>4}"
-                f"  {row.won:>3}  {row.mean_steps:>10.2f}  {row.same_steps:>10.1%}  {', '.join(chosen)}",
-                flush=True,
-            )
             document["rows"].append(asdict(row))
+            print(form, line(document["rows"][-1], present), flush=True)
             if output:
                 write_atomic(output, json.dumps(document, indent=2) + "\n")
+        for form in FORMS:
+            print(f"\n{form}\n\n{table(document, form)}", end="")
 
 
 if __name__ == "__main__":
