@@ -145,6 +145,13 @@ def test_a_narrow_engine_that_never_halts_fails(model: RecursiveReasoner) -> Non
     assert "free running: halted" in report.engines[0].failures[0]
 
 
+def test_changed_answers_that_no_rule_judges_are_told(model: RecursiveReasoner) -> None:
+    (engine,) = compare(model, WrongAnswers(random_model(model.spec), "fp16")).engines
+    assert "0.0% of the answers are PyTorch's, 100.0% at the least of a control's; no rule tells" in engine.notes[-1]
+    (same,) = compare(model, Wrapped(random_model(model.spec), "fp16")).engines
+    assert "no rule" not in "".join(same.notes)
+
+
 def test_a_lower_solved_share_fails(model: RecursiveReasoner) -> None:
     right = TorchRuntime(model).solve(TOKENS, max_steps=6, halt_threshold=0.0).answer
     report = compare(
