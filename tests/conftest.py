@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import os
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
@@ -23,11 +26,23 @@ PRESETS = ("trm-mlp", "trm-att", "hrm")
 Graph = Literal["loop", "step", "unrolled"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
 GRAPHS: tuple[Graph, ...] = ("loop", "step", "unrolled")
-ASSETS = Path(__file__).parent.parent / "trm_deploy" / "assets"
+ROOT = Path(__file__).parent.parent
+ASSETS = ROOT / "trm_deploy" / "assets"
 
 # The tests run in one process a core, and so do the commands that they start.
 os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
+
+
+def load_tool(name: str) -> ModuleType:
+    """A script of tools/, which is no package."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
 
 
 def tiny_spec(

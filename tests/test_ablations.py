@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+from tests.conftest import ROOT, load_tool
 from trm_deploy.errors import InputError
 from trm_deploy.train import recipe
 from trm_deploy.train.trainer import Trainer
 
-ROOT = Path(__file__).parent.parent
-
 
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
-    """tools/ is no package."""
-    spec = importlib.util.spec_from_file_location("ablations", ROOT / "tools" / "ablations.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["ablations"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("ablations")
 
 
 def settings(tool: ModuleType, name: str) -> dict[str, Any]:

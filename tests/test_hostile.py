@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import pickle
@@ -13,32 +12,17 @@ import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from tests.conftest import ASSETS, tiny_spec
+from tests.conftest import ASSETS, ROOT, load_tool, tiny_spec
 from trm_deploy import checkpoint, onnx_file
 from trm_deploy.errors import ArtefactError, CheckpointError
 
-ROOT = Path(__file__).parent.parent
-
-
-def _tool() -> ModuleType:
-    """tools/ is no package."""
-    spec = importlib.util.spec_from_file_location("hostile", ROOT / "tools" / "hostile.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["hostile"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-hostile = _tool()
+hostile = load_tool("hostile")
 
 # The others need a graph to be traced or a plan to be built, or copy a table of 80 MB each time.
 SAMPLED = (

@@ -13,10 +13,10 @@ import onnx
 import pytest
 import torch
 
-from tests.conftest import GRAPHS, exported, random_model, tiny_spec
-from trm_deploy import checkpoint, parity, runtimes
+from tests.conftest import ASSETS, GRAPHS, exported, random_model, tiny_spec
+from trm_deploy import checkpoint, parity, puzzles, runtimes
 from trm_deploy.checkpoint import Checkpoint
-from trm_deploy.errors import ArtefactError, InputError, ParityFailure
+from trm_deploy.errors import ArtefactError, CheckpointError, InputError, ParityFailure
 from trm_deploy.export.onnx_export import Graph, export_onnx
 from trm_deploy.jsontext import dumps
 from trm_deploy.models.presets import preset
@@ -173,6 +173,41 @@ def test_not_a_number_fails(model: RecursiveReasoner) -> None:
     assert not report.passed
     assert "step 1: differs by inf" in report.engines[0].failures[0]
     assert json.loads(dumps(report.to_plain()))["engines"][0]["step_differences"][0]["largest"] == "inf"
+
+
+def test_a_checkpoint_of_no_numbers_is_refused(model: RecursiveReasoner) -> None:
+    spoilt = damaged(model, "networks.0.blocks.1.mlp.down.weight", math.nan)
+    with pytest.raises(CheckpointError, match="no numbers in supervision step 1; its training diverged"):
+        compare(spoilt, TorchRuntime(model))
+
+
+def test_a_wrong_narrow_engine_fails_by_its_median() -> None:
+    """Rubbish for a puzzle makes a step amplify the last bit, and with it the bound on the largest difference."""
+    shipped = checkpoint.load(ASSETS / "sudoku.pt").model()
+    rng = np.random.default_rng(0)
+    rubbish = np.where(rng.random((12, 81)) < 0.3, rng.integers(2, 11, (12, 81)), 1)
+    tokens = np.concatenate([puzzles.get("sudoku-9x9").examples()[:6], rubbish[-2:]]).astype(np.int32)
+
+    def report(model: RecursiveReasoner) -> Report:
+        engine = TorchRuntime(model)
+        engine.precision = "int8"
+        return parity.compare(
+            shipped, [("engine", engine)], tokens, solved=None, max_steps=2, halt_threshold=0.0, controls=2
+        )
+
+    faded = parity.moved_by_one_ulp(shipped, 7)
+    with torch.no_grad():
+        faded.answer_head.weight.mul_(0.5)
+    (engine,) = report(faded).engines
+    assert all(difference.checked <= difference.bound for difference in engine.step_differences)
+    assert "step 1: differs by" in engine.failures[0]
+    assert "(from the same state, median over puzzles), expected at most" in engine.failures[0]
+    assert report(parity.moved_by_one_ulp(shipped, 8)).passed
+
+
+def test_a_single_control_counts_its_own_noise(model: RecursiveReasoner) -> None:
+    report = compare(model, TorchRuntime(model), controls=1)
+    assert report.noise.agreement == report.noise.answers
 
 
 def test_the_control_moves_every_weight_by_one_unit_in_the_last_place(model: RecursiveReasoner) -> None:

@@ -12,7 +12,7 @@ from trm_deploy.files import write_atomic
 from trm_deploy.jsontext import dumps
 
 if TYPE_CHECKING:
-    from trm_deploy.parity.report import Cosine, EngineParity, FreeRun, Report
+    from trm_deploy.parity.report import Cosine, EngineParity, FreeRun, Report, StepDifference
 
 # Of a list of puzzles' numbers; the JSON has all.
 SHOWN_NUMBERS = 20
@@ -62,10 +62,12 @@ def _step_lines(engine: EngineParity) -> list[str]:
         worst = max(same, key=lambda d: d.checked)
         what = f"{len(same)} steps" if len(same) > 1 else f"step {same[0].step}"
         whole = "logits and state" if worst.cosine_y else "logits"
-        relative = f" + {worst.rtol:.0e} of what is expected" if worst.rtol else ""
-        lines.append(
-            f"from the same state, {what}: {whole} within {worst.checked:.1e} (bound {worst.bound:.0e}{relative})"
-        )
+        relative = f" + {worst.rtol:.2g} of what is expected" if worst.rtol else ""
+        line = f"from the same state, {what}: {whole} within {worst.checked:.2g} (bound {worst.bound:.2g}{relative})"
+        nearest = _nearest_median(same)
+        if nearest is not None:
+            line += f", median over puzzles {nearest.median:.2g} (bound {nearest.median_bound:.2g})"
+        lines.append(line)
     if free:
         last = engine.drift[-1]
         lines.append(
@@ -73,6 +75,12 @@ def _step_lines(engine: EngineParity) -> list[str]:
             f" the control's {last.control_low:.1e} to {last.control_high:.1e}"
         )
     return lines
+
+
+def _nearest_median(steps: Sequence[StepDifference]) -> StepDifference | None:
+    """The step whose median is nearest to its bound, or farthest beyond it; None where none has one."""
+    bounded = [(d.median / d.median_bound, d) for d in steps if d.median_bound]
+    return max(bounded, key=lambda pair: pair[0])[1] if bounded else None
 
 
 def _holds(engine: EngineParity) -> str:
@@ -262,7 +270,14 @@ def _same_state_table(engine: EngineParity) -> str:
     bound = next(d for d in engine.step_differences if d.same_state)
     relative = f" + {bound.rtol:.2g} times what is expected" if bound.rtol else ""
     what = "logit and of the state" if bound.cosine_y else "logit"
-    return "\n".join(lines) + f"\n\nBound on the largest difference of a {what}: {bound.bound:.2g}{relative}."
+    words = f"Bound on the largest difference of a {what}: {bound.bound:.2g}{relative}."
+    nearest = _nearest_median([d for d in engine.step_differences if d.same_state])
+    if nearest is not None:
+        words += (
+            f" Bound on the median, where it is nearest, in step {nearest.step}: {nearest.median_bound:.2g};"
+            f" the median is {nearest.median:.2g} there."
+        )
+    return "\n".join(lines) + f"\n\n{words}"
 
 
 def _cosine(cosine: Cosine | None) -> str:
@@ -304,7 +319,7 @@ def _bounds(report: Report) -> str:
         lines.append(
             f"- {precision}: the solved share at most {bounds.solved:g} points below the worst control, the verified"
             f" share {bounds.verified:g}; one step within {bounds.logits:g} or {bounds.sensitivity:g} times the"
-            f" control's. {bounds.reason}"
+            f" control's, its median within {bounds.logits:g} or {bounds.median:g} times the control's. {bounds.reason}"
         )
     scatter = scattered(report.noise.solved, report.noise.answers) / report.puzzles
     lines.append(

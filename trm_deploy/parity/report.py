@@ -55,7 +55,8 @@ class StepDifference:
         checked: what is held to the bound: from the same state the largest difference of a logit or of the state, less
             rtol times what was expected; free running the median.
         bound, rtol: `checked` may be `bound`.
-        passed: whether it is.
+        median_bound: `median` may be that; None where it is not held to anything.
+        passed: whether both hold.
     """
 
     step: int
@@ -69,6 +70,7 @@ class StepDifference:
     checked: float
     bound: float
     rtol: float = 0.0
+    median_bound: float | None = None
     passed: bool
 
 
