@@ -76,10 +76,11 @@ class AnswerFile:
         unverified: list[Line] = []
         with self.path.open("rb") as file:
             for number, line in enumerate(file, start=1):
+                question = next(asked, None)
                 if not line.endswith(b"\n"):
+                    self._check_unfinished(line, number, engine, question)
                     break
                 found = self._parsed(line, number)
-                question = next(asked, None)
                 if question is None:
                     raise InputError(f"{self.path} line {number}: there are fewer puzzles in {', '.join(files)}")
                 expected = Outcome(question, None, engine.puzzle).puzzle_text
@@ -107,6 +108,17 @@ class AnswerFile:
                         hint="use the engine and the flags of the run that wrote it, or another file with -o",
                     )
         return size
+
+    def _check_unfinished(self, line: bytes, number: int, engine: OpenEngine, question: Question | None) -> None:
+        """What an interrupted run left is the beginning of the line in its place; anything else is not thrown away."""
+        text = "" if question is None else Outcome(question, None, engine.puzzle).puzzle_text
+        begins = dumps({"puzzle": text})[:-1].encode()
+        if question is None or not (begins.startswith(line) or line.startswith(begins)):
+            raise InputError(
+                f"{self.path} line {number}: ends without a line break, and is not what an interrupted run left there"
+                f" (it says {line[:40].decode(errors='replace')!r}, expected {begins[:40].decode()!r})",
+                hint="name another file with -o",
+            )
 
     def _parsed(self, line: bytes, number: int) -> dict[str, Any]:
         try:
