@@ -107,6 +107,9 @@ def test_one_bad_puzzle_leaves_the_others(tmp_path: Path) -> None:
     [
         ("", "holds no puzzle"),
         ("# only a comment\n\n", "holds no puzzle"),
+        ("puzzle\n", "holds no puzzle"),
+        ("source,question,answer\n\n", "holds no puzzle"),
+        ("------+-------+------\n", "holds no puzzle"),
         (b"\x7fELF\x02\x01\x01\x00\xff\xfe", "is no text"),
         (LINE.encode() + b"\n\0\n", "line 2 column 1: is no text (a zero byte)"),
         ("name,colour\nbox,red\n", "no column is named puzzle or question (found name, colour)"),

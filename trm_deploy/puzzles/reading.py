@@ -126,10 +126,13 @@ def _questions(file: BinaryIO, name: str, puzzle: TextPuzzle) -> Iterator[Questi
     if first is None:
         raise InputError(f"{name}: holds no puzzle", hint=f"expected a line of {puzzle.cells} characters")
     following = _chain(first, lines)
-    if "," in first[1] or first[1].strip().lower() in CSV_COLUMNS:
-        yield from _from_csv(following, name, puzzle)
-    else:
-        yield from _from_lines(following, name, puzzle)
+    is_csv = "," in first[1] or first[1].strip().lower() in CSV_COLUMNS
+    found = (_from_csv if is_csv else _from_lines)(following, name, puzzle)
+    question = next(found, None)
+    if question is None:  # a header alone, or the frame of a grid
+        raise InputError(f"{name}: holds no puzzle", hint=f"expected a line of {puzzle.cells} characters")
+    yield question
+    yield from found
 
 
 def _content_lines(file: BinaryIO, name: str, puzzle: TextPuzzle) -> Iterator[tuple[int, str]]:
