@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,8 @@ def _steps(session: Any, spec: ModelSpec, tokens: NDArray[np.int32], names: list
 
 
 def _sampled(arrays: list[NDArray[Any]]) -> NDArray[np.float32]:
-    """At most `SAMPLED` values of arrays, at a stride, as float32."""
-    stride = max(1, sum(array.size for array in arrays) // SAMPLED) | 1  # odd, so that no column is always left out
+    """About `SAMPLED` values of arrays at the most, at a stride, as float32."""
+    stride = math.ceil(sum(array.size for array in arrays) / SAMPLED)
+    while math.gcd(stride, arrays[0].shape[-1]) > 1:  # some columns would always be left out
+        stride += 1
     return np.concatenate([array.ravel()[::stride] for array in arrays]).astype(np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from tests.conftest import exported, random_model, tiny_spec
 from trm_deploy import onnx_file, parity, puzzles
 from trm_deploy.errors import CannotRunHere, InputError
 from trm_deploy.export import int8
-from trm_deploy.export.calibration import largest_inputs, questions
+from trm_deploy.export.calibration import SAMPLED, _sampled, largest_inputs, questions
 from trm_deploy.export.composition import Traced, loop_graph, step_graph
 from trm_deploy.export.engine_build import BatchProfile, BuildSettings, build_engine
 from trm_deploy.export.onnx_export import OPSET, trace
@@ -203,6 +204,34 @@ def test_scales_cover_all_steps_and_uses() -> None:
         if group == "channel gate_up" or group == "answer head":
             assert 1 < found[weight] < 6
         assert 0 < found[weight] < 100
+
+    # Fewer steps, or only the first use of a weight, see other values.
+    tokens = puzzles.get("sudoku-4x4").examples()[:4]
+    once = replace(model.spec, halting=replace(model.spec.halting, max_steps=1))
+    assert all(found[weight] != scale for weight, scale in largest_inputs(flat, list(groups), once, tokens).items())
+    used: set[str] = set()
+    for node in flat.graph.node:
+        if node.op_type == "MatMul" and node.input[1] in groups:
+            if node.input[1] in used:
+                node.input[1] += "/again"
+            used.add(node.input[1])
+    again = [tensor for tensor in flat.graph.initializer if f"{tensor.name}/again" in used]
+    for tensor in again:
+        copy = flat.graph.initializer.add()
+        copy.CopyFrom(tensor)
+        copy.name += "/again"
+    assert {groups[tensor.name] for tensor in again} == set(groups.values()) - {"answer head"}
+    first = largest_inputs(flat, list(groups), model.spec, tokens)
+    assert all(found[tensor.name] != first[tensor.name] for tensor in again)
+
+
+@pytest.mark.parametrize("shape", [(4, 82, 384), (4, 82, 128), (2, 97, 1536), (3, 7, 5)])
+def test_no_column_is_left_out_of_a_sample(shape: tuple[int, ...]) -> None:
+    columns = np.broadcast_to(np.arange(shape[-1]), shape)
+    uses = [columns] * 32
+    seen = _sampled(uses)
+    assert set(seen) == set(range(shape[-1]))
+    assert len(seen) <= SAMPLED + len(uses)
 
 
 def test_calibration_puzzles(tmp_path: Path) -> None:
