@@ -45,11 +45,7 @@ def inspect(path: Path, settings: Sequence[str] = ()) -> dict[str, Any]:
         plan = plans.read(path)
         kind, details, spec = f"{flavour.title} plan", _plan_lines(plan, own), plan.spec
     else:
-        runtime = load(path)
-        if not isinstance(runtime, OrtRuntime):
-            raise ArtefactError(f"{path}: is neither a checkpoint nor an ONNX file nor a plan")
-        kind, spec = "ONNX", runtime.spec
-        details = {**runtime.details(), "seal": "holds" if onnx_file.check_seal(path) else "no seal"}
+        kind, details, spec = "ONNX", *_onnx_lines(path)
     if settings and kind != "checkpoint":
         raise InputError(f"--set {settings[0]} goes with a checkpoint: {path} is none", hint="leave out --set")
     return {
@@ -81,6 +77,20 @@ def _checkpoint_lines(path: Path, settings: Sequence[str]) -> tuple[dict[str, An
     else:
         details |= {name: loaded.training.get(key) for name, key in (("training_steps", "steps"), ("seed", "seed"))}
     return details, loaded.spec
+
+
+def _onnx_lines(path: Path) -> tuple[dict[str, Any], ModelSpec]:
+    try:
+        runtime = load(path)
+    except CannotRunHere as error:  # such as bfloat16 on a CPU: the file can be read all the same
+        read = onnx_file.read(path)
+        spec, graph = read.spec, read.graph if read.steps is None else f"{read.graph}, {read.steps} steps"
+        details = {"graph": graph, "precision": read.precision, "opset": read.opset, "runs_here": f"no: {error}"}
+    else:
+        if not isinstance(runtime, OrtRuntime):
+            raise ArtefactError(f"{path}: is neither a checkpoint nor an ONNX file nor a plan")
+        spec, details = runtime.spec, runtime.details()
+    return {**details, "seal": "holds" if onnx_file.check_seal(path) else "no seal"}, spec
 
 
 def _plan_lines(plan: Plan, built: record.BuildRecord | None) -> dict[str, Any]:

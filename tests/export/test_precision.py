@@ -20,6 +20,7 @@ from trm_deploy.export.widening import widened
 from trm_deploy.models.precision import cast
 from trm_deploy.runtimes import load
 from trm_deploy.runtimes.cuda_memory import bfloat16_bits, from_bfloat16_bits
+from trm_deploy.runtimes.inspection import inspect
 
 
 def test_the_halting_head_keeps_its_float32_values() -> None:
@@ -86,6 +87,9 @@ def test_bfloat16(tmp_path: Path) -> None:
     onnx.save(model, path)
     with pytest.raises(CannotRunHere, match=r"s\.onnx: is in bf16, .* --precision bf16; TensorRT takes the file"):
         load(path)
+    seen = inspect(path)
+    assert (seen["graph"], seen["precision"]) == ("step", "bf16")
+    assert "ONNX Runtime does not compute on CPUs" in seen["runs_here"]
     settings = BuildSettings(format="rtx", batch=BatchProfile(1, 4, 8), compute_capabilities=("8.6",))
     assert build_engine(path, tmp_path / "s.plan", settings).precision == "bf16"
     # The same graph in float32 arithmetic is what the check after an export looks at.
