@@ -217,7 +217,7 @@ def _export_onnx(request: ExportRequest, output: Path, device: Target | None, ve
         graph=cast(Literal["loop", "step", "unrolled"], request.graph or "loop"),
         steps=request.steps,
         precision=cast(Precision, request.precision or ("fp32" if request.format == "onnx" else "fp16")),
-        opset=request.opset or (min(OPSET, device.opset) if device else OPSET),
+        opset=(min(OPSET, device.opset) if device else OPSET) if request.opset is None else request.opset,
         # A loop cannot be captured as a CUDA graph, and capturing is what an engine of the step form is for.
         unroll_inner=request.unroll_inner or (request.format != "onnx" and request.graph == "step"),
         static_scales=request.precision == "int8" and request.format != "onnx",

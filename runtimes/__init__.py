@@ -10,7 +10,14 @@ from trm_deploy.runtimes import plan
 from trm_deploy.runtimes.base import Device, Runtime, Solution, StepRuntime
 from trm_deploy.spec import Precision
 
-__all__ = ["Device", "Runtime", "Solution", "StepRuntime", "load"]
+__all__ = ["Device", "Runtime", "Solution", "StepRuntime", "is_checkpoint", "load"]
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a file is a checkpoint by its form, a ZIP archive; or a folder has one in it."""
+    if path.is_dir():
+        return any(zipfile.is_zipfile(file) for file in path.iterdir() if file.is_file())
+    return zipfile.is_zipfile(path)
 
 
 def load(
@@ -40,12 +47,11 @@ def load(
     expected = "expected an ONNX file, a TensorRT plan or a checkpoint"
     if not path.exists():
         raise ArtefactError(f"{path}: there is no such file", hint="type: trm-deploy export CHECKPOINT --format onnx")
-    in_folder = path.is_dir() and any(zipfile.is_zipfile(file) for file in path.iterdir() if file.is_file())
-    if path.is_dir() and not in_folder:
+    if path.is_dir() and not is_checkpoint(path):
         raise ArtefactError(f"{path}: is a folder without a checkpoint, {expected}")
     if not path.stat().st_size:
         raise ArtefactError(f"{path}: is empty, {expected}")
-    if in_folder or zipfile.is_zipfile(path):
+    if is_checkpoint(path):
         from trm_deploy.runtimes.torch_runtime import TorchRuntime
 
         return TorchRuntime.from_file(path, device=device, precision=precision or "fp32", compiled=compiled)

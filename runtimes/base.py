@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trm_deploy.errors import InputError
-from trm_deploy.spec import ModelSpec
+from trm_deploy.spec import MAX_STEPS, ModelSpec
 
 Int32 = NDArray[np.int32]
 Float32 = NDArray[np.float32]
@@ -107,8 +107,8 @@ def check_inputs(spec: ModelSpec, tokens: Int32, puzzle_ids: Int32 | None, max_s
         raise InputError(f"tokens are {tokens.dtype} {list(tokens.shape)}, expected int32 [B, {length}] with B >= 1")
     if tokens.min() < 0 or tokens.max() >= vocabulary:
         raise InputError(f"tokens range from {tokens.min()} to {tokens.max()}, expected 0 to {vocabulary - 1}")
-    if max_steps < 1:
-        raise InputError(f"max_steps is {max_steps}, expected at least 1")
+    if not 1 <= max_steps <= MAX_STEPS:
+        raise InputError(f"max_steps is {max_steps}, expected 1 to {MAX_STEPS:,}")
     if puzzle_ids is not None:
         identifiers = spec.task.puzzle_identifiers
         if puzzle_ids.dtype != np.int32 or puzzle_ids.shape != tokens.shape[:1]:

@@ -190,6 +190,8 @@ def test_usage_errors(tiny_checkpoint: Path, tmp_path: Path) -> None:
     assert_one_line_error(trm("export", tiny_checkpoint, "--format", "tflite"), 2, "tflite", "onnx")
     assert_one_line_error(trm("train", "chess"), 2, "no recipe or file has that name, expected one of", "sudoku-4x4")
     assert_one_line_error(trm("export", tiny_checkpoint, "-o", tmp_path), 2, "is a folder")
+    assert_one_line_error(trm("export", tiny_checkpoint, "--opset", "0"), 2, "opset", "0")
+    assert_one_line_error(trm("run", "--max-steps", "3000000000", "-", stdin=EASY), 2, "--max-steps", "65536")
     (tmp_path / "file").touch()
     assert_one_line_error(trm("export", tiny_checkpoint, "-o", tmp_path / "file" / "x.onnx"), 1, "cannot be written")
 

@@ -20,6 +20,7 @@ import typer
 import trm_deploy
 from trm_deploy.errors import InputError, Interrupted, TrmDeployError
 from trm_deploy.jsontext import dumps
+from trm_deploy.spec import MAX_STEPS
 
 app = typer.Typer(
     name="trm-deploy",
@@ -69,7 +70,9 @@ class DeviceName(str, Enum):
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Limit = Annotated[Optional[int], typer.Option("--limit", min=1, help="Use the first so many puzzles.")]
-MaxSteps = Annotated[Optional[int], typer.Option("--max-steps", min=1, help="Supervision steps at the most.")]
+MaxSteps = Annotated[
+    Optional[int], typer.Option("--max-steps", min=1, max=MAX_STEPS, help="Supervision steps at the most.")
+]
 
 
 def _number(value: Optional[float]) -> Optional[float]:
@@ -470,7 +473,7 @@ def _run_verified(
             file = stack.enter_context(AnswerFile(output, opened, puzzles, settings, resume=resume))
         done, unreadable, solved = (file.done, file.unreadable, 0) if file else (0, 0, 0)
         # Where the answers themselves do not show how far it has come.
-        silent = file is not None or not sys.stdout.isatty()
+        silent = (file is not None and not as_json) or not sys.stdout.isatty()
         advance = None
         if silent:
             advance = stack.enter_context(progress("solving", count_puzzles(puzzles), done=done, unit="puzzles"))
@@ -480,11 +483,11 @@ def _run_verified(
             solved += outcome.answer is not None and outcome.answer.verified
             if file is not None:
                 file.write(outcome)
-            elif as_json:
+            if as_json:
                 print(dumps(outcome.to_plain()), flush=True)
-            elif outcome.answer is not None:
+            elif file is None and outcome.answer is not None:
                 print(outcome.to_text(colour=sys.stdout.isatty()), flush=True)
-            if outcome.answer is None and not (as_json and file is None):
+            if outcome.answer is None and not as_json:
                 print(f"error: {outcome.question.error}", file=sys.stderr)
             if png is not None:
                 outcome.write_png(png / f"{number:04}.png")
@@ -624,6 +627,12 @@ def _check_report_folder(folder: Optional[Path]) -> None:
     require_matplotlib()
 
 
+def _check_picture(flag: str, path: Optional[Path]) -> None:
+    """Before the work: a folder stands where a picture is to be."""
+    if path is not None and path.is_dir():
+        raise InputError(f"{path}: is a folder, expected a PNG file to write", hint=f"name a file with {flag}")
+
+
 @app.command()
 def tune(
     engine: Annotated[Path, typer.Argument(help="ONNX file, plan or checkpoint.")],
@@ -655,20 +664,21 @@ def tune(
 
     if report is not None or output is not None:
         _check_report_folder(report)
+    _check_picture("-o", output)
     opened = running.open_engine(engine, device=device.value, allow_host_code=allow_host_code)
     if write:
         tuning.check_writable(opened)
     settings = tuning.TuneSettings(max_loss=max_loss, mean_steps=mean_steps, limit=limit, max_steps=max_steps)
     tuned = tuning.tune(opened, puzzles, settings)
     print(dumps(tuned.to_plain(), indent=2) if as_json else tuned.table(), flush=True)
+    if write:
+        print(tuning.write_threshold(opened, tuned.recommended.threshold), file=sys.stderr)
     if report is not None:
         tuned.write(report)
         print(f"wrote {report / 'tune.md'}", file=sys.stderr)
     if output is not None:
         tuned.write_png(output)
         print(f"wrote {output}", file=sys.stderr)
-    if write:
-        print(tuning.write_threshold(opened, tuned.recommended.threshold), file=sys.stderr)
 
 
 @app.command()
@@ -701,6 +711,7 @@ def benchmark(
         from trm_deploy.drawing import require_matplotlib
 
         require_matplotlib()
+    _check_picture("--png", png)
     report = benchmark_files(
         files,
         puzzles=puzzles,
@@ -714,9 +725,9 @@ def benchmark(
         allow_host_code=allow_host_code,
         only=only or (),
     )
+    print(dumps(report.to_plain(), indent=2) if as_json else report.table(), flush=True)
     if png is not None:
         report.write_png(png)
-    print(dumps(report.to_plain(), indent=2) if as_json else report.table())
 
 
 @app.command()

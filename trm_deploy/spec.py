@@ -273,6 +273,10 @@ class ModelSpec:
         document = {"schema": SCHEMA, **dataclasses.asdict(self)}
         return json.dumps(document, indent=indent, separators=None if indent else (",", ":"), ensure_ascii=False)
 
+    def model_json(self) -> str:
+        """`to_json` with nothing that is a setting of a run: `tune --write` does not change it."""
+        return dataclasses.replace(self, halting=dataclasses.replace(self.halting, threshold=0.0)).to_json()
+
     @classmethod
     def from_json(cls, text: str, *, source: str = "model spec") -> ModelSpec:
         """Read what `to_json` wrote.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,14 @@ def test_pytorch_in_a_narrow_precision_is_compared(model: RecursiveReasoner) -> 
     assert engine.passed
     assert engine.arithmetic is None
     assert engine.step_differences[0].largest > BOUNDS["fp32"].logits
+
+
+def test_flags_of_pytorch_reach_every_checkpoint(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    shutil.copy(tiny_checkpoint, tmp_path / "copy.pt")
+    files = [tmp_path / "copy.pt", tiny_checkpoint]
+    report = parity.compare_files(tiny_checkpoint, files, limit=2, controls=1, precision="bf16")
+    assert [engine.precision for engine in report.engines] == ["bf16", "bf16"]
+    assert [engine.file_name for engine in report.engines] == ["copy.pt in PyTorch bf16", "tiny.pt in PyTorch bf16"]
 
 
 def solution_of(question: Tokens) -> Tokens:

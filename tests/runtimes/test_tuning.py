@@ -129,6 +129,8 @@ def test_a_threshold_written_into_a_checkpoint(tiny_checkpoint: Path, tmp_path: 
     assert all(bool((after.ema[name] == weight).all()) for name, weight in before.ema.items())
     # An engine made before is still of the same model.
     assert parity.compare_files(path, [tiny_checkpoint], limit=2, controls=1).passed
+    assert open_engine(path).runtime.spec.to_json() != open_engine(tiny_checkpoint).runtime.spec.to_json()
+    assert open_engine(path).runtime.spec.model_json() == open_engine(tiny_checkpoint).runtime.spec.model_json()
     import torch
 
     torch.save(dict(before.ema), tmp_path / "step_5")
@@ -147,6 +149,11 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "| recommended |" in (tmp_path / "t" / "tune.md").read_text()
     for picture in (tmp_path / "t" / "tune.png", tmp_path / "o.png"):
         assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_folder_in_the_pictures_place_is_refused_first(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is a folder, expected a PNG file to write; name a file with -o"):
+        app(["tune", str(ASSETS / "sudoku.pt"), "none.csv", "-o", str(tmp_path)], standalone_mode=False)
 
 
 EASY = puzzles.get("sudoku-9x9").examples()[0]

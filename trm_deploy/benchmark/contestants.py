@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from trm_deploy.errors import ArtefactError, CannotRunHere, InputError
-from trm_deploy.runtimes import load
+from trm_deploy.runtimes import is_checkpoint, load
 from trm_deploy.runtimes.base import Device, Runtime, StepRuntime
 from trm_deploy.runtimes.scheduling import check_batch
 from trm_deploy.spec import ModelSpec, Precision
@@ -79,7 +79,7 @@ def contestants(
     found: list[Contestant] = []
     offered: list[str] = []
     for path in files:
-        if _is_checkpoint(path):
+        if is_checkpoint(path):
             for name, built, make in _of_checkpoint(path, folder, settings, device):
                 offered.append(name)
                 if not only or name in only:
@@ -94,7 +94,7 @@ def contestants(
             raise InputError(f"--only {name}: there is no such row, expected one of {', '.join(offered)}")
     if not found:
         raise CannotRunHere("nothing of this can run here", hint="type: trm-deploy doctor")
-    specs = {contestant.runtime.spec.to_json() for contestant in found}
+    specs = {contestant.runtime.spec.model_json() for contestant in found}
     if len(specs) > 1:
         raise ArtefactError(
             f"{', '.join(map(str, files))}: are of different models (their specs differ)",
@@ -106,12 +106,6 @@ def contestants(
             raise InputError(f"{contestant.name}: two engines have this name", hint="rename one of the files")
         names.add(contestant.name)
     return [_with_batch(contestant, batch) for contestant in found]
-
-
-def _is_checkpoint(path: Path) -> bool:
-    import zipfile
-
-    return path.is_dir() or zipfile.is_zipfile(path)
 
 
 def _with_batch(contestant: Contestant, batch: int | None) -> Contestant:

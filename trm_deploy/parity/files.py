@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,10 @@ from trm_deploy.parity.compare import Solved, Tolerance, compare, digest, work
 from trm_deploy.parity.report import Report
 from trm_deploy.progress import progress
 from trm_deploy.puzzles.base import Puzzle
-from trm_deploy.runtimes import load
+from trm_deploy.runtimes import is_checkpoint, load
 from trm_deploy.runtimes.base import Device, Int32, Runtime
 from trm_deploy.runtimes.torch_runtime import TorchRuntime
-from trm_deploy.spec import Precision
+from trm_deploy.spec import ModelSpec, Precision
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class ParitySettings:
         baseline: the report.json of the last accepted comparison, see `trm_deploy.parity.baseline`.
         atol, rtol: in place of the precisions' bounds on a step from the same state, see `Tolerance`; where one is
             given, the other is 0.
-        precision, compiled: how PyTorch runs an engine that is the checkpoint itself.
+        precision, compiled: how PyTorch runs the engines that are checkpoints, the reference itself for one.
     """
 
     puzzles: str | None = None
@@ -99,9 +99,11 @@ def compare_files(
     loaded = checkpoints.load(checkpoint, settings)
     runtimes: list[tuple[str, Runtime]] = []
     for path in engines:
-        if path.resolve() == checkpoint.resolve():
+        if path.exists() and is_checkpoint(path):
+            other = checkpoints.load(path, settings)
+            _require_same_model(path, other.spec, loaded)
             in_torch = TorchRuntime(
-                loaded.model(), device=device, precision=asked.precision or "fp32", compiled=asked.compiled
+                other.model(), device=device, precision=asked.precision or "fp32", compiled=asked.compiled
             )
             runtimes.append((f"{path} in {in_torch.description}", in_torch))
         else:
@@ -109,7 +111,7 @@ def compare_files(
     if (asked.precision or asked.compiled) and not any(isinstance(runtime, TorchRuntime) for _, runtime in runtimes):
         flag = "--precision" if asked.precision else "--compile"
         raise InputError(
-            f"{flag} goes with the checkpoint as an engine: an exported file has its own",
+            f"{flag} goes with a checkpoint as an engine: an exported file has its own",
             hint=f"leave it out, or type: trm-deploy parity {checkpoint} {checkpoint} {flag} ...",
         )
     tokens = questions(loaded, asked.puzzles, asked.limit)
@@ -208,12 +210,14 @@ def verify_export(loaded: Checkpoint, engine: Path, name: str) -> Report:
 
 def _load_engine(path: Path, loaded: Checkpoint, device: Device, *, allow_host_code: bool) -> Runtime:
     runtime = load(path, device=device, allow_host_code=allow_host_code)
-    # The threshold is a setting of a run, which `tune --write` may have changed in one of the two.
-    theirs = replace(runtime.spec, halting=replace(runtime.spec.halting, threshold=loaded.spec.halting.threshold))
-    if loaded.spec.to_json() != theirs.to_json():
+    _require_same_model(path, runtime.spec, loaded)
+    return runtime
+
+
+def _require_same_model(path: Path, spec: ModelSpec, loaded: Checkpoint) -> None:
+    if loaded.spec.model_json() != spec.model_json():
         given = "give both the same --set flags" if loaded.settings else None
         raise ArtefactError(f"{path}: is of another model than the checkpoint (their specs differ)", hint=given)
-    return runtime
 
 
 # Random tokens stand in for puzzles where nothing names the task.
