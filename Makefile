@@ -94,9 +94,9 @@ cost-curves: $(VENV)/installed
 ablations: $(VENV)/installed
 	$(BIN)/python tools/ablations.py --runs build/ablations
 
-# Which layers of the shipped model can be int8: docs/precision.md's table; needs TRM_DEPLOY_TEST_DATA.
+# Which layers of the shipped model can be narrow: docs/precision.md's table; needs TRM_DEPLOY_TEST_DATA.
 sensitivity: $(VENV)/installed
-	$(BIN)/python tools/sensitivity.py $(TRM_DEPLOY_TEST_DATA)/data/sudoku/qqwing_expert.csv --limit 1000 \
+	$(BIN)/python tools/sensitivity.py $(TRM_DEPLOY_TEST_DATA)/data/sudoku/qqwing_expert.csv --limit 100 \
 	    --output docs/measurements/sensitivity.json
 
 # Memory of an export, and of a run, with 500,000 puzzle embeddings; docs/published.md has the figures.

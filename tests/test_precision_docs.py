@@ -1,4 +1,4 @@
-"""The sweep behind docs/precision.md rounds the products that it says and no others, and int8 keeps to its policy."""
+"""docs/precision.md shows what was measured, and the sweep behind it rounds the products that it says and no others."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import pytest
 from numpy.typing import NDArray
 
 from tests.conftest import ROOT, exported, load_tool, random_model, tiny_spec
@@ -15,8 +16,23 @@ from trm_deploy.export import int8
 from trm_deploy.runtimes.ort_runtime import OrtStepRuntime
 
 MEASURED = ROOT / "docs" / "measurements"
+PAGE = (ROOT / "docs" / "precision.md").read_text()
 
+parity_table = load_tool("parity_table")
 sensitivity = load_tool("sensitivity")
+
+
+def test_the_page_has_the_shares_of_every_grade() -> None:
+    grades = ("simple", "easy", "intermediate", "expert")
+    reports = [json.loads((MEASURED / f"parity-{grade}" / "report.json").read_text()) for grade in grades]
+    assert all(report["passed"] and report["puzzles"] == 1000 and report["attempts"] == 8 for report in reports)
+    assert parity_table.table(reports) in PAGE
+
+
+@pytest.mark.parametrize("form", sensitivity.FORMS)
+def test_the_page_has_the_sweep(form: str) -> None:
+    document = json.loads((MEASURED / "sensitivity.json").read_text())
+    assert sensitivity.table(document, form) in PAGE
 
 
 def test_the_policy_is_what_the_sweep_measured() -> None:

@@ -73,7 +73,7 @@ BOUNDS: dict[str, Bounds] = {
         solved=0.5,
         agreement=None,
         reason="float16's last bit weighs 2^13 of float32's, and so may what follows from it. The shipped model"
-        " differed by up to 0.6 in one step, in the median over puzzles by 0.01 to 0.02: a thousand times the control's"
+        " differed by up to 1.1 in one step, in the median over puzzles by 0.01 to 0.02: a thousand times the control's"
         " (measured). Answers count: half a point of the solved share, 0.3 of the verified.",
     ),
     "bf16": Bounds(
@@ -84,7 +84,7 @@ BOUNDS: dict[str, Bounds] = {
         solved=0.5,
         agreement=None,
         reason="bfloat16 has three bits fewer than float16: its last bit weighs 2^16 of float32's. The shipped model"
-        " differed by up to 9 in one step, in the median over puzzles by 0.1 to 0.3: 12,000 to 17,000 times the"
+        " differed by up to 9 in one step, in the median over puzzles by 0.1 to 0.3: 12,000 to 18,000 times the"
         " control's (measured). On answers the bounds are float16's.",
     ),
     "int8": Bounds(
@@ -97,7 +97,7 @@ BOUNDS: dict[str, Bounds] = {
         verified=1.0,
         reason="An int8 value has as many bits as a bfloat16, but its last one weighs as much as the row's largest"
         " value has it weigh, and few values are that large: twice as much is allowed for. The shipped model differed"
-        " by up to 17 in one step, in the median over puzzles by 0.6 to 1.3: 58,000 to 98,000 times the control's"
+        " by up to 17 in one step, in the median over puzzles by 0.6 to 1.3: 58,000 to 96,000 times the control's"
         " (measured). Answers count: a point of the solved and of the verified share.",
     ),
 }
