@@ -39,8 +39,6 @@ SCHEMA = 1
 SHIPPED = Path(__file__).parent.parent / "trm_deploy" / "assets" / "sudoku.pt"
 # Puzzles whose steps are compared one by one.
 STEP_PUZZLES = 16
-
-
 # The two forms of int8, and the types that operands and results of a product are rounded to.
 HALVES = {"bf16": onnx.TensorProto.BFLOAT16, "fp16": onnx.TensorProto.FLOAT16}
 FORMS = ("row", "static", *HALVES)
@@ -48,10 +46,10 @@ FORMS = ("row", "static", *HALVES)
 
 @dataclass(frozen=True)
 class Row:
-    """What became of the model with some groups in int8.
+    """What became of the model with some groups made narrow.
 
     Attributes:
-        groups: that are int8.
+        groups: that are narrow.
         form: one of `FORMS`.
         drift_median: of the largest logit difference of a step from float32's state, over puzzles and steps.
         drift_largest: the largest of them.
