@@ -109,6 +109,7 @@ def test_the_log_reaches_tensorboard_without_what_was_trained_again(tmp_path: Pa
     asked = parsed(DATASET_RECIPE).with_flags(data=str(dataset), device=None)
     Trainer(asked, tmp_path / "run").run()
     # As if the run had been killed after its checkpoint at step 8, with four lines more in its logs.
+    time.sleep(1.1)  # TensorBoard tells which file is the later one by the second in their names
     resumed = Trainer(asked, tmp_path / "run", resume=True)
     resumed.step = 8
     resumed.run()

@@ -343,6 +343,9 @@ def _draw_drift(engine: EngineParity, figure: Any) -> None:
     )
     if same and not same[0].rtol:
         left.axhline(same[0].bound, color=PYTORCH, linewidth=1, linestyle=":", label="bound on the largest")
+    bounded = [(d.step, d.median_bound) for d in same if d.median_bound is not None]
+    if bounded:
+        left.plot(*zip(*bounded), color=PYTORCH, linewidth=1, linestyle="--", label="bound on the median")
     right.set_title("free running, halting off: median over puzzles", fontsize=10)
     steps = [d.step for d in engine.drift]
     low, high = _above([d.control_low for d in engine.drift]), _above([d.control_high for d in engine.drift])
