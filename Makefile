@@ -103,7 +103,7 @@ sensitivity: $(VENV)/installed
 table-memory: $(VENV)/installed
 	$(BIN)/python tools/table_memory.py --output build/table_memory.json
 
-# Damaged files, claims, interruptions and rubbish, in the counts that docs/reliability.md tells; twenty minutes.
+# Damaged files, claims, interruptions and rubbish, in the counts that docs/reliability.md tells; a quarter of an hour.
 hostile: $(VENV)/installed
 	$(BIN)/python tools/hostile.py --output build/hostile.json
 

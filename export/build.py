@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 
 from trm_deploy import checkpoint, embeddings, identifiers, onnx_file, record
 from trm_deploy.checkpoint import Checkpoint
-from trm_deploy.errors import InputError
 from trm_deploy.export.calibration import questions
 from trm_deploy.export.onnx_export import IR_VERSION, OPSET, Graph, export_onnx
 from trm_deploy.export.widening import widened
-from trm_deploy.files import atomic_path
+from trm_deploy.files import atomic_path, refuse_folder
 from trm_deploy.spec import Precision
 
 VERSIONED = ("trm-deploy", "torch", "onnx", "onnxscript", "onnx-ir", "onnxruntime")
@@ -84,8 +83,7 @@ def export_checkpoint(
         ParityFailure: the export does not compute what PyTorch computes; nothing is written then.
     """
     loaded = checkpoint.load(source, told)
-    if target.is_dir():
-        raise InputError(f"{target}: is a folder, expected a file to write", hint="name a file with -o")
+    refuse_folder(target)
     names = _identifiers(loaded, checkpoint.locate(source), identifiers_file)
     model = export_onnx(
         loaded.model(),

@@ -18,7 +18,7 @@ from typing import Any
 from trm_deploy import embeddings, flavours, identifiers, machine, onnx_file, record
 from trm_deploy.errors import ArtefactError, CannotRunHere, InputError, TrmDeployError
 from trm_deploy.export.targets import Target
-from trm_deploy.files import write_atomic
+from trm_deploy.files import refuse_folder, write_atomic
 from trm_deploy.flavours import FLAVOURS, Flavour
 from trm_deploy.machine import Gpu
 from trm_deploy.onnx_file import OnnxFile
@@ -156,8 +156,7 @@ def build_engine(
         )
     if target is not None:
         target.check(described, source)
-    if output.is_dir():
-        raise InputError(f"{output}: is a folder, expected a file to write", hint="name a file with -o")
+    refuse_folder(output)
     flavour = settings.flavour
     embeddings.open_table(source, described.spec)  # a missing one is not worth a build
     elsewhere = command(source, output, settings)

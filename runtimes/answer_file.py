@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from trm_deploy.errors import InputError, TrmDeployError
+from trm_deploy.files import refuse_folder
 from trm_deploy.jsontext import dumps
 from trm_deploy.puzzles import reading
 from trm_deploy.puzzles.reading import Question
@@ -42,8 +43,7 @@ class AnswerFile:
         """
         self.path = path
         self.done = self.unreadable = 0
-        if path.is_dir():
-            raise InputError(f"{path}: is a folder, expected a file to write", hint="name a file with -o")
+        refuse_folder(path)
         size = 0
         self._is_new = not path.exists()
         if not self._is_new and path.stat().st_size:

@@ -121,6 +121,11 @@ def check_inputs(spec: ModelSpec, tokens: Int32, puzzle_ids: Int32 | None, max_s
             )
 
 
+def graph_in_words(graph: str, steps: int | None) -> str:
+    """A graph form, with the number of steps where it is the unrolled one."""
+    return graph if steps is None else f"{graph}, {steps} steps"
+
+
 def check_step_limit(fixed_steps: int | None, max_steps: int) -> None:
     """Refuse a step limit that an unrolled artefact cannot keep."""
     if fixed_steps not in (None, max_steps):

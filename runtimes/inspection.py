@@ -16,6 +16,7 @@ from trm_deploy import embeddings, flavours, machine, onnx_file, record
 from trm_deploy.errors import ArtefactError, CannotRunHere, InputError, MissingPackage, require
 from trm_deploy.runtimes import load
 from trm_deploy.runtimes import plan as plans
+from trm_deploy.runtimes.base import graph_in_words
 from trm_deploy.runtimes.cuda_memory import load_cudart
 from trm_deploy.runtimes.ort_runtime import OrtRuntime
 from trm_deploy.runtimes.plan import Plan
@@ -84,7 +85,7 @@ def _onnx_lines(path: Path) -> tuple[dict[str, Any], ModelSpec]:
         runtime = load(path)
     except CannotRunHere as error:  # such as bfloat16 on a CPU: the file can be read all the same
         read = onnx_file.read(path)
-        spec, graph = read.spec, read.graph if read.steps is None else f"{read.graph}, {read.steps} steps"
+        spec, graph = read.spec, graph_in_words(read.graph, read.steps)
         details = {"graph": graph, "precision": read.precision, "opset": read.opset, "runs_here": f"no: {error}"}
     else:
         if not isinstance(runtime, OrtRuntime):
@@ -101,7 +102,7 @@ def _plan_lines(plan: Plan, built: record.BuildRecord | None) -> dict[str, Any]:
         "built_by": f"{plan.flavour.title} {version or plan.version or 'of unknown version'}",
     }
     if built is not None:
-        details["graph"] = built.graph if built.steps is None else f"{built.graph}, {built.steps} steps"
+        details["graph"] = graph_in_words(built.graph, built.steps)
         details["precision"] = f"{built.precision} (by the {built.precision_source})"
         details["batch"] = built.batch
         details["compute_capability"] = ", ".join(built.compute_capabilities)

@@ -13,7 +13,16 @@ from numpy.typing import NDArray
 
 from trm_deploy import embeddings, machine, onnx_file
 from trm_deploy.errors import ArtefactError, CannotRunHere, require
-from trm_deploy.runtimes.base import Device, Float32, Int32, Solution, StepResult, check_inputs, check_step_limit
+from trm_deploy.runtimes.base import (
+    Device,
+    Float32,
+    Int32,
+    Solution,
+    StepResult,
+    check_inputs,
+    check_step_limit,
+    graph_in_words,
+)
 from trm_deploy.runtimes.batching import solve_by_steps
 from trm_deploy.spec import ModelSpec
 
@@ -77,7 +86,7 @@ class OrtRuntime:
             return [f"{node.name} {node.type} {list(node.shape)}" for node in nodes]
 
         return {
-            "graph": self._graph if self.fixed_steps is None else f"{self._graph}, {self.fixed_steps} steps",
+            "graph": graph_in_words(self._graph, self.fixed_steps),
             "precision": self.precision,
             "inputs": signature(self._session.get_inputs()),
             "outputs": signature(self._session.get_outputs()),

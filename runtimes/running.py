@@ -13,7 +13,7 @@ from trm_deploy import drawing, puzzles, record
 from trm_deploy.errors import InputError
 from trm_deploy.puzzles.base import Puzzle, Tokens
 from trm_deploy.puzzles.reading import Question
-from trm_deploy.runtimes import is_checkpoint, load
+from trm_deploy.runtimes import load
 from trm_deploy.runtimes.base import Device, Runtime, StepRuntime
 from trm_deploy.runtimes.scheduling import Executor, Limits, Work, check_batch, executor
 from trm_deploy.runtimes.verified import Answer, SolveSettings, solve_stream
@@ -125,11 +125,6 @@ class OpenEngine:
     path: Path
     runtime: Runtime
     puzzle: Puzzle
-
-    @property
-    def is_checkpoint(self) -> bool:
-        """Whether it is a checkpoint, run by PyTorch, or a folder with one."""
-        return is_checkpoint(self.path)
 
     def max_steps(self, settings: RunSettings) -> int:
         """Supervision steps at the most: the flag's, else the engine's own."""

@@ -24,6 +24,7 @@ from trm_deploy.files import write_atomic
 from trm_deploy.jsontext import dumps
 from trm_deploy.progress import progress
 from trm_deploy.puzzles.base import Puzzle
+from trm_deploy.runtimes import is_checkpoint
 from trm_deploy.runtimes.base import Int32, Runtime, StepRuntime, initial_numpy_state
 from trm_deploy.runtimes.running import OpenEngine, RunSettings
 
@@ -341,7 +342,7 @@ def costs_more(runtime: Runtime, max_steps: int) -> str:
 
 def check_writable(opened: OpenEngine) -> None:
     """Before the work: what would keep `write_threshold` from writing; errors as there."""
-    if opened.is_checkpoint:
+    if is_checkpoint(opened.path):
         from trm_deploy import checkpoint
 
         checkpoint.check_ours(opened.path)
@@ -363,7 +364,7 @@ def write_threshold(opened: OpenEngine, threshold: float) -> str:
     """
     check_writable(opened)
     path = opened.path
-    if opened.is_checkpoint:
+    if is_checkpoint(opened.path):
         from trm_deploy import checkpoint
 
         checkpoint.rewrite_spec(path, lambda spec: replace(spec, halting=replace(spec.halting, threshold=threshold)))

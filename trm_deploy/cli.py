@@ -19,6 +19,7 @@ import typer
 
 import trm_deploy
 from trm_deploy.errors import InputError, Interrupted, TrmDeployError
+from trm_deploy.files import refuse_folder
 from trm_deploy.jsontext import dumps
 from trm_deploy.spec import MAX_STEPS
 
@@ -520,8 +521,7 @@ def _run_arc(
 
     if resume:
         raise InputError("--resume goes with puzzles that are verified one by one, not with ARC", hint="leave it out")
-    if output is not None and output.is_dir():
-        raise InputError(f"{output}: is a folder, expected a file to write", hint="name a file with -o")
+    refuse_folder(output)
     answers = read_solutions(solutions or ())
     tasks = [with_solutions(task, answers) for task in read_tasks(puzzles)]
     outcomes = []
@@ -627,12 +627,6 @@ def _check_report_folder(folder: Optional[Path]) -> None:
     require_matplotlib()
 
 
-def _check_picture(flag: str, path: Optional[Path]) -> None:
-    """Before the work: a folder stands where a picture is to be."""
-    if path is not None and path.is_dir():
-        raise InputError(f"{path}: is a folder, expected a PNG file to write", hint=f"name a file with {flag}")
-
-
 @app.command()
 def tune(
     engine: Annotated[Path, typer.Argument(help="ONNX file, plan or checkpoint.")],
@@ -664,7 +658,7 @@ def tune(
 
     if report is not None or output is not None:
         _check_report_folder(report)
-    _check_picture("-o", output)
+    refuse_folder(output)
     opened = running.open_engine(engine, device=device.value, allow_host_code=allow_host_code)
     if write:
         tuning.check_writable(opened)
@@ -711,7 +705,7 @@ def benchmark(
         from trm_deploy.drawing import require_matplotlib
 
         require_matplotlib()
-    _check_picture("--png", png)
+    refuse_folder(png, "--png")
     report = benchmark_files(
         files,
         puzzles=puzzles,

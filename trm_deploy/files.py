@@ -8,7 +8,13 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from trm_deploy.errors import TrmDeployError
+from trm_deploy.errors import InputError, TrmDeployError
+
+
+def refuse_folder(path: Path | None, flag: str = "-o") -> None:
+    """Before the work: raises `InputError` where a folder stands in the place of a file to write."""
+    if path is not None and path.is_dir():
+        raise InputError(f"{path}: is a folder, expected a file to write", hint=f"name a file with {flag}")
 
 
 @contextlib.contextmanager

@@ -152,7 +152,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_a_folder_in_the_pictures_place_is_refused_first(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is a folder, expected a PNG file to write; name a file with -o"):
+    with pytest.raises(InputError, match="is a folder, expected a file to write; name a file with -o"):
         app(["tune", str(ASSETS / "sudoku.pt"), "none.csv", "-o", str(tmp_path)], standalone_mode=False)
 
 

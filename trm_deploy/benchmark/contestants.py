@@ -80,11 +80,10 @@ def contestants(
     offered: list[str] = []
     for path in files:
         if is_checkpoint(path):
-            for name, built, make in _of_checkpoint(path, folder, settings, device):
+            for name, make in _of_checkpoint(path, folder, settings, device):
                 offered.append(name)
                 if not only or name in only:
-                    runtime = _if_possible(name, make)
-                    found += [] if runtime is None else [built(runtime)]
+                    found += _if_possible(name, make)
             continue
         offered.append(path.stem)
         if not only or path.stem in only:
@@ -135,8 +134,8 @@ def _of_engine(path: Path, runtime: Runtime) -> Contestant:
 
 Make = Callable[[], Runtime]
 Sizes = tuple[int, ...]
-# A row's name, what makes its contestant of a runtime, and what makes the runtime.
-Offer = tuple[str, Callable[[Runtime], Contestant], Make]
+# A row's name, and what makes its contestant, runtime included.
+Offer = tuple[str, Callable[[], Contestant]]
 
 
 def _of_checkpoint(path: Path, folder: Path, settings: Sequence[str], device: Device) -> Iterator[Offer]:
@@ -157,7 +156,7 @@ def _of_checkpoint(path: Path, folder: Path, settings: Sequence[str], device: De
         return TorchRuntime(loaded.model(), device=device, precision="bf16", compiled=True)
 
     def row(name: str, library: str, graph: str, make: Make, way: Way, batches: Sizes, command: str = "") -> Offer:
-        return name, lambda runtime: Contestant(name, library, graph, runtime, way, batches, command), make
+        return name, lambda: Contestant(name, library, graph, make(), way, batches, command)
 
     flags = "--precision bf16 --compile"
     yield row("torch-eager-fp32", "PyTorch", "eager", lambda: eager("fp32"), "fixed", BATCHES)
@@ -176,13 +175,13 @@ def _of_checkpoint(path: Path, folder: Path, settings: Sequence[str], device: De
         yield row(name, "ONNX Runtime", graph, make, way, BATCHES, command)
 
 
-def _if_possible(name: str, make: Callable[[], Runtime]) -> Runtime | None:
-    """What `make` gives; None, with a line that says why, where this machine cannot."""
+def _if_possible(name: str, make: Callable[[], Contestant]) -> list[Contestant]:
+    """What `make` gives; nothing, with a line that says why, where this machine cannot."""
     try:
-        return make()
+        return [make()]
     except CannotRunHere as error:
         print(f"note: {name} is left out: {error}", file=sys.stderr)
-        return None
+        return []
 
 
 class _Unchecked:

@@ -123,8 +123,7 @@ def step_failures(differences: Sequence[StepDifference]) -> list[str]:
         if difference.passed:
             continue
         kind = "from the same state" if difference.same_state else "free running, median over puzzles"
-        # No number is within a bound, and no bound that is none holds anything.
-        if math.isfinite(difference.checked) and difference.checked <= difference.bound:
+        if difference.within_bound:
             return [
                 f"step {difference.step}: differs by {difference.median:.2g} ({kind}, median over puzzles),"
                 f" expected at most {difference.median_bound:.2g}"

@@ -390,7 +390,6 @@ def _running_on(
                 where=found.where,
                 checked=found.median if math.isfinite(found.median) else math.inf,
                 bound=bound,
-                passed=math.isfinite(found.median) and bool(found.median <= bound),
             )
         )
     return differences, drift
@@ -413,9 +412,6 @@ def _checked_step(
     bounds: Bounds,
     tolerance: Tolerance | None,
 ) -> StepDifference:
-    checked = largest_of(found.excess)
-    bound = tolerance.atol if tolerance else bounds.of_a_step(sensitivity)
-    median_bound = None if tolerance else bounds.of_the_median(control.median_high)
     return StepDifference(
         step=step,
         same_state=True,
@@ -425,11 +421,10 @@ def _checked_step(
         cosine_z=_cosine(found.cosine_z),
         control=control,
         where=found.where,
-        checked=checked,
-        bound=bound,
+        checked=largest_of(found.excess),
+        bound=tolerance.atol if tolerance else bounds.of_a_step(sensitivity),
         rtol=tolerance.rtol if tolerance else 0.0,
-        median_bound=median_bound,
-        passed=math.isfinite(checked) and checked <= bound and (median_bound is None or found.median <= median_bound),
+        median_bound=None if tolerance else bounds.of_the_median(control.median_high),
     )
 
 

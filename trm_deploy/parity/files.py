@@ -99,7 +99,7 @@ def compare_files(
     loaded = checkpoints.load(checkpoint, settings)
     runtimes: list[tuple[str, Runtime]] = []
     for path in engines:
-        if path.exists() and is_checkpoint(path):
+        if is_checkpoint(path):
             other = checkpoints.load(path, settings)
             _require_same_model(path, other.spec, loaded)
             in_torch = TorchRuntime(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,6 @@ class StepDifference:
             rtol times what was expected; free running the median.
         bound, rtol: `checked` may be `bound`.
         median_bound: `median` may be that; None where it is not held to anything.
-        passed: whether both hold.
     """
 
     step: int
@@ -71,7 +71,16 @@ class StepDifference:
     bound: float
     rtol: float = 0.0
     median_bound: float | None = None
-    passed: bool
+
+    @property
+    def within_bound(self) -> bool:
+        """Whether `checked` is. No number is, and of a control that gives none neither is infinity."""
+        return math.isfinite(self.checked) and self.checked <= self.bound
+
+    @property
+    def passed(self) -> bool:
+        """Whether both bounds hold."""
+        return self.within_bound and (self.median_bound is None or self.median <= self.median_bound)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,6 +235,8 @@ class Report:
         document = {"schema": SCHEMA, "passed": self.passed, **asdict(self)}
         for plain, engine in zip(document["engines"], self.engines):
             plain["passed"] = engine.passed
+            for step, difference in zip(plain["step_differences"], engine.step_differences):
+                step["passed"] = difference.passed
         return document
 
     def table(self) -> str:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import itertools
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -122,14 +123,11 @@ def _opened(name: str) -> Iterator[BinaryIO]:
 
 def _questions(file: BinaryIO, name: str, puzzle: TextPuzzle) -> Iterator[Question]:
     lines = _content_lines(file, name, puzzle)
-    first = next(lines, None)
-    if first is None:
-        raise InputError(f"{name}: holds no puzzle", hint=f"expected a line of {puzzle.cells} characters")
-    following = _chain(first, lines)
+    first = next(lines, (0, ""))
     is_csv = "," in first[1] or first[1].strip().lower() in CSV_COLUMNS
-    found = (_from_csv if is_csv else _from_lines)(following, name, puzzle)
+    found = (_from_csv if is_csv else _from_lines)(itertools.chain([first], lines), name, puzzle)
     question = next(found, None)
-    if question is None:  # a header alone, or the frame of a grid
+    if question is None:  # nothing, a header alone, or the frame of a grid
         raise InputError(f"{name}: holds no puzzle", hint=f"expected a line of {puzzle.cells} characters")
     yield question
     yield from found
@@ -159,11 +157,6 @@ def _content_lines(file: BinaryIO, name: str, puzzle: TextPuzzle) -> Iterator[tu
         begun = begun or not form.is_blank(line)
         if begun and (form.spaces_are_cells or line):
             yield number, line
-
-
-def _chain(first: tuple[int, str], rest: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
-    yield first
-    yield from rest
 
 
 def _from_csv(lines: Iterator[tuple[int, str]], name: str, puzzle: TextPuzzle) -> Iterator[Question]:
