@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
-from trm_deploy.errors import ArtefactError, InputError
-from trm_deploy.runtimes import plan
+from trm_deploy.artefacts import kind
+from trm_deploy.artefacts.kind import Kind
+from trm_deploy.errors import InputError
 from trm_deploy.runtimes.base import Device, Runtime, Solution, StepRuntime
-from trm_deploy.spec import Precision
+from trm_deploy.signature import Precision
 
-__all__ = ["Device", "Runtime", "Solution", "StepRuntime", "is_checkpoint", "load"]
-
-
-def is_checkpoint(path: Path) -> bool:
-    """Whether a file is a checkpoint by its form, a ZIP archive; or a folder has one in it."""
-    if path.is_dir():
-        return any(zipfile.is_zipfile(file) for file in path.iterdir() if file.is_file())
-    return zipfile.is_zipfile(path)
+__all__ = ["Device", "Runtime", "Solution", "StepRuntime", "load"]
 
 
 def load(
@@ -44,15 +37,9 @@ def load(
         InputError: a precision or compilation asked for of what is no checkpoint.
         CannotRunHere: the package or device that it needs is missing, or a plan is for another one.
     """
-    expected = "expected an ONNX file, a TensorRT plan or a checkpoint"
-    if not path.exists():
-        raise ArtefactError(f"{path}: there is no such file", hint="type: trm-deploy export CHECKPOINT --format onnx")
-    if path.is_dir() and not is_checkpoint(path):
-        raise ArtefactError(f"{path}: is a folder without a checkpoint, {expected}")
-    if not path.stat().st_size:
-        raise ArtefactError(f"{path}: is empty, {expected}")
-    if is_checkpoint(path):
-        from trm_deploy.runtimes.torch_runtime import TorchRuntime
+    found = kind.of(path)
+    if found is Kind.checkpoint:
+        from trm_deploy.runtimes.backends.pytorch import TorchRuntime
 
         return TorchRuntime.from_file(path, device=device, precision=precision or "fp32", compiled=compiled)
     for flag, given in (("--precision", precision is not None), ("--compile", compiled)):
@@ -61,10 +48,10 @@ def load(
                 f"{flag} goes with a checkpoint: {path} is an exported file, which has its precision already",
                 hint=f"leave out {flag}, or name the checkpoint with --engine",
             )
-    if plan.flavour_of(path):
-        from trm_deploy.runtimes.trt_runtime import TrtRuntime
+    if found.is_plan:
+        from trm_deploy.runtimes.backends.trt.runtime import TrtRuntime
 
         return TrtRuntime.from_file(path, allow_host_code=allow_host_code)
-    from trm_deploy.runtimes.ort_runtime import OrtRuntime
+    from trm_deploy.runtimes.backends.ort import OrtRuntime
 
     return OrtRuntime.from_file(path, device=device)

@@ -15,12 +15,13 @@ import onnx
 import pytest
 import torch
 
-from trm_deploy import checkpoint, puzzles
-from trm_deploy.checkpoint import Checkpoint
-from trm_deploy.export.onnx_export import export_onnx
+from trm_deploy import checkpoints, puzzles
+from trm_deploy.checkpoints import Checkpoint
+from trm_deploy.export.graph.assemble import export_onnx
 from trm_deploy.models.presets import preset
 from trm_deploy.models.recursive import RecursiveReasoner
-from trm_deploy.spec import ModelSpec, Precision, TaskSpec
+from trm_deploy.signature import Precision
+from trm_deploy.spec import ModelSpec, TaskSpec
 
 PRESETS = ("trm-mlp", "trm-att", "hrm")
 Graph = Literal["loop", "step", "unrolled"]
@@ -131,7 +132,7 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint file of a tiny random model."""
     model = random_model(tiny_spec("trm-mlp"))
     path = tmp_path_factory.mktemp("checkpoint") / "tiny.pt"
-    checkpoint.save(path, Checkpoint(model.spec, model.state_dict(), {"steps": 0, "recipe": "", "seed": 0}))
+    checkpoints.save(path, Checkpoint(model.spec, model.state_dict(), {"steps": 0, "recipe": "", "seed": 0}))
     return path
 
 

@@ -22,7 +22,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from trm_deploy.export.int8 import graphs
+from trm_deploy.export.graph.passes.int8 import graphs
 
 VERSIONS = {"10.3": "10.3.0.30", "11": "11.0.0.114"}
 

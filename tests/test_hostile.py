@@ -19,7 +19,8 @@ import pytest
 import torch
 
 from tests.conftest import ASSETS, ROOT, load_tool, tiny_spec
-from trm_deploy import checkpoint, onnx_file
+from trm_deploy import checkpoints
+from trm_deploy.artefacts import onnx_file
 from trm_deploy.errors import ArtefactError, CheckpointError
 
 hostile = load_tool("hostile")
@@ -140,7 +141,7 @@ class TestPickles:
         if beside:
             (tmp_path / "all_config.yaml").write_text(f"arch: !!python/object/apply:os.system ['touch {witness}']\n")
         with pytest.raises(CheckpointError, match=r"refused: the pickle asks for code|its pickle is damaged"):
-            checkpoint.load(path)
+            checkpoints.load(path)
         assert not witness.exists()
 
     def test_code_in_the_published_settings_is_not_run(self, tmp_path: Path) -> None:
@@ -148,7 +149,7 @@ class TestPickles:
         witness = tmp_path / "witness"
         path.write_text(f"arch: !!python/object/apply:os.system ['touch {witness}']\n")
         with pytest.raises(CheckpointError, match=r"all_config\.yaml: is no plain YAML"):
-            checkpoint.load(path.with_name("step_1"))
+            checkpoints.load(path.with_name("step_1"))
         assert not witness.exists()
 
 
@@ -214,7 +215,7 @@ from trm_deploy.puzzles.arc_tasks import read_tasks
 from trm_deploy.runtimes import plan
 from trm_deploy.spec import ModelSpec
 from trm_deploy.train import recipe, sources
-from trm_deploy.train.dataset import read_split
+from trm_deploy.train.data.layout import read_split
 
 folder = Path(sys.argv[1])
 has = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -226,11 +227,11 @@ read = {
     "recipe": lambda path: recipe.load(str(path)),
     "dataset": lambda path: read_split(path.parent, path.name),
     "table": lambda path: embeddings.open_table(path, table),
-    "checkpoint": checkpoint.load,
+    "checkpoint": checkpoints.load,
     "onnx": onnx_file.read,
     "plan": plan.read,
     "arc": lambda path: read_tasks([str(path)]),
-    "yaml": checkpoint.load,
+    "yaml": checkpoints.load,
 }
 outcomes = {}
 for name, path in json.loads((folder / "claims.json").read_text()).items():
@@ -274,7 +275,7 @@ def _write_claims(folder: Path) -> None:
     write("recipe width", recipe.replace("hidden_size = 32", "hidden_size = 1000000000"), "r2.toml")
     write("recipe digits", recipe.replace("puzzles = 200", "puzzles = " + "9" * 5000), "r3.toml")
 
-    from trm_deploy.train import dataset
+    from trm_deploy.train.data import layout as dataset
 
     def npy(shape: tuple[int, ...], kind: str) -> bytes:
         text = str({"descr": kind, "fortran_order": False, "shape": shape}).ljust(117) + "\n"

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import random_model, tiny_spec
-from trm_deploy import checkpoint, parity
-from trm_deploy.checkpoint import Checkpoint
-from trm_deploy.export.request import ExportRequest, fulfil
-from trm_deploy.jsontext import dumps
+from trm_deploy import checkpoints
+from trm_deploy.checkpoints import Checkpoint
+from trm_deploy.evaluation import parity
+from trm_deploy.export.pipeline import ExportRequest, fulfil
 from trm_deploy.puzzles import reading
 from trm_deploy.puzzles.maze import Maze
-from trm_deploy.runtimes import running
+from trm_deploy.runtimes.solving import session as running
+from trm_deploy.support.jsontext import dumps
 
 MAZE = Maze(4, 5)
 
@@ -24,7 +25,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The exported loop graph of a tiny random model; its parity was checked on the way."""
     folder = tmp_path_factory.mktemp("maze")
     model = random_model(tiny_spec("trm-mlp", task=MAZE.name))
-    checkpoint.save(folder / "maze.pt", Checkpoint(model.spec, model.state_dict(), {"steps": 0}))
+    checkpoints.save(folder / "maze.pt", Checkpoint(model.spec, model.state_dict(), {"steps": 0}))
     path = folder / "maze.onnx"
     fulfil(ExportRequest(source=folder / "maze.pt", output=path), verify=parity.verify_export)
     return path

@@ -24,22 +24,25 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from tests.conftest import ASSETS, random_model, tiny_spec
-from trm_deploy import checkpoint, identifiers, onnx_file, puzzles, record
-from trm_deploy.checkpoint import Checkpoint
+from trm_deploy import checkpoints, puzzles
+from trm_deploy.artefacts import identifiers, onnx_file, record
+from trm_deploy.artefacts.onnx_file import GRAPH_KEY, METADATA_KEY, STEPS_KEY
+from trm_deploy.checkpoints import Checkpoint
+from trm_deploy.checkpoints.published import from_document, published_name
 from trm_deploy.errors import InputError, PuzzleError, TrmDeployError, shown
-from trm_deploy.export.engine_build import BatchProfile
-from trm_deploy.jsontext import dumps
+from trm_deploy.export.engine.build import BatchProfile
 from trm_deploy.models.presets import preset
 from trm_deploy.models.recursive import RecursiveReasoner
-from trm_deploy.published import from_state_dict, parse_flags, published_name
 from trm_deploy.puzzles import arc, arc_tasks, reading
 from trm_deploy.puzzles.arc import Augmentation
 from trm_deploy.puzzles.base import TextPuzzle
 from trm_deploy.puzzles.maze import Maze
 from trm_deploy.puzzles.sudoku import Sudoku
-from trm_deploy.runtimes import plan as plans
-from trm_deploy.spec import GRAPH_KEY, METADATA_KEY, STEPS_KEY, ModelSpec, TaskSpec
-from trm_deploy.train import dataset, recipe
+from trm_deploy.spec import ModelSpec, TaskSpec
+from trm_deploy.support.jsontext import dumps
+from trm_deploy.train import recipe
+from trm_deploy.train.data import layout as dataset
+from trm_deploy.trt import plan_file as plans
 
 EXAMPLES = int(os.environ.get("TRM_DEPLOY_EXAMPLES", "25"))
 COUNTS: collections.Counter[str] = collections.Counter()
@@ -451,6 +454,7 @@ YAML_VALUES = st.sampled_from(
 def test_published_settings(folder: Path, data: st.DataObject) -> None:
     place = folder / "published"
     place.mkdir(exist_ok=True)
+    (place / "step_1").touch()
     lines = CONFIG.splitlines()
     number = data.draw(st.integers(1, len(lines) - 1))
     lines[number] = lines[number].partition(":")[0] + ": " + data.draw(YAML_VALUES)
@@ -465,9 +469,7 @@ def test_published_settings(folder: Path, data: st.DataObject) -> None:
         st.lists(st.tuples(keys, st.text(max_size=8) | st.sampled_from(["1", "nan", "9" * 5000])), max_size=2)
     )
     found = attempted(
-        lambda: from_state_dict(
-            place / "step_1", published_state(), parse_flags([f"{key}={value}" for key, value in flags]), ""
-        )
+        lambda: from_document(place / "step_1", published_state(), [f"{key}={value}" for key, value in flags])
     )
     if found is not None:
         assert ModelSpec.from_json(found.spec.to_json()) == found.spec
@@ -559,7 +561,7 @@ def test_checkpoints(folder: Path, data: st.DataObject) -> None:
     whole = checkpoint_bytes()
     path = folder / "c.pt"
     path.write_bytes(data.draw(spoiled(whole) | st.binary(max_size=60)))
-    found = attempted(lambda: checkpoint.load(path).model())
+    found = attempted(lambda: checkpoints.load(path).model())
     if found is not None:  # what was spoiled lies between the entries: the weights are the same
         for name, value in random_model(tiny_spec("trm-mlp")).state_dict().items():
             assert torch.equal(value, found.state_dict()[name])
@@ -589,7 +591,7 @@ def test_documents_of_checkpoints(folder: Path, data: st.DataObject) -> None:
         torch.save(document, path)
     except UnicodeEncodeError:  # a half of a surrogate pair is no text to a pickle
         return
-    found = attempted(lambda: checkpoint.load(path).model())
+    found = attempted(lambda: checkpoints.load(path).model())
     assert found is None or isinstance(found, RecursiveReasoner)
 
 
@@ -619,5 +621,5 @@ def test_a_name_that_no_file_can_have_is_an_input_error(tmp_path: Path) -> None:
 
 def test_a_checkpoint_survives_its_file(tmp_path: Path) -> None:
     model = random_model(tiny_spec("trm-mlp"))
-    checkpoint.save(tmp_path / "c.pt", Checkpoint(model.spec, dict(model.state_dict()), {"steps": 1}))
-    assert checkpoint.load(tmp_path / "c.pt").training == {"steps": 1}
+    checkpoints.save(tmp_path / "c.pt", Checkpoint(model.spec, dict(model.state_dict()), {"steps": 1}))
+    assert checkpoints.load(tmp_path / "c.pt").training == {"steps": 1}

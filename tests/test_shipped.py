@@ -12,13 +12,16 @@ import pytest
 import torch
 
 from tests.conftest import ASSETS
-from trm_deploy import checkpoint, parity, puzzles, record, runtimes
+from trm_deploy import checkpoints, puzzles, runtimes
+from trm_deploy.artefacts import record
+from trm_deploy.evaluation import parity
 from trm_deploy.models.solve import solve
 from trm_deploy.puzzles.sudoku import Sudoku
-from trm_deploy.runtimes.running import shipped_engine
-from trm_deploy.runtimes.verified import SolveSettings, solve_verified
+from trm_deploy.runtimes.solving.attempts import SolveSettings, solve_verified
+from trm_deploy.runtimes.solving.session import shipped_engine
+from trm_deploy.support.files import sha256
 from trm_deploy.train import recipe
-from trm_deploy.train.generate import GeneratorSettings, generate
+from trm_deploy.train.data.generators.sudoku import GeneratorSettings, generate
 
 ROOT = Path(__file__).parent.parent
 
@@ -26,7 +29,7 @@ ROOT = Path(__file__).parent.parent
 def test_the_checkpoint_is_small_and_came_from_the_shipped_recipe() -> None:
     path = ASSETS / "sudoku.pt"
     assert path.stat().st_size <= 3_000_000
-    loaded = checkpoint.load(path)
+    loaded = checkpoints.load(path)
     made_by = recipe.parse(loaded.training["recipe"], source="sudoku.pt")
     shipped = recipe.load("sudoku")
     assert (made_by.data, made_by.model, made_by.optimizer, made_by.training) == (
@@ -42,8 +45,8 @@ def test_the_onnx_files_were_made_from_the_checkpoint_and_hold_parity() -> None:
         built = record.read(engine)
         assert built is not None
         assert built.graph == graph
-        assert built.checkpoint_sha256 == record.sha256(ASSETS / "sudoku.pt")
-        assert built.artefact_sha256 == record.sha256(engine)
+        assert built.checkpoint_sha256 == sha256(ASSETS / "sudoku.pt")
+        assert built.artefact_sha256 == sha256(engine)
     parity.compare_files(ASSETS / "sudoku.pt", engines, limit=4).raise_if_failed()
 
 
@@ -56,7 +59,7 @@ def hard_questions(count: int) -> np.ndarray:
 
 def test_onnxruntime_alone_gives_pytorchs_answers_and_steps() -> None:
     """A batch in which every sample halts at a step of its own, and the same puzzles one by one."""
-    model = checkpoint.load(ASSETS / "sudoku.pt").model()
+    model = checkpoints.load(ASSETS / "sudoku.pt").model()
     pool = hard_questions(120)
     first = solve(model, torch.from_numpy(pool), max_steps=8, halt_threshold=0.0)
     # Right answers only: a puzzle that the model cannot solve answers to the last bit of every sum.

@@ -26,10 +26,10 @@ import torch
 import typer
 
 from trm_deploy.errors import InputError, TrmDeployError
-from trm_deploy.files import atomic_path, write_atomic
-from trm_deploy.progress import progress
+from trm_deploy.support.files import atomic_path, write_atomic
+from trm_deploy.support.progress import progress
 from trm_deploy.train import recipe
-from trm_deploy.train.data import puzzles
+from trm_deploy.train.data.sampling import puzzles
 from trm_deploy.train.trainer import Trainer
 
 SCHEMA = 1

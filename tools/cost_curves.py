@@ -21,14 +21,15 @@ from typing import Annotated, Any, Optional
 import numpy as np
 import typer
 
-from trm_deploy import checkpoint, machine, puzzles
+from trm_deploy import checkpoints, puzzles
 from trm_deploy.errors import InputError
-from trm_deploy.files import atomic_path, write_atomic
 from trm_deploy.flops import step_flops
 from trm_deploy.puzzles.base import Tokens
 from trm_deploy.runtimes.base import StepRuntime, initial_numpy_state
-from trm_deploy.runtimes.scheduling import InFlight, Limits, solve_all
+from trm_deploy.runtimes.solving.scheduling import InFlight, Limits, solve_all
 from trm_deploy.spec import TaskSpec
+from trm_deploy.support import machine
+from trm_deploy.support.files import atomic_path, write_atomic
 
 SCHEMA = 1
 SETS = ("qqwing_simple", "qqwing_easy", "qqwing_intermediate", "qqwing_expert", "sudoku17_sample")
@@ -46,9 +47,9 @@ Curve = dict[str, Any]
 def runtime_of(name: str, folder: Path) -> StepRuntime:
     """One of `RUNTIMES`, for the shipped model."""
     from trm_deploy.runtimes import load
-    from trm_deploy.runtimes.torch_runtime import TorchRuntime
+    from trm_deploy.runtimes.backends.pytorch import TorchRuntime
 
-    loaded = checkpoint.load(CHECKPOINT)
+    loaded = checkpoints.load(CHECKPOINT)
     if name == "PyTorch fp32":
         return TorchRuntime(loaded.model())
     if name == "PyTorch compiled bf16":
@@ -58,7 +59,7 @@ def runtime_of(name: str, folder: Path) -> StepRuntime:
     if not path.is_file():
         import onnx
 
-        from trm_deploy.export.onnx_export import export_onnx
+        from trm_deploy.export.graph.assemble import export_onnx
 
         onnx.save(export_onnx(loaded.model(), graph="step", precision=precision), path)  # type: ignore[arg-type]
     runtime = load(path)
@@ -139,7 +140,7 @@ def model_curve(folder: Path, limit: int) -> Curve:
     """Milliseconds of a step at batch 1 against D, L and n; TRM-MLP with random weights, T = 3."""
     from trm_deploy.models.presets import preset
     from trm_deploy.models.recursive import RecursiveReasoner
-    from trm_deploy.runtimes.torch_runtime import TorchRuntime
+    from trm_deploy.runtimes.backends.pytorch import TorchRuntime
 
     # The middle of each range is the full-size model of the TRM paper, but for its length.
     ranges = {"D": (64, 128, 256, 512), "L": (16, 36, 81, 144, 256), "n": (1, 2, 4, 6, 8)}

@@ -18,12 +18,12 @@ from typing import Annotated, Any, Optional
 import torch
 import typer
 
-from trm_deploy import checkpoint, puzzles
-from trm_deploy.checkpoint import Checkpoint
-from trm_deploy.files import write_atomic
+from trm_deploy import checkpoints, puzzles
+from trm_deploy.checkpoints import Checkpoint
 from trm_deploy.models.presets import PRESETS, preset
 from trm_deploy.models.recursive import RecursiveReasoner
 from trm_deploy.spec import TaskSpec
+from trm_deploy.support.files import write_atomic
 
 SCHEMA = 1
 FORMS = (("loop",), ("step",), ("unrolled", "--steps", "2"))
@@ -35,7 +35,7 @@ def random_checkpoint(name: str, path: Path) -> None:
     task = puzzles.get("sudoku-9x9")
     spec = preset(name, TaskSpec(name=task.name, sequence_length=task.cells, vocabulary=task.vocabulary))
     torch.manual_seed(0)
-    checkpoint.save(path, Checkpoint(spec, RecursiveReasoner(spec).state_dict(), {"steps": 0}))
+    checkpoints.save(path, Checkpoint(spec, RecursiveReasoner(spec).state_dict(), {"steps": 0}))
 
 
 def main(output: Annotated[Optional[Path], typer.Option(help="JSON file to write.")] = None) -> None:

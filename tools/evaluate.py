@@ -17,15 +17,16 @@ from typing import Annotated, Any, Optional
 import numpy as np
 import typer
 
-from trm_deploy import puzzles, record
+from trm_deploy import puzzles
+from trm_deploy.artefacts import record
 from trm_deploy.errors import InputError
-from trm_deploy.files import write_atomic
-from trm_deploy.progress import progress
 from trm_deploy.puzzles.base import Puzzle
 from trm_deploy.runtimes import load
-from trm_deploy.runtimes.running import shipped_engine
-from trm_deploy.runtimes.scheduling import Executor, Limits, executor
-from trm_deploy.runtimes.verified import SolveSettings, solve_stream
+from trm_deploy.runtimes.solving.attempts import SolveSettings, solve_stream
+from trm_deploy.runtimes.solving.scheduling import Executor, Limits, executor
+from trm_deploy.runtimes.solving.session import shipped_engine
+from trm_deploy.support.files import sha256, write_atomic
+from trm_deploy.support.progress import progress
 
 SETS = ("qqwing_simple", "qqwing_easy", "qqwing_intermediate", "qqwing_expert", "sudoku17_sample")
 SCHEMA = 2
@@ -81,7 +82,7 @@ def main(
             flush=True,
         )
     if output:
-        document = {"schema": SCHEMA, "engine_sha256": record.sha256(path), "max_steps": STEPS, "sets": rows}
+        document = {"schema": SCHEMA, "engine_sha256": sha256(path), "max_steps": STEPS, "sets": rows}
         write_atomic(output, json.dumps(document, indent=2) + "\n")
 
 

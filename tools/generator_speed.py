@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 from trm_deploy.train import recipe
-from trm_deploy.train.generate import _make
+from trm_deploy.train.data.generators.sudoku import _make
 
 SECONDS = 20.0
 

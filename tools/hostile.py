@@ -36,14 +36,17 @@ from typing import Annotated, Any, Optional
 import numpy as np
 import typer
 
-from trm_deploy import checkpoint, embeddings, onnx_file, puzzles, record, runtimes
+from trm_deploy import checkpoints, puzzles, runtimes
+from trm_deploy.artefacts import embeddings, onnx_file, record
+from trm_deploy.checkpoints import archive
 from trm_deploy.errors import CannotRunHere, TrmDeployError
-from trm_deploy.files import write_atomic
-from trm_deploy.runtimes import inspection, running
-from trm_deploy.runtimes import plan as plans
+from trm_deploy.inspection import artefact as inspection
 from trm_deploy.runtimes.base import Int32, Runtime
-from trm_deploy.runtimes.verified import SolveSettings, solve_verified
+from trm_deploy.runtimes.solving import session as running
+from trm_deploy.runtimes.solving.attempts import SolveSettings, solve_verified
 from trm_deploy.spec import Architecture, ModelSpec, Recursion, TaskSpec
+from trm_deploy.support.files import write_atomic
+from trm_deploy.trt import plan_file as plans
 
 ROOT = Path(__file__).parent.parent
 ASSETS = ROOT / "trm_deploy" / "assets"
@@ -126,7 +129,7 @@ def _table(path: Path) -> str:
 
 
 def _dataset(path: Path) -> str:
-    from trm_deploy.train.dataset import ARRAYS, read_split
+    from trm_deploy.train.data.layout import ARRAYS, read_split
 
     split = read_split(path.parent.parent, path.parent.name)
     same = all(np.array_equal(getattr(split, name), getattr(_EXPECTED["dataset"], name)) for name in ARRAYS)
@@ -154,10 +157,10 @@ def _make_published(folder: Path) -> list[Path]:
     """The shipped model as the published code would have saved it."""
     import torch
 
-    from trm_deploy.published import published_name
+    from trm_deploy.checkpoints.published import published_name
 
     folder.mkdir(parents=True)
-    loaded = checkpoint.load(ASSETS / "sudoku.pt")
+    loaded = checkpoints.load(ASSETS / "sudoku.pt")
     state = {f"_orig_mod.model.inner.{published_name(name)}": value for name, value in loaded.ema.items()}
     torch.save(state, folder / "step_1")
     architecture, recursion = loaded.spec.architecture, loaded.spec.recursion
@@ -196,11 +199,11 @@ def _make_loop(folder: Path) -> list[Path]:
 def _make_step(folder: Path) -> list[Path]:
     import onnx
 
-    from trm_deploy.export.onnx_export import export_onnx
+    from trm_deploy.export.graph.assemble import export_onnx
 
     folder.mkdir(parents=True)
     path = folder / "step.onnx"
-    onnx.save(export_onnx(checkpoint.load(ASSETS / "sudoku.pt").model(), graph="step"), path)
+    onnx.save(export_onnx(checkpoints.load(ASSETS / "sudoku.pt").model(), graph="step"), path)
     onnx_file.seal(path)
     return [path]
 
@@ -216,7 +219,7 @@ def _make_record(folder: Path) -> list[Path]:
 
 
 def _make_plan(folder: Path) -> list[Path]:
-    from trm_deploy.export.engine_build import BatchProfile, BuildSettings, build_engine
+    from trm_deploy.export.engine.build import BatchProfile, BuildSettings, build_engine
 
     _copy(folder, "sudoku.onnx", "sudoku.onnx.json")
     settings = BuildSettings(format="rtx", batch=BatchProfile(1, 4, 8), compute_capabilities=("8.6",))
@@ -246,7 +249,7 @@ def _make_table(folder: Path) -> list[Path]:
 
 
 def _make_dataset(folder: Path) -> list[Path]:
-    from trm_deploy.train import dataset
+    from trm_deploy.train.data import layout as dataset
 
     rng = np.random.default_rng(0)
     inputs = rng.integers(1, 11, (200, 81)).astype(np.uint8)
@@ -300,7 +303,7 @@ def _remember(path: Path, name: str) -> None:
         assert table is not None
         _EXPECTED["table"] = float(table[::997, 0].sum())
     elif KINDS[name].read is _dataset:
-        from trm_deploy.train.dataset import read_split
+        from trm_deploy.train.data.layout import read_split
 
         _EXPECTED["dataset"] = read_split(path.parent.parent, path.parent.name)
 
@@ -538,9 +541,9 @@ def _broken_files(folder: Path) -> Iterator[str]:
                 onnx_file.read(path)
                 record.read_matching(path)
             elif path.suffix == ".pt":
-                checkpoint.read_pickle(path)
+                archive.read_pickle(path)
             elif path.name == "dataset.json":
-                from trm_deploy.train.dataset import read_split
+                from trm_deploy.train.data.layout import read_split
 
                 read_split(path.parent.parent, path.parent.name)
             elif path.suffix in (".json", ".jsonl"):

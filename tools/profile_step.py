@@ -16,9 +16,10 @@ from typing import Annotated, Any, Optional
 import numpy as np
 import typer
 
-from trm_deploy import checkpoint, machine
-from trm_deploy.files import write_atomic
+from trm_deploy import checkpoints
 from trm_deploy.models.recursive import RecursiveReasoner
+from trm_deploy.support import machine
+from trm_deploy.support.files import write_atomic
 
 SCHEMA = 1
 STEPS = 4
@@ -43,7 +44,7 @@ def onnxruntime_shares(model: RecursiveReasoner, precision: str, batch: int, fol
     import onnx
     import onnxruntime as ort
 
-    from trm_deploy.export.onnx_export import export_onnx
+    from trm_deploy.export.graph.assemble import export_onnx
 
     path = folder / f"{precision}.onnx"
     onnx.save(export_onnx(model, graph="step", precision=precision), path)  # type: ignore[arg-type]
@@ -69,8 +70,8 @@ def torch_shares(model: RecursiveReasoner, batch: int, *, compiled: bool) -> dic
     """Share of the time by operator; of a compiled step, each fused kernel is one."""
     from torch.profiler import ProfilerActivity, profile
 
+    from trm_deploy.runtimes.backends.pytorch import TorchRuntime
     from trm_deploy.runtimes.base import initial_numpy_state
-    from trm_deploy.runtimes.torch_runtime import TorchRuntime
 
     runtime = TorchRuntime(model, precision="bf16", compiled=compiled)
     tokens = np.ones((batch, model.spec.task.sequence_length), np.int32)
@@ -98,7 +99,7 @@ def main(
     output: Annotated[Optional[Path], typer.Option(help="JSON file to write.")] = None,
 ) -> None:
     """Profile a supervision step."""
-    model = checkpoint.load(CHECKPOINT).model()
+    model = checkpoints.load(CHECKPOINT).model()
     with tempfile.TemporaryDirectory() as folder:
         rows: dict[str, Any] = {
             f"ONNX Runtime {precision}": onnxruntime_shares(model, precision, batch, Path(folder))

@@ -2,7 +2,7 @@
 
     python tools/sensitivity.py PUZZLES [--checkpoint FILE] [--limit N] [--batch B] [--output FILE]
 
-Of each group, and of all of them, in both forms of int8 (`trm_deploy.export.int8`), in bfloat16 and in float16: how
+Of each group, and of all, in both forms of int8 (`trm_deploy.export.graph.passes.int8`), in bfloat16 and float16: how
 far one supervision step from the same state drifts from float32, over all steps of a few puzzles, and what it does to
 the share of puzzles solved. The policies `FLOAT_BY_ROW` and `FLOAT_STATIC` there rest on what this writes, and that
 bf16 and fp16 keep no product in float32. Of those two, operands and results of the products are rounded, as hardware
@@ -24,16 +24,16 @@ import onnx
 import typer
 from numpy.typing import NDArray
 
-from trm_deploy import checkpoint, puzzles
+from trm_deploy import checkpoints, puzzles
 from trm_deploy.errors import TrmDeployError
-from trm_deploy.export import int8
-from trm_deploy.export.calibration import largest_inputs, questions
-from trm_deploy.export.onnx_export import export_onnx
-from trm_deploy.files import write_atomic
+from trm_deploy.export.graph.assemble import export_onnx
+from trm_deploy.export.graph.calibration import largest_inputs, questions
+from trm_deploy.export.graph.passes import int8
 from trm_deploy.puzzles.base import Puzzle
+from trm_deploy.runtimes.backends.ort import OrtStepRuntime
 from trm_deploy.runtimes.base import Int32, initial_numpy_state
-from trm_deploy.runtimes.ort_runtime import OrtStepRuntime
-from trm_deploy.runtimes.scheduling import InFlight, Limits, solve_all
+from trm_deploy.runtimes.solving.scheduling import InFlight, Limits, solve_all
+from trm_deploy.support.files import write_atomic
 
 SCHEMA = 1
 SHIPPED = Path(__file__).parent.parent / "trm_deploy" / "assets" / "sudoku.pt"
@@ -173,7 +173,7 @@ def main(
     output: Annotated[Optional[Path], typer.Option(help="JSON file to write.")] = None,
 ) -> None:
     """Sweep and print."""
-    loaded = checkpoint.load(checkpoint_file)
+    loaded = checkpoints.load(checkpoint_file)
     model, puzzle = loaded.model(), puzzles.get(loaded.spec.task.name)
     found = [question.tokens for question in puzzles.questions(file, puzzle)]
     tokens = np.stack([question for question in found if question is not None][:limit])

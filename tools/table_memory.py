@@ -24,10 +24,10 @@ from typing import Annotated, Any, Optional
 import torch
 import typer
 
-from trm_deploy import published
-from trm_deploy.files import write_atomic
+from trm_deploy.checkpoints import published
 from trm_deploy.models.recursive import RecursiveReasoner
 from trm_deploy.spec import Architecture, ModelSpec, Recursion, TaskSpec
+from trm_deploy.support.files import write_atomic
 
 SCHEMA = 1
 WIDTH = 512

@@ -19,16 +19,17 @@ from typing import Annotated, Any, Optional
 import numpy as np
 import typer
 
-from trm_deploy import puzzles, record
-from trm_deploy.drawing import require_matplotlib, write_figure
+from trm_deploy import puzzles
+from trm_deploy.artefacts import record
 from trm_deploy.errors import InputError, TrmDeployError
-from trm_deploy.files import write_atomic
-from trm_deploy.progress import progress
 from trm_deploy.puzzles.base import Puzzle, Tokens
 from trm_deploy.runtimes import Runtime, load
-from trm_deploy.runtimes.running import shipped_engine
-from trm_deploy.runtimes.scheduling import executor
-from trm_deploy.runtimes.verified import SolveSettings, solve_stream
+from trm_deploy.runtimes.solving.attempts import SolveSettings, solve_stream
+from trm_deploy.runtimes.solving.scheduling import executor
+from trm_deploy.runtimes.solving.session import shipped_engine
+from trm_deploy.support.figures import require_matplotlib, write_figure
+from trm_deploy.support.files import sha256, write_atomic
+from trm_deploy.support.progress import progress
 
 SETS = {
     "qqwing_simple": "QQWing simple",
@@ -165,7 +166,7 @@ def main(
     threshold = record.halting_threshold(None, path, runtime.spec)
     asked = {
         "engine": f"{path.name}, {runtime.description}",
-        "engine_sha256": record.sha256(path),
+        "engine_sha256": sha256(path),
         "max_steps": STEPS,
         "halt_threshold": threshold,
     }

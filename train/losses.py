@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trm_deploy.spec import HaltingRule
-from trm_deploy.train.data import IGNORED
+from trm_deploy.train.data.sampling import IGNORED
 
 Loss = Literal["softmax", "stablemax"]
 

@@ -11,11 +11,12 @@ from typing import Any, Literal
 from trm_deploy.errors import RecipeError, SpecError
 from trm_deploy.models.presets import preset
 from trm_deploy.puzzles.base import Puzzle
-from trm_deploy.spec import ModelSpec, TaskSpec, from_plain
-from trm_deploy.train.choices import Gradient, InitialState
-from trm_deploy.train.generate import MAX_PUZZLES, GeneratorSettings
+from trm_deploy.spec import ModelSpec, TaskSpec
+from trm_deploy.support.plain import from_plain
+from trm_deploy.train.data.generators.sudoku import MAX_PUZZLES, GeneratorSettings
+from trm_deploy.train.data.sources import DataSettings, FolderSettings
+from trm_deploy.train.gradients import Gradient, InitialState
 from trm_deploy.train.losses import Loss
-from trm_deploy.train.sources import DataSettings, FolderSettings
 
 if sys.version_info >= (3, 11):
     import tomllib

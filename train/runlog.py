@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from trm_deploy.errors import require
-from trm_deploy.files import atomic_path, write_atomic
+from trm_deploy.support.files import atomic_path, write_atomic
 
 
 class RunLog:

@@ -6,7 +6,7 @@ supervision steps leaves, and a fresh one takes its slot; the others carry their
 
 A run's folder holds:
 
-    ema.pt         the checkpoint to export: averaged weights (see `trm_deploy.checkpoint`)
+    ema.pt         the checkpoint to export: averaged weights (see `trm_deploy.checkpoints.native`)
     resume.pt      all that resuming needs beyond it: raw weights, optimiser, random states, the batch
     metrics.jsonl  one line every `log_every` optimiser steps, and one for each evaluation
     curves.png     the same as a picture
@@ -30,17 +30,18 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
-from trm_deploy import checkpoint
+from trm_deploy import checkpoints
+from trm_deploy.checkpoints import archive
 from trm_deploy.errors import CannotRunHere, CheckpointError, RecipeError, TrmDeployError
-from trm_deploy.files import atomic_path, write_atomic
 from trm_deploy.models.recursive import RecursiveReasoner
 from trm_deploy.models.solve import solve
-from trm_deploy.progress import Advance, progress
-from trm_deploy.train import sources
-from trm_deploy.train.choices import GRADIENTS, INITIAL_STATES, whole
-from trm_deploy.train.data import IGNORED
+from trm_deploy.support.files import atomic_path, write_atomic
+from trm_deploy.support.progress import Advance, progress
+from trm_deploy.train.data import sources
+from trm_deploy.train.data.sampling import IGNORED
 from trm_deploy.train.distributed import Ranks, device_for
 from trm_deploy.train.ema import warmed_average
+from trm_deploy.train.gradients import GRADIENTS, INITIAL_STATES, whole
 from trm_deploy.train.losses import step_loss
 from trm_deploy.train.optimizers import PuzzleTable, build_optimizer
 from trm_deploy.train.recipe import Recipe, TrainingSettings
@@ -150,7 +151,7 @@ class Trainer:
             raise TrmDeployError(f"{output}: holds a run already", hint="add --resume, or name another --output")
         if resume and not state_path.exists():
             raise CheckpointError(f"{output}: holds no run to resume (no resume.pt)", hint="leave out --resume")
-        state = checkpoint.read_pickle(state_path) if resume else None
+        state = archive.read_pickle(state_path) if resume else None
         if state is not None and (not isinstance(state, dict) or "recipe" not in state):
             raise CheckpointError(f"{state_path}: holds no state of a run", hint="leave out --resume")
         if state is not None and state["recipe"] != recipe.text:
@@ -384,7 +385,7 @@ class Trainer:
             ema["puzzles"] = state["table"] = self.table.weight.cpu()
         with atomic_path(self.output / "resume.pt") as temporary:
             torch.save(state, temporary)
-        checkpoint.save(self.output / "ema.pt", checkpoint.Checkpoint(self.spec, ema, training))
+        checkpoints.save(self.output / "ema.pt", checkpoints.Checkpoint(self.spec, ema, training))
 
     def _load_state(self, state: dict[str, Any]) -> None:
         self.step, self.seconds = state["step"], state["seconds"]

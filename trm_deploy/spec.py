@@ -13,23 +13,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import types
-import typing
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
 from trm_deploy.errors import SpecError, shown
+from trm_deploy.support.plain import from_plain
 
 SCHEMA = 1
-
-# Entries of an ONNX file's metadata.
-METADATA_KEY = "trm_deploy.spec"
-GRAPH_KEY = "trm_deploy.graph"
-STEPS_KEY = "trm_deploy.steps"
-PRECISION_KEY = "trm_deploy.precision"
-SEAL_KEY = "trm_deploy.sha256"
-
-Precision = Literal["fp32", "fp16", "bf16", "int8"]
 
 # Bytes from which a puzzle-embedding table stays outside the graph.
 LARGE_TABLE = 64 << 20
@@ -44,7 +34,6 @@ MAX_RECURSIONS = 4096  # n, and T
 MAX_STEPS = 65536
 MAX_STATE = 1 << 26  # values of y, or of the logits, of one sample: 256 MiB in float32
 MAX_PARAMETERS = 1 << 29  # 2 GiB in float32, which is all that an ONNX file holds; puzzle embeddings aside
-MAX_INTEGER = (1 << 63) - 1
 # SwiGLU's hidden width is rounded up to a multiple of this, as in the published code.
 WIDTH_MULTIPLE = 256
 
@@ -249,6 +238,12 @@ class ModelSpec:
         return self.architecture.prefix_length + self.task.sequence_length
 
     @property
+    def state_shapes(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Shapes [S, D] of one sample's y and z; z has k * S positions where it is split into k latents."""
+        size = self.architecture.hidden_size
+        return (self.positions, size), (max(self.architecture.latents, 1) * self.positions, size)
+
+    @property
     def parameters(self) -> int:
         """Weights of the matrices, puzzle embeddings aside."""
         architecture, positions, width = self.architecture, self.positions, self.architecture.hidden_size
@@ -306,76 +301,3 @@ class ModelSpec:
             return from_plain(cls, document, "spec")
         except SpecError as error:
             raise SpecError(f"{source}: {error}") from error
-
-
-Dataclass = TypeVar("Dataclass")
-
-
-def from_plain(cls: type[Dataclass], value: object, place: str) -> Dataclass:
-    """Build a dataclass from plain JSON or TOML values, refusing unknown keys and wrong types.
-
-    Args:
-        cls: the dataclass; its fields may be dataclasses, tuples, literals, optionals, numbers and strings.
-        value: the mapping that came.
-        place: where it stands, for messages: "spec", "recipe [optimizer]".
-
-    Raises:
-        SpecError: naming the key, what came and what was expected.
-    """
-    if not isinstance(value, dict):
-        raise SpecError(f"{place} is {shown(value)}, expected an object with keys")
-    hints = typing.get_type_hints(cls)
-    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    unknown = sorted(set(value) - set(fields))
-    if unknown:
-        raise SpecError(f"{place} has the unknown key {shown(unknown[0])}, expected one of {', '.join(sorted(fields))}")
-    values: dict[str, Any] = {}
-    for name, spec_field in fields.items():
-        if name in value:
-            values[name] = _convert(hints[name], value[name], f"{place}.{name}")
-        elif spec_field.default is dataclasses.MISSING and spec_field.default_factory is dataclasses.MISSING:
-            raise SpecError(f"{place} lacks the key {name!r}")
-    return cls(**values)
-
-
-def _convert(hint: Any, value: Any, place: str) -> Any:
-    origin = typing.get_origin(hint)
-    if dataclasses.is_dataclass(value):
-        return value  # made already, by a caller who knew which of several kinds it is
-    if dataclasses.is_dataclass(hint):
-        return from_plain(typing.cast("type[Any]", hint), value, place)
-    if origin is Literal:
-        choices = typing.get_args(hint)
-        if value not in choices:
-            raise SpecError(f"{place} is {shown(value)}, expected one of {', '.join(map(repr, choices))}")
-        return value
-    if origin is tuple:
-        if not isinstance(value, (list, tuple)):
-            raise SpecError(f"{place} is {shown(value)}, expected a list")
-        element = typing.get_args(hint)[0]
-        return tuple(_convert(element, item, f"{place}[{index}]") for index, item in enumerate(value))
-    if origin in (typing.Union, types.UnionType):
-        inner = [choice for choice in typing.get_args(hint) if choice is not type(None)]
-        return None if value is None else _convert(inner[0], value, place)
-    if origin is dict:
-        if not isinstance(value, dict):
-            raise SpecError(f"{place} is {shown(value)}, expected an object with keys")
-        return value
-    # bool is an int in Python; a count given as `true` is a slip.
-    if isinstance(value, int) and not isinstance(value, bool):
-        if abs(value) > MAX_INTEGER:
-            raise SpecError(f"{place} is {shown(value)}, expected a number of at most {MAX_INTEGER}")
-        value = float(value) if hint is float else value
-    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool) or value != value:
-        raise SpecError(f"{place} is {shown(value)}, expected {hint.__name__}")
-    if hint is str and not _is_text(value):
-        raise SpecError(f"{place} is {shown(value)}, which is no text: half of a surrogate pair is in it")
-    return value
-
-
-def _is_text(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trm_deploy.files import write_atomic
-from trm_deploy.parity import Report
+from trm_deploy.evaluation.parity import Report
 from trm_deploy.runtimes.base import Int32, Runtime
+from trm_deploy.support.files import write_atomic
 
 SCHEMA = 1
 BATCHES = (1, 8, 64)

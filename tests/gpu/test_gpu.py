@@ -18,15 +18,18 @@ import pytest
 
 from tests.conftest import ASSETS, GRAPHS
 from tests.gpu.measure import Measurements, Row, latency, parity_of
-from trm_deploy import checkpoint, flavours, machine, parity, puzzles
+from trm_deploy import checkpoints, puzzles
 from trm_deploy.errors import CannotRunHere
-from trm_deploy.export.engine_build import BatchProfile, BuildSettings, build_engine
-from trm_deploy.export.onnx_export import export_onnx
+from trm_deploy.evaluation import parity
+from trm_deploy.export.engine.build import BatchProfile, BuildSettings, build_engine
+from trm_deploy.export.graph.assemble import export_onnx
 from trm_deploy.runtimes import load
+from trm_deploy.runtimes.backends.ort import OrtRuntime
+from trm_deploy.runtimes.backends.pytorch import TorchRuntime
 from trm_deploy.runtimes.base import Int32, Runtime
-from trm_deploy.runtimes.ort_runtime import OrtRuntime
-from trm_deploy.runtimes.torch_runtime import TorchRuntime
-from trm_deploy.train.generate import GeneratorSettings, generate
+from trm_deploy.support import machine
+from trm_deploy.train.data.generators.sudoku import GeneratorSettings, generate
+from trm_deploy.trt import flavours
 
 pytestmark = pytest.mark.gpu
 
@@ -70,8 +73,8 @@ def measurements() -> Iterator[Measurements]:
 
 
 @pytest.fixture(scope="session")
-def shipped() -> checkpoint.Checkpoint:
-    return checkpoint.load(ASSETS / "sudoku.pt")
+def shipped() -> checkpoints.Checkpoint:
+    return checkpoints.load(ASSETS / "sudoku.pt")
 
 
 def _free_mib() -> float | None:
@@ -84,7 +87,7 @@ def _free_mib() -> float | None:
     return None if int(status) else free / 2**20
 
 
-def measure(measurements: Measurements, shipped: checkpoint.Checkpoint, make: Any) -> list[str]:
+def measure(measurements: Measurements, shipped: checkpoints.Checkpoint, make: Any) -> list[str]:
     """Load a runtime, time it, compare it with PyTorch on the CPU; the failures of parity."""
     before = _free_mib()
     runtime: Runtime = make()
@@ -113,7 +116,7 @@ def skip(measurements: Measurements, name: str, error: CannotRunHere) -> None:
     pytest.skip(str(error))
 
 
-def test_torch_cuda(measurements: Measurements, shipped: checkpoint.Checkpoint) -> None:
+def test_torch_cuda(measurements: Measurements, shipped: checkpoints.Checkpoint) -> None:
     try:
         TorchRuntime(shipped.model(), device="cuda")
     except CannotRunHere as error:
@@ -123,7 +126,7 @@ def test_torch_cuda(measurements: Measurements, shipped: checkpoint.Checkpoint) 
 
 def _onnx(folder: Path, graph: Any, precision: Any, *, unroll_inner: bool = False) -> Path:
     path = folder / f"{graph}-{precision}.onnx"
-    model = checkpoint.load(ASSETS / "sudoku.pt").model()
+    model = checkpoints.load(ASSETS / "sudoku.pt").model()
     onnx.save(export_onnx(model, graph=graph, precision=precision, unroll_inner=unroll_inner), path)
     return path
 
@@ -137,7 +140,7 @@ def _settings(format: str) -> BuildSettings:
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize("graph", ["loop", "step"])
 def test_onnxruntime_cuda(
-    graph: str, precision: str, measurements: Measurements, shipped: checkpoint.Checkpoint, tmp_path: Path
+    graph: str, precision: str, measurements: Measurements, shipped: checkpoints.Checkpoint, tmp_path: Path
 ) -> None:
     path = _onnx(tmp_path, graph, precision)
     try:
@@ -155,7 +158,7 @@ def test_engines(
     graph: str,
     precision: str,
     measurements: Measurements,
-    shipped: checkpoint.Checkpoint,
+    shipped: checkpoints.Checkpoint,
     tmp_path: Path,
 ) -> None:
     flavour = flavours.FLAVOURS[format]

@@ -14,10 +14,10 @@ import pytest
 
 from tests.conftest import exported
 from tests.gpu.measure import BATCHES, Measurements, Row, latency
-from trm_deploy import machine
 from trm_deploy.runtimes import load
+from trm_deploy.support import machine
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def test_latency_and_tables(tmp_path: Path) -> None:

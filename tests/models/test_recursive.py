@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tests.conftest import GOLDEN, golden_halting_steps, random_model, tiny_spec
-from trm_deploy import checkpoint
+from trm_deploy import checkpoints
 from trm_deploy.models.layers import init_normal, rms_norm
 from trm_deploy.models.recursive import RecursiveReasoner
 from trm_deploy.models.solve import solve
@@ -22,7 +22,7 @@ from trm_deploy.spec import Architecture, Halting, ModelSpec, Recursion
 @pytest.mark.parametrize("name", GOLDEN)
 def test_golden_checkpoints(name: str, published_data: Path) -> None:
     folder = published_data / "golden" / name
-    model = checkpoint.load(folder).model()
+    model = checkpoints.load(folder).model()
     recorded = np.load(folder / "io.npz")
     tokens = torch.from_numpy(recorded["inputs"])
     ids = torch.from_numpy(recorded["puzzle_identifiers"])

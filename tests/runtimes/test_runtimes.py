@@ -14,7 +14,7 @@ from tests.conftest import GRAPHS, exported
 from trm_deploy import runtimes
 from trm_deploy.errors import ArtefactError, CannotRunHere, CheckpointError, InputError
 from trm_deploy.runtimes.base import Runtime, StepRuntime, initial_numpy_state
-from trm_deploy.runtimes.batching import solve_in_batches
+from trm_deploy.runtimes.host_loop import solve_in_batches
 
 TOKENS = np.random.default_rng(0).integers(1, 6, (5, 16)).astype(np.int32)
 

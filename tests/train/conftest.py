@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from trm_deploy.puzzles.sudoku import Sudoku
-from trm_deploy.train.dataset import Metadata, Split, write_identifiers, write_split
+from trm_deploy.train.data.layout import Metadata, Split, write_identifiers, write_split
 
 # Every supervision step of its eight samples is logged: twelve lines of losses.
 DATASET_RECIPE = """

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.train.conftest import DATASET_RECIPE
-from trm_deploy import checkpoint
+from trm_deploy.checkpoints import archive
 from trm_deploy.errors import CannotRunHere, RecipeError
 from trm_deploy.train import recipe
 from trm_deploy.train.distributed import Ranks, device_for
@@ -62,7 +62,7 @@ def test_two_processes_give_the_losses_of_one(tmp_path: Path, dataset: Path) -> 
     asked = recipe.parse(DATASET_RECIPE, source="test.toml").with_flags(data=str(dataset), device=None)
     Trainer(asked, tmp_path / "one").run()
 
-    one, two, resumed = (checkpoint.read_pickle(tmp_path / name / "resume.pt") for name in ("one", "two", "resumed"))
+    one, two, resumed = (archive.read_pickle(tmp_path / name / "resume.pt") for name in ("one", "two", "resumed"))
     first, second = losses(tmp_path / "one"), losses(tmp_path / "two")
     assert first.shape == (12, 2)
     # Means of the same numbers, added in another order. The first two steps are of the same weights (metrics have six

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from tests.train.conftest import DATASET_RECIPE
-from trm_deploy import checkpoint
+from trm_deploy import checkpoints
+from trm_deploy.checkpoints import archive
 from trm_deploy.errors import CheckpointError, RecipeError, TrmDeployError
 from trm_deploy.train import recipe
 from trm_deploy.train.ema import warmed_average
@@ -43,7 +44,7 @@ def parsed(text: str = TINY) -> Recipe:
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return checkpoint.load(folder / "ema.pt").ema
+    return checkpoints.load(folder / "ema.pt").ema
 
 
 def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
@@ -67,7 +68,7 @@ def test_a_run_leaves_its_files_and_repeats_itself(tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "a").iterdir()} == {
         "ema.pt", "resume.pt", "metrics.jsonl", "curves.png", "recipe.toml", "tensorboard",
     }  # fmt: skip
-    loaded = checkpoint.load(tmp_path / "a" / "ema.pt")
+    loaded = checkpoints.load(tmp_path / "a" / "ema.pt")
     assert loaded.training == {"steps": 12, "recipe": TINY, "seed": 0}
     assert loaded.spec == parsed().spec
     assert (tmp_path / "a" / "curves.png").read_bytes().startswith(b"\x89PNG")
@@ -95,7 +96,7 @@ def test_a_run_on_a_dataset_resumes_bit_for_bit_and_trains_its_puzzle_embeddings
     Trainer(asked, tmp_path / "parts", resume=True).run()
     made = weights(tmp_path / "whole")
     assert same(made, weights(tmp_path / "parts"))
-    loaded = checkpoint.load(tmp_path / "whole" / "ema.pt")
+    loaded = checkpoints.load(tmp_path / "whole" / "ema.pt")
     assert loaded.spec.task.puzzle_identifiers == 21
     assert loaded.model().puzzles.shape == (21, 24)
     assert (made["puzzles"][0] == 0).all()  # the blank puzzle occurs nowhere
@@ -143,14 +144,14 @@ def test_a_killed_run_resumes_from_its_last_complete_checkpoint(tmp_path: Path) 
             process.send_signal(signal.SIGKILL)
             kills += 1
             process.wait()
-            checkpoint.read_pickle(folder / "resume.pt")
+            archive.read_pickle(folder / "resume.pt")
             continue
         assert process.wait(120) == 0
         break
     assert kills == 3
     steps = [line["step"] for line in read_metrics(folder / "metrics.jsonl") if "answer_loss" in line]
     assert steps == list(range(4, 61, 4))
-    assert checkpoint.load(folder / "ema.pt").training["steps"] == 60
+    assert checkpoints.load(folder / "ema.pt").training["steps"] == 60
     subprocess.run([*command, str(tmp_path / "whole")], env=environment, check=True)
     assert same(weights(folder), weights(tmp_path / "whole"))
 

@@ -3,7 +3,7 @@
 float16 and bfloat16: weights, activations and the state y, z. In float32 remain RMSNorm (the layers compute it so in
 every precision), the halting head and all arithmetic on halting logits: a logit that crosses the threshold by a hair
 decides how many steps a puzzle gets. int8 is no precision of a model but of an exported graph: its matrix products are
-replaced there (`trm_deploy.export.int8`), and all else is float32.
+replaced there (`trm_deploy.export.graph.passes.int8`), and all else is float32.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import itertools
 import torch
 
 from trm_deploy.models.recursive import RecursiveReasoner
-from trm_deploy.spec import Precision
+from trm_deploy.signature import Precision
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "int8": torch.float32}
 

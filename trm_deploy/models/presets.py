@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import Any
 
 from trm_deploy.errors import SpecError
-from trm_deploy.spec import Architecture, Halting, ModelSpec, Recursion, TaskSpec, from_plain
+from trm_deploy.spec import Architecture, Halting, ModelSpec, Recursion, TaskSpec
+from trm_deploy.support.plain import from_plain
 
 # Published TRM (arXiv 2510.04871, section 5): D = 512, 2 layers, n = 6, T = 3, 16 prefix tokens, N_sup = 16.
 PRESETS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {

@@ -1,0 +1,38 @@
+"""A bfloat16 graph in float32, for the check after an export where no runtime computes bfloat16.
+
+ONNX Runtime's CPU kernels know no bfloat16. The same graph with the same weights, those rounded to bfloat16, in
+float32 arithmetic shows that operators, wiring and weights are right; what rounding each result to bfloat16 does, it
+does not show.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import TensorProto, numpy_helper
+
+from trm_deploy.export.graph.passes.int8 import graphs
+
+
+def widened(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy with float32 in place of bfloat16 throughout; what it says of itself stays."""
+    wide = onnx.ModelProto()
+    wide.CopyFrom(model)
+    for graph in graphs(wide.graph):
+        for tensor in graph.initializer:
+            _widen(tensor)
+        for value in (*graph.input, *graph.output, *graph.value_info):
+            if value.type.tensor_type.elem_type == TensorProto.BFLOAT16:
+                value.type.tensor_type.elem_type = TensorProto.FLOAT
+        for node in graph.node:
+            for attribute in node.attribute:
+                if attribute.name == "to" and attribute.i == TensorProto.BFLOAT16:
+                    attribute.i = TensorProto.FLOAT
+                if attribute.HasField("t"):
+                    _widen(attribute.t)
+    return wide
+
+
+def _widen(tensor: onnx.TensorProto) -> None:
+    if tensor.data_type == TensorProto.BFLOAT16:
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name))

@@ -1,0 +1,1 @@
+"""One module a back end: all that is its own."""

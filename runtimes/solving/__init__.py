@@ -1,0 +1,1 @@
+"""From puzzles to verified answers: who computes when, further attempts, votes, files."""

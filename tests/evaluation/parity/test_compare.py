@@ -1,0 +1,266 @@
+"""Parity passes for sound engines, and fails, naming step and place, for each kind of unsound one."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from tests.conftest import ASSETS, GRAPHS, exported, random_model, tiny_spec
+from trm_deploy import checkpoints, puzzles, runtimes
+from trm_deploy.checkpoints import Checkpoint
+from trm_deploy.errors import ArtefactError, CheckpointError, InputError, ParityFailure
+from trm_deploy.evaluation import parity
+from trm_deploy.evaluation.parity import Report
+from trm_deploy.export.graph.assemble import Graph, export_onnx
+from trm_deploy.models.presets import preset
+from trm_deploy.models.recursive import RecursiveReasoner
+from trm_deploy.runtimes.backends.pytorch import TorchRuntime
+from trm_deploy.runtimes.base import Int32, Runtime, Solution
+from trm_deploy.spec import TaskSpec
+from trm_deploy.support.jsontext import dumps
+
+TOKENS = np.random.default_rng(3).integers(1, 6, (8, 16)).astype(np.int32)
+
+
+def compare(model: RecursiveReasoner, engine: Runtime, **options: Any) -> Report:
+    settings = {"solved": None, "max_steps": 6, "halt_threshold": 0.0, "controls": 2, **options}
+    return parity.compare(model, [("engine", engine)], TOKENS, **settings)
+
+
+def load_exported(made: onnx.ModelProto, folder: Path) -> Runtime:
+    path = folder / "engine.onnx"
+    onnx.save(made, path)
+    return runtimes.load(path)
+
+
+def damaged(model: RecursiveReasoner, name: str, by: float) -> RecursiveReasoner:
+    copy = random_model(model.spec)
+    copy.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        copy.get_parameter(name).view(-1)[0] += by
+    return copy
+
+
+@pytest.fixture(scope="module")
+def model() -> RecursiveReasoner:
+    return random_model(tiny_spec("trm-mlp"))
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_every_graph_form_of_every_preset_holds_parity(
+    name: str, tiny: RecursiveReasoner, graph: Graph, tmp_path: Path
+) -> None:
+    report = compare(tiny, load_exported(exported(name, graph), tmp_path))
+    report.raise_if_failed()
+    (engine,) = report.engines
+    steps = [(difference.step, difference.same_state) for difference in engine.step_differences]
+    expected = {
+        "step": [(k, True) for k in range(1, 7)],
+        "loop": [(1, True), (2, False), (4, False), (6, False)],
+        "unrolled": [(6, False)],
+    }
+    assert steps == expected[graph]
+    assert engine.free.same_answer == engine.free.same_steps == 1.0
+    assert sum(engine.free.steps) == len(TOKENS)
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_a_slightly_wrong_weight_fails(model: RecursiveReasoner, graph: Graph, tmp_path: Path) -> None:
+    # Damaging the reference instead of the engine is the same difference, without another export.
+    report = compare(
+        damaged(model, "networks.0.blocks.1.mlp.down.weight", 0.05), load_exported(exported("trm-mlp", graph), tmp_path)
+    )
+    step = "step 6" if graph == "unrolled" else "step 1"
+    with pytest.raises(ParityFailure, match=f"engine: parity with PyTorch fails: {step}: differs by .* at puzzle"):
+        report.raise_if_failed()
+
+
+class Wrapped:
+    """PyTorch in place of a loop engine, with one thing wrong: its steps are PyTorch's."""
+
+    arithmetic = "fp32"
+    description = "wrong"
+    fixed_steps = None
+    largest_batch = None
+
+    def __init__(self, model: RecursiveReasoner, precision: str = "fp32") -> None:
+        self.right = TorchRuntime(model)
+        self.spec = model.spec
+        self.precision = precision
+
+    def solve(
+        self, tokens: Int32, puzzle_ids: Int32 | None = None, *, max_steps: int, halt_threshold: float
+    ) -> Solution:
+        threshold = self.threshold(halt_threshold)
+        return self.spoil(self.right.solve(tokens, puzzle_ids, max_steps=max_steps, halt_threshold=threshold))
+
+    def threshold(self, given: float) -> float:
+        return given
+
+    def spoil(self, solution: Solution) -> Solution:
+        return solution
+
+
+class NeverHalts(Wrapped):
+    def threshold(self, given: float) -> float:
+        return math.inf
+
+
+class CountsFromZero(Wrapped):
+    def spoil(self, solution: Solution) -> Solution:
+        return replace(solution, steps=solution.steps - 1)
+
+
+class WrongAnswers(Wrapped):
+    def spoil(self, solution: Solution) -> Solution:
+        return replace(solution, answer=np.roll(solution.answer, 1, axis=1))
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (NeverHalts, "PyTorch's number of steps in"),
+        (CountsFromZero, "PyTorch's number of steps in"),
+        (WrongAnswers, "PyTorch's answer in"),
+    ],
+)
+def test_a_wrong_free_run_fails_though_every_step_is_right(
+    model: RecursiveReasoner, kind: type[Wrapped], message: str
+) -> None:
+    (engine,) = compare(model, kind(random_model(model.spec))).engines
+    assert [failure for failure in engine.failures if message in failure]
+    assert all(difference.passed for difference in engine.step_differences)
+
+
+def test_a_narrow_engine_that_never_halts_fails(model: RecursiveReasoner) -> None:
+    report = compare(model, NeverHalts(random_model(model.spec), "fp16"))
+    assert report.engines[0].free.halted < report.reference.halted
+    assert "free running: halted" in report.engines[0].failures[0]
+
+
+def test_changed_answers_that_no_rule_judges_are_told(model: RecursiveReasoner) -> None:
+    (engine,) = compare(model, WrongAnswers(random_model(model.spec), "fp16")).engines
+    assert "0.0% of the answers are PyTorch's, 100.0% at the least of a control's; no rule tells" in engine.notes[-1]
+    (same,) = compare(model, Wrapped(random_model(model.spec), "fp16")).engines
+    assert "no rule" not in "".join(same.notes)
+
+
+def test_a_lower_solved_share_fails(model: RecursiveReasoner) -> None:
+    right = TorchRuntime(model).solve(TOKENS, max_steps=6, halt_threshold=0.0).answer
+    report = compare(
+        model, WrongAnswers(random_model(model.spec)), solved=lambda answers: (answers == right).all(axis=1)
+    )
+    assert report.reference.solved == 1.0
+    assert "free running: solved 0.0%, the control 100.0%" in report.engines[0].failures[0]
+
+
+class NotANumber(TorchRuntime):
+    def step(self, *args: Any, **kwargs: Any) -> Any:
+        result = super().step(*args, **kwargs)
+        result.logits[2, 3, 4] = np.nan
+        return result
+
+
+def test_not_a_number_fails(model: RecursiveReasoner) -> None:
+    report = compare(model, NotANumber(random_model(model.spec)))
+    assert not report.passed
+    assert "step 1: differs by inf" in report.engines[0].failures[0]
+    assert json.loads(dumps(report.to_plain()))["engines"][0]["step_differences"][0]["largest"] == "inf"
+
+
+def test_a_checkpoint_of_no_numbers_is_refused(model: RecursiveReasoner) -> None:
+    spoilt = damaged(model, "networks.0.blocks.1.mlp.down.weight", math.nan)
+    with pytest.raises(CheckpointError, match="no numbers in supervision step 1; its training diverged"):
+        compare(spoilt, TorchRuntime(model))
+
+
+def test_a_wrong_narrow_engine_fails_by_its_median() -> None:
+    """Rubbish for a puzzle makes a step amplify the last bit, and with it the bound on the largest difference."""
+    shipped = checkpoints.load(ASSETS / "sudoku.pt").model()
+    rng = np.random.default_rng(0)
+    rubbish = np.where(rng.random((12, 81)) < 0.3, rng.integers(2, 11, (12, 81)), 1)
+    tokens = np.concatenate([puzzles.get("sudoku-9x9").examples()[:6], rubbish[-2:]]).astype(np.int32)
+
+    def report(model: RecursiveReasoner) -> Report:
+        engine = TorchRuntime(model)
+        engine.precision = "int8"
+        return parity.compare(
+            shipped, [("engine", engine)], tokens, solved=None, max_steps=2, halt_threshold=0.0, controls=2
+        )
+
+    faded = parity.moved_by_one_ulp(shipped, 7)
+    with torch.no_grad():
+        faded.answer_head.weight.mul_(0.5)
+    (engine,) = report(faded).engines
+    assert all(difference.checked <= difference.bound for difference in engine.step_differences)
+    assert "step 1: differs by" in engine.failures[0]
+    assert "(from the same state, median over puzzles), expected at most" in engine.failures[0]
+    assert report(parity.moved_by_one_ulp(shipped, 8)).passed
+
+
+def test_a_single_control_counts_its_own_noise(model: RecursiveReasoner) -> None:
+    report = compare(model, TorchRuntime(model), controls=1)
+    assert report.noise.agreement == report.noise.answers
+
+
+def test_the_control_moves_every_weight_by_one_unit_in_the_last_place(model: RecursiveReasoner) -> None:
+    moved = parity.moved_by_one_ulp(model, 0)
+    for name, weight in model.named_parameters():
+        other = moved.get_parameter(name)
+        assert (weight != other).all()
+        assert torch.equal(torch.nextafter(weight, other), other)
+    again, third = parity.moved_by_one_ulp(model, 0), parity.moved_by_one_ulp(model, 1)
+    assert torch.equal(again.tokens.weight, moved.tokens.weight)
+    assert not torch.equal(third.tokens.weight, moved.tokens.weight)
+
+
+def test_files_of_different_models_are_not_compared(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    path = tmp_path / "other.onnx"
+    onnx.save(exported("trm-att", "loop"), path)
+    with pytest.raises(ArtefactError, match="is of another model than the checkpoint"):
+        parity.compare_files(tiny_checkpoint, [path])
+
+
+def test_a_model_without_a_task_is_compared_on_random_tokens(tmp_path: Path) -> None:
+    spec = tiny_spec("trm-mlp")
+    nameless = replace(spec, task=replace(spec.task, name=""))
+    model = random_model(nameless)
+    checkpoints.save(tmp_path / "c.pt", Checkpoint(nameless, model.state_dict()))
+    onnx.save(export_onnx(model), tmp_path / "e.onnx")
+    report = parity.compare_files(tmp_path / "c.pt", [tmp_path / "e.onnx"])
+    assert report.passed
+    assert report.reference.solved is None
+    with pytest.raises(InputError, match="names no task"):
+        parity.compare_files(tmp_path / "c.pt", [tmp_path / "e.onnx"], puzzles="puzzles.txt")
+
+
+def test_the_report_is_json_with_a_schema_and_a_table(model: RecursiveReasoner, tmp_path: Path) -> None:
+    report = compare(model, load_exported(exported("trm-mlp", "step"), tmp_path))
+    document = json.loads(dumps(report.to_plain()))
+    assert document["schema"] == 2
+    assert document["passed"] is True
+    assert document["engines"][0]["passed"] is True
+    assert len(document["engines"][0]["step_differences"]) == 6
+    text = report.table()
+    assert "ONNX Runtime step fp32" in text
+    assert "parity holds" in text
+
+
+def test_the_check_after_an_export_is_cut_to_the_model() -> None:
+    assert parity.affordable(random_model(tiny_spec("trm-mlp")), 12, 16) == (12, 16)
+    task = TaskSpec(name="", sequence_length=81, vocabulary=tuple("0123456789a"))
+    with torch.device("meta"):
+        published = RecursiveReasoner(preset("trm-att", task))
+        larger = RecursiveReasoner(preset("trm-att", task, architecture={"hidden_size": 4096}))
+    count, steps = parity.affordable(published, 12, 16)
+    assert 2 <= count < 12
+    assert 2 <= steps < 16
+    assert parity.affordable(larger, 12, 16) == (1, 2)

@@ -1,0 +1,115 @@
+"""Attempts under symmetries: an answer is verified by the rules, or shown as the best attempt."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tests.conftest import tiny_spec
+from trm_deploy.puzzles.base import Tokens
+from trm_deploy.puzzles.maze import Maze
+from trm_deploy.puzzles.sudoku import Sudoku
+from trm_deploy.runtimes.base import Int32, Solution
+from trm_deploy.runtimes.solving.attempts import Answer, SolveSettings, solve_verified
+
+PUZZLE = Sudoku(2, 2)
+ANSWER = PUZZLE.parse_line("1234341221434321")
+QUESTION = np.where(np.arange(16) % 5 == 0, ANSWER, 1).astype(np.int32)
+SETTINGS = SolveSettings(attempts=8, max_steps=4, halt_threshold=0.0)
+
+
+class Fickle:
+    """A real solver of 4 x 4 grids that fails a chosen number of times for each question it meets again.
+
+    It solves whatever symmetric form it is asked, by search: what is tested is the mapping there and back.
+    """
+
+    spec = tiny_spec("trm-mlp")
+    arithmetic = "fp32"
+    description = "fickle"
+    precision = "fp32"
+    arithmetic = "fp32"
+    fixed_steps = None
+    largest_batch = None
+
+    def __init__(self, failures: int) -> None:
+        self.failures = failures
+        self.asked: list[Tokens] = []
+
+    def solve(
+        self, tokens: Int32, puzzle_ids: Int32 | None = None, *, max_steps: int, halt_threshold: float
+    ) -> Solution:
+        self.asked.append(tokens.copy())
+        fails = len(self.asked) <= self.failures
+        answers = np.stack([tokens[row] if fails else search(tokens[row]) for row in range(len(tokens))])
+        logit = np.full(len(tokens), -1.0 if fails else 1.0, np.float32)
+        steps = np.full(len(tokens), max_steps if fails else 2, np.int32)
+        return Solution(answers, steps, logit, np.zeros((len(tokens), 16, 6), np.float32))
+
+
+def search(question: Tokens) -> Tokens:
+    blanks = np.flatnonzero(question == 1)
+    if not len(blanks):
+        return question
+    for token in range(2, 6):
+        trial = question.copy()
+        trial[blanks[0]] = token
+        if not PUZZLE.question_faults(trial):
+            found = search(trial)
+            if not PUZZLE.answer_faults(question, found):
+                return found
+    return question
+
+
+def solve(runtime: Fickle, settings: SolveSettings = SETTINGS, questions: Tokens = QUESTION[None]) -> list[Answer]:
+    return solve_verified(runtime, PUZZLE, questions, settings)
+
+
+def test_a_puzzle_solved_at_once_takes_one_attempt() -> None:
+    (answer,) = solve(Fickle(0))
+    assert answer.verified
+    assert (answer.attempts, answer.steps, answer.total_steps, answer.halted) == (1, 2, 2, True)
+
+
+def test_further_attempts_ask_symmetric_forms_and_map_back() -> None:
+    runtime = Fickle(3)
+    (answer,) = solve(runtime)
+    assert answer.verified
+    assert PUZZLE.answer_faults(QUESTION, answer.answer) == []
+    assert (answer.attempts, answer.steps, answer.total_steps) == (4, 2, 3 * 4 + 2)
+    np.testing.assert_array_equal(runtime.asked[0], QUESTION[None])
+    assert len({asked.tobytes() for asked in runtime.asked}) >= 3
+
+
+def test_an_unsolved_puzzle_is_never_called_verified() -> None:
+    (answer,) = solve(Fickle(100))
+    assert not answer.verified
+    assert answer.faults == ("12 cells have no digit",)
+    assert (answer.attempts, answer.total_steps, answer.halted) == (8, 32, False)
+
+
+def test_only_unverified_puzzles_are_tried_again() -> None:
+    runtime = Fickle(1)
+    complete = np.stack([ANSWER, QUESTION, ANSWER])
+    answers = solve(runtime, questions=complete)
+    assert [answer.attempts for answer in answers] == [1, 2, 1]
+    assert [len(asked) for asked in runtime.asked] == [3, 1]
+    assert all(answer.verified for answer in answers)
+
+
+def test_an_attempt_does_not_depend_on_what_shares_its_batch() -> None:
+    alone, together = Fickle(2), Fickle(2)
+    solve(alone)
+    solve(together, questions=np.stack([np.roll(QUESTION, 3), QUESTION]))
+    for one, both in zip(alone.asked, together.asked):
+        np.testing.assert_array_equal(one[0], both[-1])
+
+
+def test_a_maze_is_asked_in_each_of_its_eight_forms_once() -> None:
+    maze = Maze(5, 5)
+    question = maze.examples()[0]
+    runtime = Fickle(100)  # shows every question back: no path at all
+    settings = SolveSettings(attempts=20, max_steps=4, halt_threshold=0.0)
+    (answer,) = solve_verified(runtime, maze, question[None], settings)
+    assert (answer.attempts, answer.verified) == (8, False)
+    np.testing.assert_array_equal(runtime.asked[0], question[None])
+    assert len({asked.tobytes() for asked in runtime.asked}) == 8

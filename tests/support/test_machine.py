@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import cuda.bindings
+import pytest
+
+from trm_deploy.support import machine
+
+
+@pytest.mark.parametrize(
+    ("linux", "jetpack"),
+    [("36.4.3", "6.2"), ("36.4.0", "6.1"), ("36.4.4", "6.2.1"), ("36.3.0", "6.0"), ("38.2.0", "7.0"), ("99.1", "")],
+)
+def test_jetpack_of(linux: str, jetpack: str) -> None:
+    assert machine.jetpack_of(linux) == jetpack
+
+
+def test_jetson(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    release = tmp_path / "nv_tegra_release"
+    monkeypatch.setattr(machine, "TEGRA_RELEASE", release)
+    monkeypatch.setattr(machine, "DEVICE_MODEL", tmp_path / "model")
+    assert machine.jetson() is None
+    release.write_text("# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64\n")
+    (tmp_path / "model").write_text("NVIDIA Jetson Orin Nano Developer Kit\0")
+    assert machine.jetson() == machine.Jetson("36.4.3", "6.2", "NVIDIA Jetson Orin Nano Developer Kit")
+    release.write_text("something else")
+    assert machine.jetson() == machine.Jetson("", "", "NVIDIA Jetson Orin Nano Developer Kit")
+
+
+def test_gpu_from_nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho 'NVIDIA H100 80GB HBM3, 9.0'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setitem(sys.modules, "cuda.bindings", None)
+    assert machine.gpu() == machine.Gpu("NVIDIA H100 80GB HBM3", "9.0")
+    assert machine.driver() == "NVIDIA"
+    tool.write_text("#!/bin/sh\necho 'NVIDIA-SMI has failed'\nexit 9\n")
+    assert machine.gpu() is None
+    assert machine.driver() is None
+
+
+def test_a_gpu_that_cuda_cannot_use_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Runtime:
+        """CUDA with a driver that is too old."""
+
+        class cudaDeviceAttr:  # noqa: N801
+            cudaDevAttrComputeCapabilityMajor = 75  # noqa: N815
+            cudaDevAttrComputeCapabilityMinor = 76  # noqa: N815
+
+        def cudaDeviceGetAttribute(self, attribute: int, device: int) -> tuple[int, None]:  # noqa: N802
+            return 35, None
+
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho 'NVIDIA H100 80GB HBM3, 9.0'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(cuda.bindings, "runtime", Runtime(), raising=False)
+    assert machine.gpu() is None

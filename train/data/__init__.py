@@ -1,0 +1,1 @@
+"""Training samples: where they come from, in what layout, made how."""

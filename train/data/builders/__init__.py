@@ -1,0 +1,1 @@
+"""Datasets in the published layout, built from generators or published files."""

@@ -1,0 +1,1 @@
+"""Puzzles made here, compiled by numba."""

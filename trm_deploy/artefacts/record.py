@@ -1,0 +1,118 @@
+"""The build record: `<file>.json` beside every artefact. What it was made from, with what, and how parity came out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trm_deploy.errors import ArtefactError, SpecError
+from trm_deploy.spec import ModelSpec
+from trm_deploy.support.files import sha256, write_atomic
+from trm_deploy.support.plain import from_plain
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildRecord:
+    """What is known of an artefact beyond its own bytes.
+
+    Attributes:
+        format: ``onnx``, ``trt`` or ``rtx``.
+        graph: ``loop``, ``step`` or ``unrolled``.
+        steps: supervision steps of the unrolled form, else None.
+        precision: as the flag names it.
+        precision_source: ``engine`` as inspected on a GPU, else ``network``: as the graph says.
+        checkpoint_sha256: digest in hexadecimal; empty where an engine was built from an ONNX file without record.
+        onnx_sha256: of the ONNX file that an engine was built from.
+        artefact_sha256: of the artefact itself.
+        opset, ir_version: of the ONNX file.
+        versions: package -> version at the export.
+        halting_threshold: a sample halts when its halting logit exceeds it.
+        command: that builds an engine again from its ONNX file, both named without their folders.
+        batch: an engine's profile, MIN:OPT:MAX.
+        platform: that an engine was built on, such as ``linux-aarch64``.
+        device: GPU that an engine was built on; empty where there was none.
+        compute_capabilities: GPUs that an engine runs on.
+        version_compatible, hardware_compatible: whether an engine was built to run under other versions, on other GPUs.
+        puzzle_embeddings: shape, dtype and SHA-256 of the table beside the artefact; empty where it is in the graph.
+        parity: the result of the check after the export; empty where it was left out.
+    """
+
+    format: str = "onnx"
+    graph: str
+    steps: int | None = None
+    precision: str
+    precision_source: str
+    checkpoint_sha256: str
+    onnx_sha256: str = ""
+    artefact_sha256: str
+    opset: int
+    ir_version: int
+    versions: dict[str, Any]
+    halting_threshold: float
+    command: str = ""
+    batch: str = ""
+    platform: str = ""
+    device: str = ""
+    compute_capabilities: tuple[str, ...] = ()
+    version_compatible: bool = False
+    hardware_compatible: bool = False
+    puzzle_embeddings: dict[str, Any] = field(default_factory=dict)
+    parity: dict[str, Any] = field(default_factory=dict)
+
+
+def path_of(artefact: Path) -> Path:
+    """The record's place: the artefact's name with ``.json`` behind it."""
+    return artefact.with_name(artefact.name + ".json")
+
+
+def write(artefact: Path, record: BuildRecord) -> None:
+    """Write the record beside its artefact."""
+    write_atomic(path_of(artefact), json.dumps({"schema": SCHEMA, **asdict(record)}, indent=2) + "\n")
+
+
+def read(artefact: Path) -> BuildRecord | None:
+    """The record beside an artefact; None where there is none.
+
+    Raises:
+        ArtefactError: it is there and cannot be read.
+    """
+    path = path_of(artefact)
+    if not path.is_file():
+        return None
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ArtefactError(f"{path}: is no build record ({error})", hint="remove it, or export again") from error
+    if not isinstance(document, dict) or document.pop("schema", None) != SCHEMA:
+        raise ArtefactError(f"{path}: is no build record of schema {SCHEMA}", hint="remove it, or export again")
+    try:
+        return from_plain(BuildRecord, document, "record")
+    except SpecError as error:
+        raise ArtefactError(f"{path}: {error}", hint="remove it, or export again") from error
+
+
+def read_matching(artefact: Path) -> BuildRecord | None:
+    """The record beside an artefact; None where there is none.
+
+    Raises:
+        ArtefactError: it cannot be read, or is of other bytes than the artefact's.
+    """
+    record = read(artefact)
+    if record is not None and record.artefact_sha256 != sha256(artefact):
+        raise ArtefactError(
+            f"{artefact}: is altered or truncated: its SHA-256 is not the one in {path_of(artefact).name}",
+            hint="copy both files again",
+        )
+    return record
+
+
+def halting_threshold(flag: float | None, artefact: Path, spec: ModelSpec) -> float:
+    """The threshold in force: the flag's, else the record's, else the artefact's own."""
+    if flag is not None:
+        return flag
+    record = read_matching(artefact)
+    return spec.halting.threshold if record is None else record.halting_threshold

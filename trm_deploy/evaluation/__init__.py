@@ -1,0 +1,1 @@
+"""What a model is worth: parity with PyTorch, the halting threshold, speed."""

@@ -1,0 +1,192 @@
+"""Measures contestants side by side: one run, interleaved, so that what else the machine does meets all alike."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trm_deploy.evaluation.benchmark.contestants import Contestant, spec_of
+from trm_deploy.evaluation.benchmark.limit import gemm_gflops
+from trm_deploy.evaluation.benchmark.report import Report, Row
+from trm_deploy.flops import step_flops
+from trm_deploy.puzzles.base import Puzzle, Tokens
+from trm_deploy.runtimes.base import Device
+from trm_deploy.runtimes.solving.scheduling import Executor, Finished, Limits, executor, solve_all
+from trm_deploy.support import machine
+from trm_deploy.support.progress import progress
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to measure.
+
+    Attributes:
+        repeats: of the measurements in batches. A contestant in flight solves all puzzles each time, so that filling
+            and emptying its slots is in the figure; one whose batches end before the next begins solves a part of
+            them each time, and all of them in the end.
+        latency_puzzles: puzzles to solve one at a time.
+        max_steps: supervision steps at the most.
+        halt_threshold: see `Runtime.solve`.
+        device: where the contestants run.
+    """
+
+    repeats: int = 3
+    latency_puzzles: int = 24
+    max_steps: int = 16
+    halt_threshold: float = 0.0
+    device: Device = "cpu"
+
+
+@dataclass
+class _Measured:
+    batch: int
+    latencies: list[float] = field(default_factory=list)  # ms
+    latency_steps: int = 0
+    rates: list[float] = field(default_factory=list)  # puzzles a second
+    solved: dict[int, bool] = field(default_factory=dict)  # by the puzzle's number
+    steps: dict[int, int] = field(default_factory=dict)
+
+
+def benchmark(found: Sequence[Contestant], puzzle: Puzzle, questions: Tokens, settings: Settings) -> Report:
+    """Measure contestants on questions int32 [N, L].
+
+    Each is tried at its batch sizes first and measured at its best. Then come the latencies, puzzle by puzzle and
+    contestant by contestant, and the batches, repeat by repeat and contestant by contestant.
+    """
+    spec = spec_of(found)
+    alone = questions[: settings.latency_puzzles]
+    batch_work = sum(len(_share(contestant, 0, len(questions), settings)) for contestant in found) * settings.repeats
+    with progress("measuring", len(found) * (1 + len(alone)) + batch_work, unit="puzzles") as advance:
+        # A compiled runtime fills a batch up to a size that it has code for: the size of one puzzle comes first.
+        for contestant in found:
+            _solve(contestant, 1, questions, [0], settings)
+            advance(1, contestant.name)
+        batches = _best_batches(found, questions, settings)
+        measured = {contestant.name: _Measured(batches[contestant.name]) for contestant in found}
+        for number in range(len(alone)):
+            for contestant in found:
+                started = time.perf_counter()
+                ((finished,), _) = _solve(contestant, 1, questions, [number], settings)
+                measured[contestant.name].latencies.append((time.perf_counter() - started) * 1e3)
+                measured[contestant.name].latency_steps += finished.steps
+                advance(1, contestant.name)
+        for repeat in range(settings.repeats):
+            for contestant in found:
+                result = measured[contestant.name]
+                numbers = _share(contestant, repeat, len(questions), settings)
+                done, seconds = _solve(contestant, result.batch, questions, numbers, settings)
+                result.rates.append(len(numbers) / seconds)
+                for number, finished in zip(numbers, done):
+                    result.solved[number] = not puzzle.answer_faults(questions[number], finished.answer)
+                    result.steps[number] = finished.steps
+                advance(len(numbers), contestant.name)
+    gflops = gemm_gflops(spec, settings.device)
+    rows = [_row(contestant, measured[contestant.name], step_flops(spec), max(gflops.values())) for contestant in found]
+    return Report(
+        machine=machine.described(),
+        puzzles=len(questions),
+        repeats=settings.repeats,
+        max_steps=settings.max_steps,
+        halt_threshold=settings.halt_threshold,
+        step_gflop=step_flops(spec) / 1e9,
+        gemm_gflops=gflops,
+        rows=rows,
+        commands={contestant.name: contestant.command for contestant in found if contestant.command},
+    )
+
+
+def _share(contestant: Contestant, repeat: int, puzzles: int, settings: Settings) -> list[int]:
+    """The puzzles of a repeat: all, or the repeat's part where batches end before the next begins."""
+    if contestant.way == "in-flight":
+        return list(range(puzzles))
+    parts: list[NDArray[np.intp]] = np.array_split(np.arange(puzzles), min(settings.repeats, puzzles))
+    return [int(number) for number in parts[repeat % len(parts)]]
+
+
+def _executor(contestant: Contestant, batch: int, settings: Settings) -> Executor:
+    fixed = contestant.way == "fixed"
+    steps = contestant.runtime.fixed_steps or settings.max_steps
+    limits = Limits(steps, math.inf if fixed else settings.halt_threshold)
+    return executor(contestant.runtime, batch, limits, in_flight=contestant.way == "in-flight")
+
+
+def _solve(
+    contestant: Contestant, batch: int, questions: Tokens, numbers: list[int], settings: Settings
+) -> tuple[list[Finished], float]:
+    """The puzzles of these numbers, and the seconds that they took."""
+    computing = _executor(contestant, batch, settings)
+    started = time.perf_counter()
+    done = solve_all(computing, questions[numbers])
+    return done, time.perf_counter() - started
+
+
+def _best_batches(found: Sequence[Contestant], questions: Tokens, settings: Settings) -> dict[str, int]:
+    """For each contestant the batch at which it should be fastest, from the time of one step at each."""
+    count = len(questions)
+    pilot = questions[: min(count, 32)]
+    halting = found[0].runtime.solve(
+        pilot,
+        max_steps=found[0].runtime.fixed_steps or settings.max_steps,
+        halt_threshold=settings.halt_threshold,
+    )
+    mean = float(halting.steps.mean())
+    times: dict[tuple[int, int], float] = {}
+    best: dict[str, int] = {}
+    # Engines whose batches wait come last: they get the batch of the same runtime in flight, to be compared with.
+    for contestant in sorted(found, key=lambda contestant: contestant.way == "batches"):
+        twin = f"{contestant.library} step {contestant.runtime.precision}"
+        if contestant.way == "batches" and twin in best:
+            best[contestant.name] = best[twin]
+            continue
+        rates = {}
+        for batch in contestant.batches:
+            if batch > max(count, contestant.batches[0]):
+                break
+            key = (id(contestant.runtime), batch)
+            if key not in times:
+                times[key] = _step_seconds(contestant, batch, questions, settings)
+            # In flight, the last puzzles leave their slots empty for up to the largest number of steps.
+            calls = count * mean / batch + (settings.max_steps - mean if contestant.way == "in-flight" else 0)
+            rates[batch] = 1 / (calls * times[key])
+        best[contestant.name] = max(rates, key=lambda batch: rates[batch])
+        if contestant.way == "in-flight":
+            best[f"{contestant.library} {contestant.graph} {contestant.runtime.precision}"] = best[contestant.name]
+    return best
+
+
+def _step_seconds(contestant: Contestant, batch: int, questions: Tokens, settings: Settings) -> float:
+    """Median time of one supervision step of a full batch."""
+    tokens = np.resize(questions, (batch, questions.shape[1])).astype(np.int32)
+    steps = contestant.runtime.fixed_steps or 1
+    times = []
+    for _ in range(4):
+        started = time.perf_counter()
+        contestant.runtime.solve(tokens, max_steps=steps, halt_threshold=math.inf)
+        times.append((time.perf_counter() - started) / steps)
+    return float(np.median(times[1:]))  # the first one warms up, or compiles
+
+
+def _row(contestant: Contestant, measured: _Measured, flops: float, gflops: float) -> Row:
+    rate = float(np.median(measured.rates))
+    mean_steps = float(np.mean(list(measured.steps.values())))
+    p50, p95 = (float(value) for value in np.percentile(measured.latencies, (50, 95)))
+    return Row(
+        name=contestant.name,
+        runtime=contestant.library,
+        graph=contestant.graph,
+        precision=contestant.runtime.precision,
+        batch=measured.batch,
+        latency_ms_p50=p50,
+        latency_ms_p95=p95,
+        puzzles_per_second=rate,
+        spread=(max(measured.rates) - min(measured.rates)) / rate,
+        solved=float(np.mean(list(measured.solved.values()))),
+        mean_steps=mean_steps,
+        limit_share=rate * mean_steps * flops / (gflops * 1e9),
+        limit_share_alone=measured.latency_steps * flops / (sum(measured.latencies) / 1e3) / (gflops * 1e9),
+    )

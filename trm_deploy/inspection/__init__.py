@@ -1,0 +1,1 @@
+"""What an artefact is, and what this machine can do."""

@@ -1,0 +1,1 @@
+"""What export and runtimes share of TensorRT: its packages, its plans, what an engine says of its precision."""
