@@ -1,0 +1,47 @@
+"""`trm-deploy train`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from trm_deploy.cli.options import (
+    DeviceName,
+    resumable,
+)
+from trm_deploy.errors import InputError
+
+
+def train(
+    recipe: Annotated[Optional[str], typer.Argument(help="A shipped recipe's name, or a TOML file.")] = None,
+    output: Annotated[Optional[Path], typer.Option("-o", "--output", help="The run's folder.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's last checkpoint.")] = False,
+    data: Annotated[
+        Optional[Path], typer.Option("--data", help="A dataset's folder, in place of the recipe's data.folder.")
+    ] = None,
+    device: Annotated[
+        Optional[DeviceName], typer.Option("--device", help="Where to train, in place of training.device.")
+    ] = None,
+) -> None:
+    """Train a model; the folder's ema.pt is the checkpoint to export. Several processes train under torchrun."""
+    from trm_deploy.errors import require
+
+    require("torch", extra="train", purpose="to train")
+    require("numba", extra="train", purpose="to make training puzzles")
+    from trm_deploy.train import distributed
+    from trm_deploy.train import recipe as recipes
+    from trm_deploy.train.trainer import Trainer
+
+    if recipe is None:
+        raise InputError(f"no recipe is named, expected one of {', '.join(recipes.shipped())} or a TOML file")
+    loaded = recipes.load(recipe).with_flags(data=str(data) if data else None, device=device.value if device else None)
+    folder = output or Path("runs") / Path(recipe).stem
+    with distributed.joined(loaded.training.device) as ranks:
+        with resumable(folder / "resume.pt"):
+            Trainer(loaded, folder, resume=resume, ranks=ranks).run()
+        if ranks.first:
+            print(f"wrote {folder / 'ema.pt'}; type: trm-deploy export {folder / 'ema.pt'}", file=sys.stderr)
+        distributed.leave(ranks)
