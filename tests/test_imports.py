@@ -28,19 +28,19 @@ FLOOR = {package: number for number, floor in enumerate(FLOORS) for package in f
 # Data, and the front door: the version, and public names that are imported when they are asked for.
 ANYWHERE = {"assets", ""}
 HEAVY = set(
-    "torch onnx onnxscript onnx_ir onnxruntime openvino tensorrt tensorrt_rtx numba matplotlib".split()
+    [
+        "torch",
+        "onnx",
+        "onnxscript",
+        "onnx_ir",
+        "onnxruntime",
+        "openvino",
+        "tensorrt",
+        "tensorrt_rtx",
+        "numba",
+        "matplotlib",
+    ]
 )
-    "torch",
-    "onnx",
-    "onnxscript",
-    "onnx_ir",
-    "onnxruntime",
-    "openvino",
-    "tensorrt",
-    "tensorrt_rtx",
-    "numba",
-    "matplotlib",
-}
 # Modules that may import a heavy package at their top, by their beginnings.
 MAY_BE_HEAVY = (
     "models.",

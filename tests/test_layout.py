@@ -1,17 +1,14 @@
-"""The rules of the layout: who imports whom, what stays light, and what a wheel holds."""
+"""What stays light, and what a wheel holds; who may import whom is what test_imports.py tells."""
 
 from __future__ import annotations
 
-import ast
 import json
 import os
-import re
 import subprocess
 import sys
 import time
 import venv
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,47 +16,6 @@ import pytest
 ROOT = Path(__file__).parent.parent
 HEAVY = ("torch", "onnx", "onnxruntime", "numba", "matplotlib", "tensorrt")
 LAYERS = ("export", "runtimes", "train")
-
-
-def modules(folder: str) -> Iterator[Path]:
-    for path in sorted((ROOT / folder).rglob("*.py")):
-        # The links inside trm_deploy/ lead to the top-level folders, which are looked at by themselves.
-        if not any((ROOT / "trm_deploy" / layer) in path.parents for layer in LAYERS):
-            yield path
-
-
-def imported(path: Path) -> set[str]:
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
-
-
-def layers_of(path: Path) -> set[str]:
-    found = (re.match(r"trm_deploy\.(export|runtimes|train)\b", name) for name in imported(path))
-    return {match[1] for match in found if match}
-
-
-def test_the_layers_import_the_core_and_not_each_other() -> None:
-    checked = 0
-    for layer in LAYERS:
-        for path in modules(layer):
-            assert layers_of(path) <= {layer}, path
-            checked += 1
-    for path in modules("trm_deploy"):
-        # What compares all of them sees all of them.
-        if path.name != "cli.py" and path.parent.name not in ("parity", "benchmark"):
-            assert layers_of(path) == set(), path
-            checked += 1
-    assert checked > 25
-
-
-def test_no_file_shadows_a_library() -> None:
-    names = {path.stem for folder in ("trm_deploy", *LAYERS) for path in modules(folder)}
-    assert names.isdisjoint({"torch", "onnx", "onnxruntime", "tensorrt"})
 
 
 @pytest.mark.parametrize(
