@@ -1,1 +1,1 @@
-"""The recursive reasoner in PyTorch: `layers`, `recursive` (the one model class) and `presets`."""
+"""The recursive reasoner in PyTorch: `recursive` has the one model class, `presets` its published settings."""

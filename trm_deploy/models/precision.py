@@ -2,7 +2,7 @@
 
 float16 and bfloat16: weights, activations and the state y, z. In float32 remain RMSNorm (the layers compute it so in
 every precision), the halting head and all arithmetic on halting logits: a logit that crosses the threshold by a hair
-decides how many steps a puzzle gets. int8 is no precision of a model but of an exported graph: its matrix products are
+decides how many steps a puzzle gets. int8 is a precision of exported graphs, not of models: the matrix products are
 replaced there (`trm_deploy.export.graph.passes.int8`), and all else is float32.
 """
 
@@ -26,7 +26,7 @@ def cast(model: RecursiveReasoner, precision: Precision) -> RecursiveReasoner:
 
     Args:
         model: float32.
-        precision: as the flag names it.
+        precision: of weights, activations and state.
     """
     dtype = DTYPES[precision]
     if dtype == torch.float32:
@@ -38,5 +38,5 @@ def cast(model: RecursiveReasoner, precision: Precision) -> RecursiveReasoner:
         value = tensor.detach().clone() if kept else tensor.detach().to(dtype)
         is_weight = isinstance(tensor, torch.nn.Parameter)
         narrow[id(tensor)] = torch.nn.Parameter(value, requires_grad=tensor.requires_grad) if is_weight else value
-    # What is known to the copy already is not copied: no float32 copy of the weights is ever made.
+    # deepcopy takes these in place of the originals: no float32 copy of the weights is ever made.
     return copy.deepcopy(model, narrow)

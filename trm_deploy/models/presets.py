@@ -88,8 +88,8 @@ def preset(
 
 
 def _trm_by_size(length: int, architecture: dict[str, Any]) -> str:
-    """The preset that `trm` stands for with L tokens."""
+    """The preset that `trm` means for a sequence of L tokens."""
     width = architecture.get("hidden_size", PRESETS["trm-mlp"][0]["hidden_size"])
-    short = isinstance(width, int) and length <= width  # what is no number is refused with the spec
+    short = isinstance(width, int) and length <= width  # anything but a number is refused with the spec
     mixer = architecture.get("mixer", "mlp" if short else "attention")
     return "trm-att" if mixer == "attention" else "trm-mlp"

@@ -6,7 +6,8 @@ One supervision step, with x the embedded question, y the answer (HRM's z_H) and
     T times:    n times  z <- net_z(x + y + z);    once  y <- net_y(y + z)
     then:       logits = answer_head(y),           halting logit from y's first position
 
-Which states there are besides y is a setting, see `States`.
+Which states there are besides y is a setting, see `trm_deploy.models.states`; which number decides about halting is
+one too, see `trm_deploy.models.halting`.
 
 Shapes: B samples, P prefix tokens, L tokens, S = P + L positions, D hidden size, V vocabulary.
 """
@@ -19,7 +20,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from trm_deploy.models.halting import HALTING
 from trm_deploy.models.layers import Linear, Network, init_normal
+from trm_deploy.models.states import states_for
 from trm_deploy.spec import ModelSpec
 
 
@@ -33,85 +36,8 @@ class StepOutput(NamedTuple):
     q: Tensor  # float32 [B, 2]: q_halt and q_continue as the halting head gives them
 
 
-class States:
-    """The states of a latent recursion: the published y and z.
-
-    A latent recursion opens an inner state, changes it n times and closes it into y and z. Subclasses are the other
-    settings of `Architecture.latents`. All tensors are [B, S, D], but for z where it is split.
-    """
-
-    def __init__(self, latents: int) -> None:
-        self.latents = latents
-
-    def open(self, y: Tensor, z: Tensor) -> Tensor:
-        """The inner state: what the n updates change."""
-        return z
-
-    def update_input(self, x: Tensor, y: Tensor, inner: Tensor) -> Tensor:
-        """What the network sees in an update of the inner state."""
-        # z + (y + x), not (x + y) + z: float addition does not associate, and the published code adds in this order.
-        return inner + (y + x)
-
-    def updated(self, inner: Tensor, output: Tensor, index: int) -> Tensor:
-        """The inner state after update `index` (from 0) has given `output`."""
-        return output
-
-    def answer_input(self, x: Tensor, y: Tensor, inner: Tensor) -> Tensor:
-        """What the network sees in the last update, that of y."""
-        return y + inner
-
-    def close(self, z: Tensor, inner: Tensor) -> Tensor:
-        """z after the latent recursion."""
-        return inner
-
-
-class OneState(States):
-    """y alone: n + 1 times y <- net(x + y). z stands idle, so that every graph has the same inputs and outputs."""
-
-    def open(self, y: Tensor, z: Tensor) -> Tensor:
-        """y."""
-        return y
-
-    def update_input(self, x: Tensor, y: Tensor, inner: Tensor) -> Tensor:
-        """y + x, with y as the updates have left it."""
-        return inner + x
-
-    def answer_input(self, x: Tensor, y: Tensor, inner: Tensor) -> Tensor:
-        """The same once more."""
-        return inner + x
-
-    def close(self, z: Tensor, inner: Tensor) -> Tensor:
-        """z, untouched."""
-        return z.clone()  # an exported loop may not hand on what it was given
-
-
-class SplitLatent(States):
-    """y and k latents, which lie one after the other along the positions of z [B, k * S, D].
-
-    Update i is of latent i mod k. The network sees the sum of all, in which it cannot tell them apart: they differ by
-    when they were updated (TRM, arXiv 2510.04871, section 4.2, "multi-scale z", with k = n).
-    """
-
-    def _sum(self, inner: Tensor) -> Tensor:
-        return torch.stack(inner.chunk(self.latents, dim=1)).sum(0)
-
-    def update_input(self, x: Tensor, y: Tensor, inner: Tensor) -> Tensor:
-        """The sum of the latents, y and x."""
-        return self._sum(inner) + (y + x)
-
-    def updated(self, inner: Tensor, output: Tensor, index: int) -> Tensor:
-        """All latents, of which one is new."""
-        parts = list(inner.chunk(self.latents, dim=1))
-        parts[index % self.latents] = output
-        return torch.cat(parts, dim=1)
-
-    def answer_input(self, x: Tensor, y: Tensor, inner: Tensor) -> Tensor:
-        """The sum of y and the latents."""
-        return y + self._sum(inner)
-
-
 class OutsideTable:
-    """A puzzle-embedding table [puzzles, E] that is no part of the module: whatever copies, casts, moves or alters the
+    """A puzzle-embedding table [puzzles, E] that is not part of the module: whatever copies, casts, moves or alters the
     module's weights leaves it as it is, usually mapped from a file.
     """
 
@@ -148,7 +74,7 @@ class RecursiveReasoner(nn.Module):
         self.spec = spec
         task, architecture = spec.task, spec.architecture
         size = architecture.hidden_size
-        self.positions = architecture.prefix_length + task.sequence_length  # S
+        self.positions = spec.positions  # S
         self.embedding_scale = math.sqrt(size)
 
         self.tokens = nn.Embedding(len(task.vocabulary), size)
@@ -164,7 +90,7 @@ class RecursiveReasoner(nn.Module):
         # One network serves both updates (TRM) or each has its own (HRM): the first is z's, the last is y's.
         count = {"shared": 1, "separate": 2}[architecture.networks]
         self.networks = nn.ModuleList(Network(architecture, self.positions) for _ in range(count))
-        self.states = {0: OneState, 1: States}.get(architecture.latents, SplitLatent)(architecture.latents)
+        self.states = states_for(architecture.latents)
 
         self.answer_head = Linear(size, len(task.vocabulary))
         self.halt_head = nn.Linear(size, 2)
@@ -179,7 +105,7 @@ class RecursiveReasoner(nn.Module):
 
         Args:
             tokens: integer [B, L].
-            puzzle_ids: integer [B]; None stands for puzzle 0 throughout.
+            puzzle_ids: integer [B]; None means puzzle 0 for every sample.
             puzzle_embedding: float32 [B, E], the puzzles' rows themselves, in place of their ids.
 
         Returns:
@@ -211,12 +137,11 @@ class RecursiveReasoner(nn.Module):
 
     def initial_state(self, batch: int) -> tuple[Tensor, Tensor]:
         """The state y [batch, S, D] and z [batch, S, D] (k * S positions where it is split) that samples start from."""
-        size = self.spec.architecture.hidden_size
-        z_positions = max(self.spec.architecture.latents, 1) * self.positions
-        return self.y_init.expand(batch, self.positions, size), self.z_init.expand(batch, z_positions, size)
+        y_shape, z_shape = self.spec.state_shapes
+        return self.y_init.expand(batch, *y_shape), self.z_init.expand(batch, *z_shape)
 
     def update(self, x: Tensor, y: Tensor, inner: Tensor, index: int = 0) -> Tensor:
-        """Update `index` (from 0) of the inner state; all [B, S, D]. Only a split latent minds which update it is."""
+        """Update `index` (from 0) of the inner state; all [B, S, D]. Only a split latent depends on the index."""
         return self.states.updated(inner, self.networks[0](self.states.update_input(x, y, inner)), index)
 
     def close(self, x: Tensor, y: Tensor, z: Tensor, inner: Tensor) -> tuple[Tensor, Tensor]:
@@ -241,8 +166,7 @@ class RecursiveReasoner(nn.Module):
         logits = self.answer_head(y[:, self.spec.architecture.prefix_length :]).float()
         # The halting head is float32 in every precision.
         q = self.halt_head(y[:, 0].to(self.halt_head.weight.dtype)).float()
-        halt_logit = q[:, 0] - q[:, 1] if self.spec.halting.rule == "halt-continue" else q[:, 0]
-        return logits, halt_logit, q
+        return logits, HALTING[self.spec.halting.rule](q), q
 
     def step(self, tokens: Tensor, y: Tensor, z: Tensor, puzzle_ids: Tensor | None = None) -> StepOutput:
         """One supervision step from the state y, z: integer [B, L] and twice [B, S, D]."""

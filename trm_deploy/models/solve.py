@@ -30,7 +30,7 @@ def solve(
 ) -> Halted:
     """Supervision steps until every sample's halting logit has exceeded the threshold, or `max_steps` are done.
 
-    A sample that has halted is taken out of the batch, so it is frozen and costs nothing any more.
+    A sample that has halted leaves the batch: it is frozen and costs nothing any more.
 
     Args:
         model: the reasoner; its parameters' device and dtype are used.
