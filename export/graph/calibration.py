@@ -17,14 +17,14 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from trm_deploy import puzzles
-from trm_deploy.errors import InputError, require
+from trm_deploy.errors import require
+from trm_deploy.puzzles.sampling import sample_questions
 from trm_deploy.spec import ModelSpec
 
 # Activations beyond the smallest range that holds this share of them saturate.
 PERCENTILE = 99.99
 BINS = 2048
-# Puzzles that scales are calibrated on at the most; each runs all supervision steps.
+# Maximum number of puzzles that scales are calibrated on; each runs all supervision steps.
 PUZZLES = 16
 # Puzzles whose activations are in memory at a time.
 BATCH = 4
@@ -32,22 +32,10 @@ BATCH = 4
 SAMPLED = 1 << 18
 
 
-def questions(spec: ModelSpec, file: Path | None) -> NDArray[np.int32]:
-    """int32 [N, L], at most `PUZZLES`: the puzzles of a file, else the task's examples, else random tokens.
-
-    Raises:
-        InputError: a puzzle that cannot be read, or a file for a model whose task nothing names.
-    """
+def questions(spec: ModelSpec, file: Path | None = None) -> NDArray[np.int32]:
+    """int32 [N, L], at most `PUZZLES`, see `sample_questions`."""
     task = spec.task
-    if not task.name:
-        if file is not None:
-            raise InputError(f"--calibrate {file}: the checkpoint names no task", hint="leave out --calibrate")
-        shape = (PUZZLES, task.sequence_length)
-        return np.random.default_rng(0).integers(len(task.vocabulary), size=shape).astype(np.int32)
-    puzzle = puzzles.get(task.name)
-    if file is None:
-        return puzzle.examples()[:PUZZLES]
-    return puzzles.read_tokens(str(file), puzzle, PUZZLES)
+    return sample_questions(task.name, task.sequence_length, len(task.vocabulary), file, PUZZLES)
 
 
 def largest_inputs(

@@ -1,0 +1,38 @@
+"""Questions to try a model on: the puzzles of a file, else the task's examples, else random tokens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from trm_deploy import puzzles
+from trm_deploy.errors import InputError
+from trm_deploy.puzzles.base import Tokens
+
+# Random questions stand in for puzzles where nothing names the task.
+RANDOM_QUESTIONS = 16
+
+
+def sample_questions(
+    task: str, length: int, vocabulary: int, file: str | Path | None = None, limit: int | None = None
+) -> Tokens:
+    """Questions int32 [N, length]: of a file, else the task's examples, else random ones where nothing names the task.
+
+    Args:
+        task: key of `puzzles.get`, as in `TaskSpec.name`; empty where nothing names it.
+        length: L, tokens in a question.
+        vocabulary: V, number of token ids.
+        file: with puzzles of the task; "-" is standard input.
+        limit: use the first N; all where None. There are at most `RANDOM_QUESTIONS` random ones.
+
+    Raises:
+        InputError: a puzzle that cannot be read, a task that is unknown, or a file although nothing names the task.
+    """
+    if not task:
+        if file is not None:
+            raise InputError(f"{file}: the model names no task, so puzzles cannot be read", hint="leave this file out")
+        count = min(limit or RANDOM_QUESTIONS, RANDOM_QUESTIONS)
+        return np.random.default_rng(0).integers(vocabulary, size=(count, length)).astype(np.int32)
+    puzzle = puzzles.get(task)
+    return puzzle.examples()[:limit] if file is None else puzzles.read_tokens(str(file), puzzle, limit)
