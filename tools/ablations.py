@@ -25,6 +25,7 @@ from typing import Annotated, Any, Optional
 import torch
 import typer
 
+from trm_deploy.cli import messages
 from trm_deploy.errors import InputError, TrmDeployError
 from trm_deploy.support.files import atomic_path, write_atomic
 from trm_deploy.support.progress import progress
@@ -240,6 +241,7 @@ def main(
 
 if __name__ == "__main__":
     try:
+        messages.show()
         typer.run(main)
     except TrmDeployError as error:
         sys.exit(f"error: {error}")

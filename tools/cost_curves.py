@@ -22,6 +22,7 @@ import numpy as np
 import typer
 
 from trm_deploy import checkpoints, puzzles
+from trm_deploy.cli import messages
 from trm_deploy.errors import InputError
 from trm_deploy.flops import step_flops
 from trm_deploy.puzzles.base import Tokens
@@ -282,6 +283,7 @@ def main(
 
 if __name__ == "__main__":
     try:
+        messages.show()
         typer.run(main)
     except InputError as error:
         sys.exit(f"error: {error}")

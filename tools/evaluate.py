@@ -19,6 +19,7 @@ import typer
 
 from trm_deploy import puzzles
 from trm_deploy.artefacts import record
+from trm_deploy.cli import messages
 from trm_deploy.errors import InputError
 from trm_deploy.puzzles.base import Puzzle
 from trm_deploy.runtimes import load
@@ -88,6 +89,7 @@ def main(
 
 if __name__ == "__main__":
     try:
+        messages.show()
         typer.run(main)
     except InputError as error:
         sys.exit(f"error: {error}")

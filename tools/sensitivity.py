@@ -25,6 +25,7 @@ import typer
 from numpy.typing import NDArray
 
 from trm_deploy import checkpoints, puzzles
+from trm_deploy.cli import messages
 from trm_deploy.errors import TrmDeployError
 from trm_deploy.export.graph.assemble import export_onnx
 from trm_deploy.export.graph.calibration import largest_inputs, questions
@@ -250,6 +251,7 @@ def main(
 
 if __name__ == "__main__":
     try:
+        messages.show()
         typer.run(main)
     except TrmDeployError as error:
         sys.exit(f"error: {error}")

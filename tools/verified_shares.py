@@ -21,6 +21,7 @@ import typer
 
 from trm_deploy import puzzles
 from trm_deploy.artefacts import record
+from trm_deploy.cli import messages
 from trm_deploy.errors import InputError, TrmDeployError
 from trm_deploy.puzzles.base import Puzzle, Tokens
 from trm_deploy.runtimes import Runtime, load
@@ -189,6 +190,7 @@ def main(
 
 if __name__ == "__main__":
     try:
+        messages.show()
         typer.run(main)
     except TrmDeployError as error:
         sys.exit(f"error: {error}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 import os
 import signal
 import sys
@@ -13,7 +12,9 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 import trm_deploy
+from trm_deploy.cli import messages
 from trm_deploy.cli.benchmark import benchmark
+from trm_deploy.cli.command import Command, Group
 from trm_deploy.cli.data import data_app
 from trm_deploy.cli.doctor import doctor
 from trm_deploy.cli.export import export
@@ -26,9 +27,9 @@ from trm_deploy.errors import Interrupted, TrmDeployError
 
 app = typer.Typer(
     name="trm-deploy",
-    help="Takes recursive reasoning models (TRM, HRM) from a checkpoint to ONNX, runs them, proves parity.",
-    no_args_is_help=True,
-    add_completion=False,
+    help="Takes recursive reasoning models (TRM, HRM) from a checkpoint to ONNX and TensorRT, and checks parity.",
+    cls=Group,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -38,8 +39,8 @@ app = typer.Typer(
 UsageError: Any = typer.BadParameter.__mro__[2]
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(given: bool) -> None:
+    if given:
         print(f"trm-deploy {trm_deploy.__version__}")
         raise typer.Exit
 
@@ -47,25 +48,21 @@ def _version(asked: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("-V", "--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks, and what TensorRT logs.")] = False,
 ) -> None:
     pass
 
 
-app.command()(train)
+app.command(cls=Command)(train)
 app.add_typer(data_app, name="data")
 for _command in (export, run, parity, tune, benchmark, inspect, doctor):
-    app.command()(_command)
+    app.command(cls=Command)(_command)
 
 
-def main() -> None:
-    """Entry point: the one place that turns errors into a message and an exit code."""
-    debug = "--debug" in sys.argv[1:]
-    if debug:
-        logging.basicConfig()
-        logging.getLogger("trm_deploy").setLevel(logging.DEBUG)
+def run_app() -> None:
+    """Run the command that `sys.argv` names; end with its exit code."""
+    messages.show()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a file's name need not be text that the terminal can show
             stream.reconfigure(errors="backslashreplace")
@@ -77,22 +74,27 @@ def main() -> None:
             raise Interrupted
         sys.exit(code)
     except TrmDeployError as error:
-        _fail(str(error), error.exit_code, debug)
+        _fail(str(error), error.exit_code)
     except UsageError as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "trm-deploy"
-        _fail(f"{error.format_message()}; type: {command} --help", error.exit_code, debug)
+        _fail(f"{_in_words(error.format_message())}; type: {command} --help", error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        _fail(str(Interrupted()), Interrupted.exit_code, debug)
+        _fail(str(Interrupted()), Interrupted.exit_code)
     except BrokenPipeError:
         # The reader of our output has gone, as in `... | head`: no error, and nothing more to say.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except MemoryError:
-        _fail("this needs more memory than there is", TrmDeployError.exit_code, debug)
+        _fail("this needs more memory than there is", TrmDeployError.exit_code)
     except OSError as error:
         place = f"{error.filename}: " if error.filename is not None else ""
-        _fail(f"{place}{error.strerror or error}", TrmDeployError.exit_code, debug)
+        _fail(f"{place}{error.strerror or error}", TrmDeployError.exit_code)
+
+
+def _in_words(message: str) -> str:
+    """A usage error in the words of this program: typer's end with a full stop, and some name a class of Python."""
+    return message.replace("Value error, ", "").rstrip(".")
 
 
 def _terminated(number: int, frame: object) -> NoReturn:
@@ -100,8 +102,8 @@ def _terminated(number: int, frame: object) -> NoReturn:
     sys.exit(128 + number)
 
 
-def _fail(message: str, exit_code: int, debug: bool) -> NoReturn:
-    if debug:
+def _fail(message: str, exit_code: int) -> NoReturn:
+    if messages.debugging():
         traceback.print_exc()
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(exit_code)

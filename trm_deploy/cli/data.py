@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
-data_app = typer.Typer(help="Datasets to train on.")
-build_app = typer.Typer(help="Build a dataset in the published layout.")
+from trm_deploy.cli.command import Command, Group
+
+log = logging.getLogger(__name__)
+
+data_app = typer.Typer(cls=Group, rich_markup_mode=None, help="Datasets to train on.")
+build_app = typer.Typer(cls=Group, rich_markup_mode=None, help="Build a dataset in the published layout.")
 data_app.add_typer(build_app, name="build")
 
 Csv = Annotated[Optional[Path], typer.Option("--csv", help="Published training file: source,question,answer,rating.")]
@@ -29,7 +33,7 @@ DataOutput = Annotated[
 Force = Annotated[bool, typer.Option("--force", help="Write over a dataset that lies there.")]
 
 
-@build_app.command("sudoku")
+@build_app.command("sudoku", cls=Command)
 def build_sudoku(
     size: Annotated[str, typer.Option("--size", help="9x9, 6x6 or 4x4.")] = "9x9",
     csv: Csv = None,
@@ -60,10 +64,10 @@ def build_sudoku(
         seed=seed,
         force=force,
     )
-    print(build_sudoku(size, settings), file=sys.stderr)
+    log.info(build_sudoku(size, settings))
 
 
-@build_app.command("maze")
+@build_app.command("maze", cls=Command)
 def build_maze(
     size: Annotated[str, typer.Option("--size", help="Rows x columns.")] = "30x30",
     csv: Csv = None,
@@ -98,10 +102,10 @@ def build_maze(
         seed=seed,
         force=force,
     )
-    print(build_maze(size, settings, min_path=min_path), file=sys.stderr)
+    log.info(build_maze(size, settings, min_path=min_path))
 
 
-@build_app.command("arc")
+@build_app.command("arc", cls=Command)
 def build_arc(
     test_challenges: Annotated[
         list[str], typer.Option("--test-challenges", help="Tasks to test: their demonstrations are trained on.")
@@ -129,4 +133,4 @@ def build_arc(
         output=output,
         force=force,
     )
-    print(build_arc(settings), file=sys.stderr)
+    log.info(build_arc(settings))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -22,6 +22,8 @@ from trm_deploy.cli.options import (
     check_report_folder,
 )
 from trm_deploy.support.jsontext import dumps
+
+log = logging.getLogger(__name__)
 
 
 def parity(
@@ -92,5 +94,5 @@ def parity(
     print(dumps(found.to_plain(), indent=2) if as_json else found.table(), flush=True)
     if report is not None:
         found.write(report)
-        print(f"wrote {report / 'report.md'}", file=sys.stderr)
+        log.info(f"wrote {report / 'report.md'}")
     found.raise_if_failed()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -13,6 +13,8 @@ from trm_deploy.cli.options import (
     resumable,
 )
 from trm_deploy.errors import InputError
+
+log = logging.getLogger(__name__)
 
 
 def train(
@@ -43,5 +45,5 @@ def train(
         with resumable(folder / "resume.pt"):
             Trainer(loaded, folder, resume=resume, ranks=ranks).run()
         if ranks.first:
-            print(f"wrote {folder / 'ema.pt'}; type: trm-deploy export {folder / 'ema.pt'}", file=sys.stderr)
+            log.info(f"wrote {folder / 'ema.pt'}; type: trm-deploy export {folder / 'ema.pt'}")
         distributed.leave(ranks)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -19,6 +19,8 @@ from trm_deploy.cli.options import (
 )
 from trm_deploy.support.files import refuse_folder
 from trm_deploy.support.jsontext import dumps
+
+log = logging.getLogger(__name__)
 
 
 def tune(
@@ -60,10 +62,10 @@ def tune(
     tuned = tuning.tune(opened, puzzles, settings)
     print(dumps(tuned.to_plain(), indent=2) if as_json else tuned.table(), flush=True)
     if write:
-        print(tuning.write_threshold(opened, tuned.recommended.threshold), file=sys.stderr)
+        log.info(tuning.write_threshold(opened, tuned.recommended.threshold))
     if report is not None:
         tuned.write(report)
-        print(f"wrote {report / 'tune.md'}", file=sys.stderr)
+        log.info(f"wrote {report / 'tune.md'}")
     if output is not None:
         tuned.write_png(output)
-        print(f"wrote {output}", file=sys.stderr)
+        log.info(f"wrote {output}")

@@ -1,12 +1,17 @@
-"""One progress bar for all long work, on stderr."""
+"""One progress bar for all long work, on stderr; shown where what the library logs at INFO is shown."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
+
+from trm_deploy.support.terminal import can_move
+
+log = logging.getLogger(__name__)
 
 # Without a terminal a bar would be invisible until its end: a plain line now and then instead.
 PLAIN_INTERVAL_S = 30.0
@@ -27,11 +32,16 @@ def progress(title: str, total: int | None, *, done: int = 0, unit: str = "") ->
     Yields:
         ``advance(count, note="")``: count more are done.
     """
-    if sys.stderr.isatty():
+    if _draws():
         with _bar(title, total, done, unit) as advance:
             yield advance
     else:
         yield _lines(title, total, done, unit)
+
+
+def _draws() -> bool:
+    """Whether a bar is drawn: not where messages are hidden, as by --quiet, or where nobody handles them."""
+    return log.isEnabledFor(logging.INFO) and can_move(sys.stderr)
 
 
 @contextlib.contextmanager
@@ -51,8 +61,9 @@ def _bar(title: str, total: int | None, done: int, unit: str) -> Iterator[Advanc
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn(unit),
+        TextColumn("elapsed"),
         TimeElapsedColumn(),
-        TextColumn("left"),
+        TextColumn("remaining"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
@@ -80,8 +91,8 @@ def _lines(title: str, total: int | None, done: int, unit: str) -> Advance:
             far = f"{done} {unit}"
             if total is not None:
                 left = max(total - done, 0) * (now - start) / max(done - first, 1)
-                far = f"{done}/{total} {unit}, {left / 60:.0f} min left"
-            print(f"{title}: {far}  {note}", file=sys.stderr, flush=True)
+                far = f"{done}/{total} {unit}, {left / 60:.0f} min remaining"
+            log.info("%s: %s  %s", title, far, note)
 
     return advance
 
@@ -95,7 +106,7 @@ class Phases:
         self._tasks: dict[str, Any] = {}
 
     def __enter__(self) -> Phases:
-        if sys.stderr.isatty():
+        if _draws():
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -109,11 +120,11 @@ class Phases:
             self._bar.stop()
 
     def start(self, name: str, parent: str | None, steps: int) -> None:
-        """A phase of so many steps begins."""
+        """A phase of `steps` steps begins."""
         if self._bar is not None:
             self._tasks[name] = self._bar.add_task(f"{self._title}: {name}", total=steps)
         elif parent is None:
-            print(f"{self._title}: {name}", file=sys.stderr, flush=True)
+            log.info("%s: %s", self._title, name)
 
     def step(self, name: str, number: int) -> None:
         """Step `number` (from 0) of a phase is done."""
