@@ -140,3 +140,8 @@ def initial_numpy_state(spec: ModelSpec, batch: int) -> tuple[Float32, Float32]:
     architecture = spec.architecture
     shape = (batch, architecture.prefix_length + spec.task.sequence_length, architecture.hidden_size)
     return np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+
+
+def host_values(result: Any) -> NDArray[Any]:
+    """A result's values: numpy has no way to PyTorch's tensors on a GPU, and knows no bfloat16."""
+    return np.asarray(result.cpu().float() if hasattr(result, "cpu") else result)

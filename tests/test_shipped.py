@@ -17,7 +17,7 @@ from trm_deploy.artefacts import record
 from trm_deploy.evaluation import parity
 from trm_deploy.models.solve import solve
 from trm_deploy.puzzles.sudoku import Sudoku
-from trm_deploy.runtimes.solving.attempts import SolveSettings, solve_verified
+from trm_deploy.runtimes.solving.attempts import Schedule, solve_verified
 from trm_deploy.runtimes.solving.session import shipped_engine
 from trm_deploy.support.files import sha256
 from trm_deploy.train import recipe
@@ -95,7 +95,7 @@ def test_published_puzzles_are_solved(published_data: Path, name: str, share: fl
     found = list(puzzles.questions(str(published_data / "data" / "sudoku" / f"{name}.csv"), puzzle))[:100]
     tokens = np.stack([question.tokens for question in found if question.tokens is not None])
     runtime = runtimes.load(shipped_engine())
-    settings = SolveSettings(attempts=8, max_steps=16, halt_threshold=0.0)
-    answers = [solve_verified(runtime, puzzle, row[None], settings)[0] for row in tokens]
+    schedule = Schedule(attempts=8, attempt_steps=(16,), halt_threshold=0.0)
+    answers = [solve_verified(runtime, puzzle, row[None], schedule)[0] for row in tokens]
     assert np.mean([answer.verified for answer in answers]) >= share
     assert all(math.isfinite(answer.halt_logit) for answer in answers)

@@ -81,9 +81,9 @@ def questions(name: str, limit: int) -> Tokens:
 
 def solve(runtime: StepRuntime, asked: Tokens, slots: int) -> tuple[float, list[int]]:
     """Seconds for all puzzles in flight, and the steps of each."""
-    computing = InFlight(runtime, slots, LIMITS)
+    computing = InFlight(runtime, slots)
     started = time.perf_counter()
-    found = solve_all(computing, asked)
+    found = solve_all(computing, asked, LIMITS)
     return time.perf_counter() - started, [attempt.steps for attempt in found]
 
 

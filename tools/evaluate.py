@@ -23,8 +23,8 @@ from trm_deploy.cli import messages
 from trm_deploy.errors import InputError
 from trm_deploy.puzzles.base import Puzzle
 from trm_deploy.runtimes import load
-from trm_deploy.runtimes.solving.attempts import SolveSettings, solve_stream
-from trm_deploy.runtimes.solving.scheduling import Executor, Limits, executor
+from trm_deploy.runtimes.solving.attempts import Schedule, solve_stream
+from trm_deploy.runtimes.solving.scheduling import Executor, executor
 from trm_deploy.runtimes.solving.session import shipped_engine
 from trm_deploy.support.files import sha256, write_atomic
 from trm_deploy.support.progress import progress
@@ -36,9 +36,7 @@ STEPS = 16
 BATCH = 8
 
 
-def evaluate(
-    computing: Executor, puzzle: Puzzle, path: Path, settings: SolveSettings, limit: int | None
-) -> dict[str, Any]:
+def evaluate(computing: Executor, puzzle: Puzzle, path: Path, settings: Schedule, limit: int | None) -> dict[str, Any]:
     """The shares of one set."""
     tokens = puzzles.read_tokens(str(path), puzzle, limit)
     answers = []
@@ -69,8 +67,8 @@ def main(
     path = engine or shipped_engine("step")
     runtime = load(path)
     threshold = record.halting_threshold(None, path, runtime.spec)
-    settings = SolveSettings(attempts=1, max_steps=STEPS, halt_threshold=threshold)
-    computing = executor(runtime, min(BATCH, runtime.largest_batch or BATCH), Limits(STEPS, threshold))
+    settings = Schedule(attempts=1, attempt_steps=(STEPS,), halt_threshold=threshold)
+    computing = executor(runtime, min(BATCH, runtime.largest_batch or BATCH))
     puzzle = puzzles.get(runtime.spec.task.name)
     print(f"{'set':22} {'puzzles':>7} {'solved':>7}  halted wrong  mean steps")
     rows = []

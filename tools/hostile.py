@@ -43,7 +43,7 @@ from trm_deploy.errors import CannotRunHere, TrmDeployError
 from trm_deploy.inspection import artefact as inspection
 from trm_deploy.runtimes.base import Int32, Runtime
 from trm_deploy.runtimes.solving import session as running
-from trm_deploy.runtimes.solving.attempts import SolveSettings, solve_verified
+from trm_deploy.runtimes.solving.attempts import Schedule, solve_verified
 from trm_deploy.spec import Architecture, ModelSpec, Recursion, TaskSpec
 from trm_deploy.support.files import write_atomic
 from trm_deploy.trt import plan_file as plans
@@ -77,8 +77,8 @@ def obeys_the_rules(question: Sequence[int], answer: Sequence[int]) -> bool:
 def judged(runtime: Runtime, halt_threshold: float) -> str:
     """What the answers of a model that could be loaded are worth."""
     asked = questions()
-    settings = SolveSettings(attempts=1, max_steps=runtime.fixed_steps or 16, halt_threshold=halt_threshold)
-    found = solve_verified(runtime, puzzles.get("sudoku-9x9"), asked, settings)
+    schedule = Schedule(attempts=1, attempt_steps=(runtime.fixed_steps or 16,), halt_threshold=halt_threshold)
+    found = solve_verified(runtime, puzzles.get("sudoku-9x9"), asked, schedule)
     if any(a.verified and not obeys_the_rules(q.tolist(), a.answer.tolist()) for q, a in zip(asked, found)):
         return "failed: a wrong answer is called verified"
     return "right" if all(answer.verified for answer in found) else "silent"

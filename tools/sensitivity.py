@@ -78,8 +78,7 @@ Run = tuple[NDArray[np.bool_], Int32]
 def free_run(runtime: OrtStepRuntime, puzzle: Puzzle, tokens: Int32, batch: int) -> Run:
     """Which puzzles are solved, and the steps of each."""
     halting = runtime.spec.halting
-    computing = InFlight(runtime, batch, Limits(halting.max_steps, halting.threshold))
-    found = solve_all(computing, tokens)
+    found = solve_all(InFlight(runtime, batch), tokens, Limits(halting.max_steps, halting.threshold))
     solved = [not puzzle.answer_faults(question, attempt.answer) for question, attempt in zip(tokens, found)]
     return np.array(solved), np.array([attempt.steps for attempt in found], np.int32)
 

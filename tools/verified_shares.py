@@ -25,7 +25,7 @@ from trm_deploy.cli import messages
 from trm_deploy.errors import InputError, TrmDeployError
 from trm_deploy.puzzles.base import Puzzle, Tokens
 from trm_deploy.runtimes import Runtime, load
-from trm_deploy.runtimes.solving.attempts import SolveSettings, solve_stream
+from trm_deploy.runtimes.solving.attempts import Schedule, solve_stream
 from trm_deploy.runtimes.solving.scheduling import executor
 from trm_deploy.runtimes.solving.session import shipped_engine
 from trm_deploy.support.figures import require_matplotlib, write_figure
@@ -83,7 +83,7 @@ def measure(
     puzzle: Puzzle,
     questions: list[Tokens],
     row: dict[str, Any],
-    settings: SolveSettings,
+    settings: Schedule,
     save: Callable[[], None],
 ) -> None:
     """Solve what a row lacks, and save now and then. Attempts of all the puzzles share batches.
@@ -94,7 +94,7 @@ def measure(
     rest = questions[done:]
     if not rest:
         return
-    batches = executor(runtime, min(BATCH, runtime.largest_batch or BATCH, len(rest)), settings.limits)
+    batches = executor(runtime, min(BATCH, runtime.largest_batch or BATCH, len(rest)))
     with progress(row["set"], len(questions), done=done, unit="puzzles") as advance:
         for _, answer in solve_stream(batches, puzzle, rest, settings, tokens=lambda question: question):
             assert answer is not None
@@ -172,7 +172,7 @@ def main(
         "halt_threshold": threshold,
     }
     document = measured(output, asked)
-    settings = SolveSettings(attempts=max(ATTEMPTS), max_steps=STEPS, halt_threshold=threshold)
+    settings = Schedule(attempts=max(ATTEMPTS), attempt_steps=(STEPS,), halt_threshold=threshold)
 
     def save() -> None:
         write_atomic(output, json.dumps(document) + "\n")

@@ -1,4 +1,4 @@
-"""Puzzles through a runtime with the answers checked by the rules, and tried again under symmetries where they fail.
+"""Attempts at puzzles: answers are checked by the rules, and puzzles tried again under symmetries where they fail.
 
 An answer is never trusted: it is verified by the task's rules or shown as the best attempt.
 """
@@ -13,24 +13,24 @@ from typing import Any, Generic, TypeVar
 
 from trm_deploy.puzzles.base import Puzzle, Symmetries, Tokens
 from trm_deploy.runtimes.base import Runtime
-from trm_deploy.runtimes.solving.scheduling import Executor, Finished, Limits, executor
+from trm_deploy.runtimes.solving.scheduling import Executor, Finished, Limits, Request, executor
 
 Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What became of one puzzle.
+class BestAttempt:
+    """What became of one puzzle: the attempt to show, and what all its attempts cost.
 
     Attributes:
         answer: int32 [L], in the puzzle's own form, of the attempt shown.
         steps: supervision steps of that attempt.
-        attempts: how many were made.
-        total_steps: supervision steps of them all.
+        attempts: number of attempts made.
+        total_steps: supervision steps of all of them.
         halted: whether the attempt shown halted by itself.
-        halt_logit: of the attempt shown.
+        halt_logit: of the attempt shown, at its last step.
         faults: the rules that the answer breaks; empty means verified.
-        milliseconds: of computing; a batch's time is shared evenly among its puzzles.
+        milliseconds: computing time; a batch's time is shared evenly among its puzzles.
     """
 
     answer: Tokens
@@ -49,114 +49,43 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class SolveSettings:
-    """How puzzles are solved.
+class Schedule:
+    """How a puzzle is tried: how often, how long, and in which forms.
 
     Attributes:
-        attempts: tries a puzzle at the most; the first is the puzzle itself, the others are symmetric forms of it, and
-            fewer where the task has fewer of them (a maze has at most seven).
-        max_steps: supervision steps an attempt at the most.
+        attempts: maximum number of attempts a puzzle; the first is the puzzle itself, the others are symmetric forms
+            of it, and fewer where the task has fewer of them (a maze has up to seven).
+        attempt_steps: maximum number of supervision steps of each attempt; the last entry repeats.
         halt_threshold: see `Runtime.solve`.
-        seed: of the symmetries.
+        seed: random seed for the symmetries.
     """
 
     attempts: int
-    max_steps: int
+    attempt_steps: tuple[int, ...]
     halt_threshold: float
     seed: int = 0
 
-    @property
-    def limits(self) -> Limits:
-        """When an attempt ends."""
-        return Limits(self.max_steps, self.halt_threshold)
+    def limits(self, number: int) -> Limits:
+        """When attempt `number`, from 0, ends."""
+        return Limits(self.attempt_steps[min(number, len(self.attempt_steps) - 1)], self.halt_threshold)
 
 
-def solve_verified(runtime: Runtime, puzzle: Puzzle, questions: Tokens, settings: SolveSettings) -> list[Answer]:
-    """Solve questions int32 [B, L], B at a time; see `solve_stream`."""
-    found = solve_stream(
-        executor(runtime, len(questions), settings.limits), puzzle, questions, settings, tokens=_itself
-    )
-    return [answer for _, answer in found if answer is not None]
+class Forms:
+    """The symmetric forms of a task, in the order of the attempts; made as far as they are needed, for all puzzles."""
 
+    def __init__(self, puzzle: Puzzle, schedule: Schedule) -> None:
+        """Take the forms that a schedule tries.
 
-def _itself(question: Tokens) -> Tokens:
-    return question
-
-
-def solve_stream(
-    executor: Executor,
-    puzzle: Puzzle,
-    items: Iterable[Item],
-    settings: SolveSettings,
-    *,
-    tokens: Callable[[Item], Tokens | None],
-) -> Iterator[tuple[Item, Answer | None]]:
-    """Solve as many questions as there are, in constant memory.
-
-    An attempt's symmetry follows from the seed and the attempt's number alone, so that an answer does not depend on
-    what shares its batch or comes before it. The task needs rules (`Puzzle.has_rules`): without, all would be verified.
-    Further attempts take the places of a batch like first ones. Items are asked for only where a place is free.
-
-    Args:
-        executor: computes the attempts.
-        puzzle: the task.
-        items: what to solve.
-        settings: how.
-        tokens: the question int32 [L] of an item; None where it has none, and then no answer either.
-
-    Yields:
-        Each item with its answer, in the order of the items.
-    """
-    if not puzzle.has_rules:
-        raise ValueError(f"{puzzle.name} has no rules to verify an answer by")
-    forms = _Forms(puzzle, settings)
-    source = iter(items)
-    # A puzzle that takes many attempts holds back those behind it, but not the batch.
-    window = WINDOW * executor.size
-    begun: deque[_Open[Item]] = deque()  # in the order of the items, the finished ones that wait for others included
-    again: deque[_Open[Item]] = deque()  # to be asked once more
-    more = True
-    while True:
-        while executor.free and (again or (more and len(begun) < window)):
-            if again:
-                entry = again.popleft()
-            else:
-                item = next(source, _END)
-                if item is _END:
-                    more = False
-                    continue
-                entry = _Open(item, tokens(item))
-                begun.append(entry)
-            if entry.question is None:
-                entry.done = True
-            else:
-                executor.admit(entry, forms.apply(entry.attempts, entry.question))
-        if executor.busy:
-            for attempt in executor.advance():
-                entry = attempt.key
-                entry.take(attempt, forms, puzzle, settings)
-                if not entry.done:
-                    again.append(entry)
-        while begun and begun[0].done:
-            entry = begun.popleft()
-            yield entry.item, entry.best
-        if not (begun or more):
-            return
-
-
-_END: Any = object()
-# Puzzles that may be begun and not yet given back, for each place of the batch.
-WINDOW = 32
-
-
-class _Forms:
-    """The symmetric forms of a task, in the order of the attempts; made as far as they are needed."""
-
-    def __init__(self, puzzle: Puzzle, settings: SolveSettings) -> None:
+        Raises:
+            ValueError: the task has no rules (`Puzzle.has_rules`): without, every answer would be verified.
+        """
+        if not puzzle.has_rules:
+            raise ValueError(f"{puzzle.name} has no rules to verify an answer by")
+        self.puzzle, self.schedule = puzzle, schedule
         self._known: list[Symmetries | None] = [None]  # the first attempt is the question itself
-        self._further = itertools.islice(puzzle.further_forms(settings.seed), settings.attempts - 1)
+        self._further = itertools.islice(puzzle.further_forms(schedule.seed), schedule.attempts - 1)
 
-    def there_is(self, number: int) -> bool:
+    def has(self, number: int) -> bool:
         """Whether there is a form of this number, from 0."""
         while len(self._known) <= number:
             form = next(self._further, None)
@@ -175,42 +104,80 @@ class _Forms:
         form = self._known[number]
         return answer if form is None else form.invert(answer[None])[0]
 
+    def invert_cells(self, number: int, values: Any) -> Any:
+        """A value a cell, [L], from form `number` to the puzzle's own cells."""
+        form = self._known[number]
+        if form is None:
+            return values
+        own = values.copy()
+        own[form.cells[0]] = values
+        return own
 
-class _Open(Generic[Item]):
-    """An item on its way."""
 
-    def __init__(self, item: Item, question: Tokens | None) -> None:
-        self.item = item
-        self.question = question
-        self.attempts = 0  # that have ended
-        self.best: Answer | None = None
+class Attempts:
+    """The attempts at one puzzle, one after the other: whoever computes them asks for the next and records it.
+
+    Attributes:
+        best: the attempt to show, with the costs of all so far; None before the first has ended.
+        done: whether no attempt is left: one is verified, or there are no more forms.
+    """
+
+    def __init__(self, forms: Forms, question: Tokens, puzzle_id: int = 0) -> None:
+        """Begin.
+
+        Args:
+            forms: the task's, with the schedule; all puzzles share them.
+            question: int32 [L].
+            puzzle_id: row of the model's embedding table, for every attempt.
+        """
+        self.best: BestAttempt | None = None
         self.done = False
+        self._forms, self._question, self._puzzle_id = forms, question, puzzle_id
+        self._ended = 0
+        self._underway = False
 
-    def take(self, attempt: Finished, forms: _Forms, puzzle: Puzzle, settings: SolveSettings) -> None:
-        """An attempt has ended."""
-        assert self.question is not None
-        answer = forms.invert(self.attempts, attempt.answer)
-        self.attempts += 1
-        now = Answer(
+    def next(self) -> Request | None:
+        """The attempt to compute now; None while the last one is underway, and where none is left.
+
+        Its key is `(self, number)`, the number from 0.
+        """
+        if self.done or self._underway:
+            return None
+        self._underway = True
+        number = self._ended
+        return Request(
+            key=(self, number),
+            tokens=self._forms.apply(number, self._question),
+            limits=self._forms.schedule.limits(number),
+            puzzle_id=self._puzzle_id,
+        )
+
+    def record(self, finished: Finished) -> None:
+        """An attempt of this puzzle has ended."""
+        _, number = finished.key
+        answer = self._forms.invert(number, finished.answer)
+        now = BestAttempt(
             answer=answer,
-            steps=attempt.steps,
+            steps=finished.steps,
             attempts=1,
-            total_steps=attempt.steps,
-            halted=attempt.halt_logit > settings.halt_threshold,
-            halt_logit=attempt.halt_logit,
-            faults=tuple(puzzle.answer_faults(self.question, answer)),
-            milliseconds=attempt.milliseconds,
+            total_steps=finished.steps,
+            halted=finished.halted,
+            halt_logit=finished.halt_logit,
+            faults=tuple(self._forms.puzzle.answer_faults(self._question, answer)),
+            milliseconds=finished.milliseconds,
         )
         self.best = _better(self.best, now)
-        self.done = self.best.verified or not forms.there_is(self.attempts)
+        self._ended += 1
+        self._underway = False
+        self.done = self.best.verified or not self._forms.has(self._ended)
 
 
-def _better(before: Answer | None, now: Answer) -> Answer:
+def _better(before: BestAttempt | None, now: BestAttempt) -> BestAttempt:
     """The attempt to show (fewest broken rules, then the earlier), with the costs of both."""
     if before is None:
         return now
     shown = now if len(now.faults) < len(before.faults) else before
-    return Answer(
+    return BestAttempt(
         answer=shown.answer,
         steps=shown.steps,
         attempts=before.attempts + 1,
@@ -220,3 +187,103 @@ def _better(before: Answer | None, now: Answer) -> Answer:
         faults=shown.faults,
         milliseconds=before.milliseconds + now.milliseconds,
     )
+
+
+def solve_verified(
+    runtime: Runtime, puzzle: Puzzle, questions: Tokens, schedule: Schedule, puzzle_ids: Tokens | None = None
+) -> list[BestAttempt]:
+    """Solve questions int32 [B, L], B at a time, with puzzle ids int32 [B]; see `solve_stream`."""
+    found = solve_stream(
+        executor(runtime, len(questions)),
+        puzzle,
+        range(len(questions)),
+        schedule,
+        tokens=lambda row: questions[row],
+        puzzle_id=lambda row: 0 if puzzle_ids is None else int(puzzle_ids[row]),
+    )
+    return [best for _, best in found if best is not None]
+
+
+def _puzzle_0(item: object) -> int:
+    return 0
+
+
+def solve_stream(
+    executor: Executor,
+    puzzle: Puzzle,
+    items: Iterable[Item],
+    schedule: Schedule,
+    *,
+    tokens: Callable[[Item], Tokens | None],
+    puzzle_id: Callable[[Item], int] = _puzzle_0,
+) -> Iterator[tuple[Item, BestAttempt | None]]:
+    """Solve any number of questions, in constant memory.
+
+    An attempt's symmetry follows from the seed and the attempt's number alone, so that an answer does not depend on
+    what shares its batch or comes before it. The task needs rules (`Puzzle.has_rules`): without, all would be verified.
+    Further attempts take the slots of a batch like first ones. Items are taken only where a slot is free.
+
+    Args:
+        executor: computes the attempts.
+        puzzle: the task.
+        items: what to solve.
+        schedule: how.
+        tokens: the question int32 [L] of an item; None where it has none, and then no answer either.
+        puzzle_id: row of the model's embedding table for an item, in each of its attempts.
+
+    Yields:
+        Each item with its best attempt, in the order of the items.
+    """
+    forms = Forms(puzzle, schedule)
+    source = iter(items)
+    # A puzzle that takes many attempts holds back those behind it, but not the batch.
+    window = WINDOW * executor.size
+    pending: deque[Pending[Item]] = (
+        deque()
+    )  # in the order of the items, the finished ones that wait for others included
+    again: deque[Attempts] = deque()  # that have another attempt to make
+    more = True
+    while True:
+        while executor.free and (again or (more and len(pending) < window)):
+            if again:
+                request = again.popleft().next()
+            else:
+                item = next(source, _END)
+                if item is _END:
+                    more = False
+                    continue
+                question = tokens(item)
+                entry = Pending(item, None if question is None else Attempts(forms, question, puzzle_id(item)))
+                pending.append(entry)
+                request = None if entry.attempts is None else entry.attempts.next()
+            if request is not None:
+                executor.admit(request)
+        if executor.busy:
+            for finished in executor.advance():
+                attempts: Attempts = finished.key[0]
+                attempts.record(finished)
+                if not attempts.done:
+                    again.append(attempts)
+        while pending and pending[0].done:
+            entry = pending.popleft()
+            yield entry.item, None if entry.attempts is None else entry.attempts.best
+        if not (pending or more):
+            return
+
+
+_END: Any = object()
+# Puzzles that may be begun and not yet given back, for each slot of the batch.
+WINDOW = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Pending(Generic[Item]):
+    """An item on its way; one without a question has no attempts, and is done."""
+
+    item: Item
+    attempts: Attempts | None
+
+    @property
+    def done(self) -> bool:
+        """Whether it can be given back."""
+        return self.attempts is None or self.attempts.done

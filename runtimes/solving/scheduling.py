@@ -1,10 +1,11 @@
-"""Who computes when: puzzles that wait, and the places of a batch that they get.
+"""Who computes when: puzzles that wait, and the slots of a batch that they get.
 
-    in flight   a step engine with a fixed number of slots: a puzzle that halts leaves at once, and the next takes its
-                slot through `reset`; the batch goes on without a pause.
+    in flight   continuous batching over a step engine with a fixed number of slots: a puzzle that halts leaves at once,
+                and the next takes its slot through `reset`; the batch goes on without a pause.
     batches     any engine: a batch is solved as a whole, so a halted puzzle waits for the slowest.
 
-Either way a request is one attempt at one puzzle: further attempts are further requests, and share batches.
+Either way a request is one attempt at one puzzle, with limits of its own: further attempts are further requests, and
+share batches.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 
 from trm_deploy.errors import InputError
 from trm_deploy.puzzles.base import Tokens
-from trm_deploy.runtimes.base import Int32, Runtime, StepRuntime, initial_numpy_state
+from trm_deploy.runtimes.base import Float32, Int32, Runtime, StepRuntime, host_values, initial_numpy_state
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,26 @@ class Limits:
     halt_threshold: float
 
 
+@dataclass(frozen=True, eq=False)
+class Request:
+    """One attempt to compute.
+
+    Attributes:
+        key: whatever tells the caller's requests apart; comes back with what has finished.
+        tokens: the question, int32 [L].
+        limits: when the attempt ends; others that share its batch have their own.
+        puzzle_id: row of the model's embedding table.
+        initial_state: y and z to start from, each float32 [S, D] as `ModelSpec.state_shapes` has them; None: the
+            model's own. Needs in-flight batching.
+    """
+
+    key: Any
+    tokens: Tokens
+    limits: Limits
+    puzzle_id: int = 0
+    initial_state: tuple[Float32, Float32] | None = None
+
+
 @dataclass(frozen=True)
 class Finished:
     """One attempt that has ended.
@@ -37,7 +58,8 @@ class Finished:
         key: of the request.
         answer: int32 [L].
         steps: supervision steps, from 1.
-        halt_logit: as it stood then.
+        halt_logit: of the last of them.
+        halted: whether the model halted by itself rather than by the limit of steps.
         milliseconds: its share of the time in which it was computed: a batch's time is shared evenly.
     """
 
@@ -45,6 +67,7 @@ class Finished:
     answer: Tokens
     steps: int
     halt_logit: float
+    halted: bool
     milliseconds: float
 
 
@@ -53,21 +76,21 @@ class Work:
     """What was computed: the engine calls, and how full they were.
 
     Attributes:
-        calls: of the engine.
+        calls: engine calls.
         steps: supervision steps of all puzzles.
-        places: rows that the calls computed, times their steps; idle and halted ones included.
-        seconds: in the engine.
+        slot_steps: rows that the calls computed, times their steps; idle and halted ones included.
+        seconds: time in the engine.
     """
 
     calls: int = 0
     steps: int = 0
-    places: int = 0
+    slot_steps: int = 0
     seconds: float = 0.0
 
     @property
     def occupancy(self) -> float:
         """The share of computed rows that a puzzle still needed, 0 to 1."""
-        return self.steps / self.places if self.places else 0.0
+        return self.steps / self.slot_steps if self.slot_steps else 0.0
 
     def to_text(self) -> str:
         """For people."""
@@ -89,14 +112,14 @@ class Executor(Protocol):
 
     @property
     def free(self) -> int:
-        """Requests that it takes now."""
+        """Number of requests that it takes now."""
 
     @property
     def busy(self) -> bool:
         """Whether it holds any."""
 
-    def admit(self, key: Any, tokens: Tokens, puzzle_id: int = 0) -> None:
-        """Take a request: int32 [L] and its puzzle's number. Only while `free`."""
+    def admit(self, request: Request) -> None:
+        """Take a request. Only while `free`."""
 
     def advance(self) -> list[Finished]:
         """Compute, and give back what has ended by it; only while `busy`."""
@@ -106,7 +129,7 @@ def check_batch(runtime: Runtime, size: int, name: str) -> None:
     """Raises `InputError` where an engine takes no batch of `size`; `name` is what the user calls it."""
     if runtime.largest_batch is not None and size > runtime.largest_batch:
         raise InputError(
-            f"{name}: takes up to {runtime.largest_batch} puzzles at a time, --batch asks for {size}",
+            f"{name}: takes up to {runtime.largest_batch} puzzles at a time, --batch is {size}",
             hint=f"use --batch {runtime.largest_batch}, or build it with a larger --batch MIN:OPT:MAX",
         )
 
@@ -118,19 +141,22 @@ class InFlight:
     shares its batch. The state stays on the runtime's device.
     """
 
-    def __init__(self, runtime: StepRuntime, slots: int, limits: Limits) -> None:
+    def __init__(self, runtime: StepRuntime, slots: int) -> None:
         self.work = Work()
         self.size = slots
-        self._runtime, self._limits = runtime, limits
+        self._runtime = runtime
         self._tokens = np.zeros((slots, runtime.spec.task.sequence_length), np.int32)
         self._puzzle_ids = np.zeros(slots, np.int32)
         self._keys: list[Any] = [None] * slots
         self._occupied = np.zeros(slots, bool)
         self._steps = np.zeros(slots, np.int32)
+        self._max_steps = np.ones(slots, np.int32)
+        self._thresholds = np.zeros(slots, np.float32)  # float32 as in the graphs: where they halt, this halts
         self._milliseconds = np.zeros(slots)
         # Rows without a puzzle start anew at every step: nothing grows in them.
         self._reset = np.ones(slots, bool)
         self._y, self._z = initial_numpy_state(runtime.spec, slots)
+        self._given: dict[int, tuple[Float32, Float32]] = {}  # slot -> the state that its new puzzle starts from
 
     @property
     def free(self) -> int:
@@ -142,21 +168,28 @@ class InFlight:
         """See `Executor.busy`."""
         return bool(self._occupied.any())
 
-    def admit(self, key: Any, tokens: Tokens, puzzle_id: int = 0) -> None:
+    def admit(self, request: Request) -> None:
         """See `Executor.admit`."""
         slot = int(np.argmin(self._occupied))
-        self._tokens[slot], self._puzzle_ids[slot], self._keys[slot] = tokens, puzzle_id, key
-        self._occupied[slot] = self._reset[slot] = True
+        self._tokens[slot], self._puzzle_ids[slot], self._keys[slot] = request.tokens, request.puzzle_id, request.key
+        self._max_steps[slot] = request.limits.max_steps
+        self._thresholds[slot] = request.limits.halt_threshold
+        self._occupied[slot] = True
+        self._reset[slot] = request.initial_state is None
+        if request.initial_state is not None:
+            self._given[slot] = request.initial_state
         self._steps[slot] = self._milliseconds[slot] = 0
 
     def advance(self) -> list[Finished]:
         """One supervision step; see `Executor.advance`."""
         started = time.perf_counter()
+        if self._given:
+            self._write_given_states()
         result = self._runtime.step(self._tokens, self._reset, self._y, self._z, self._puzzle_ids)
         self._y, self._z = result.y, result.z
         self._steps += 1
-        over = (result.halt_logit > self._limits.halt_threshold) | (self._steps >= self._limits.max_steps)
-        leaving = np.flatnonzero(self._occupied & over)
+        halted = result.halt_logit > self._thresholds
+        leaving = np.flatnonzero(self._occupied & (halted | (self._steps >= self._max_steps)))
         # Answers stay on the device until a puzzle leaves.
         answers = np.asarray(result.answer)[leaving] if len(leaving) else self._tokens[:0]
         self._count(time.perf_counter() - started)
@@ -166,6 +199,7 @@ class InFlight:
                 answer,
                 int(self._steps[slot]),
                 float(result.halt_logit[slot]),
+                bool(halted[slot]),
                 float(self._milliseconds[slot]),
             )
             for slot, answer in zip(leaving, answers)
@@ -174,23 +208,31 @@ class InFlight:
         self._reset = ~self._occupied
         return finished
 
+    def _write_given_states(self) -> None:
+        """Put the states that requests brought into their rows, on the host: the way there and back rounds nothing."""
+        y, z = (np.array(host_values(state), np.float32) for state in (self._y, self._z))
+        for slot, (given_y, given_z) in self._given.items():
+            y[slot], z[slot] = given_y, given_z
+        self._y, self._z = y, z
+        self._given = {}
+
     def _count(self, seconds: float) -> None:
         occupied = int(self._occupied.sum())
         self._milliseconds[self._occupied] += seconds * 1e3 / occupied
         self.work.calls += 1
         self.work.steps += occupied
-        self.work.places += self.size
+        self.work.slot_steps += self.size
         self.work.seconds += seconds
 
 
 class Batches:
     """Whole batches through `Runtime.solve`: for engines without the step form."""
 
-    def __init__(self, runtime: Runtime, size: int, limits: Limits) -> None:
+    def __init__(self, runtime: Runtime, size: int) -> None:
         self.work = Work()
         self.size = size
-        self._runtime, self._limits = runtime, limits
-        self._waiting: list[tuple[Any, Tokens, int]] = []
+        self._runtime = runtime
+        self._waiting: list[Request] = []
 
     @property
     def free(self) -> int:
@@ -202,64 +244,86 @@ class Batches:
         """See `Executor.busy`."""
         return bool(self._waiting)
 
-    def admit(self, key: Any, tokens: Tokens, puzzle_id: int = 0) -> None:
-        """See `Executor.admit`."""
-        self._waiting.append((key, tokens, puzzle_id))
+    def admit(self, request: Request) -> None:
+        """See `Executor.admit`; raises `InputError` for one with a state to start from."""
+        if request.initial_state is not None:
+            raise InputError(
+                f"{self._runtime.description}: starts from its own initial state, another needs single steps in flight",
+                hint="type: trm-deploy export CHECKPOINT --graph step",
+            )
+        self._waiting.append(request)
 
     def advance(self) -> list[Finished]:
-        """One batch, all its steps; see `Executor.advance`."""
-        keys, tokens, ids = zip(*self._waiting)
-        self._waiting = []
+        """One batch, all its steps; see `Executor.advance`.
+
+        An engine takes one pair of limits a call: what waits with other limits than the oldest request waits on.
+        """
+        limits = self._waiting[0].limits
+        batch = [request for request in self._waiting if request.limits == limits]
+        self._waiting = [request for request in self._waiting if request.limits != limits]
         started = time.perf_counter()
         solution = self._runtime.solve(
-            np.stack(tokens),
-            np.array(ids, np.int32),
-            max_steps=self._limits.max_steps,
-            halt_threshold=self._limits.halt_threshold,
+            np.stack([request.tokens for request in batch]),
+            np.array([request.puzzle_id for request in batch], np.int32),
+            max_steps=limits.max_steps,
+            halt_threshold=limits.halt_threshold,
         )
         seconds = time.perf_counter() - started
         self.work.calls += 1
         self.work.steps += int(solution.steps.sum())
-        self.work.places += len(keys) * int(solution.steps.max())
+        self.work.slot_steps += len(batch) * int(solution.steps.max())
         self.work.seconds += seconds
-        share = seconds * 1e3 / len(keys)
+        share = seconds * 1e3 / len(batch)
+        halted = solution.halt_logit > np.float32(limits.halt_threshold)
         return [
-            Finished(key, answer, int(steps), float(logit), share)
-            for key, answer, steps, logit in zip(keys, solution.answer, solution.steps, solution.halt_logit)
+            Finished(
+                request.key,
+                solution.answer[row],
+                int(solution.steps[row]),
+                float(solution.halt_logit[row]),
+                bool(halted[row]),
+                share,
+            )
+            for row, request in enumerate(batch)
         ]
 
 
 def solve_all(
-    computing: Executor, tokens: Int32, puzzle_ids: Int32 | None = None, *, report: Callable[[int], None] = _ignore
+    computing: Executor,
+    tokens: Int32,
+    limits: Limits,
+    puzzle_ids: Int32 | None = None,
+    *,
+    report: Callable[[int], None] = _ignore,
 ) -> list[Finished]:
     """One attempt at each question, in their order.
 
     Args:
         computing: an executor without requests.
         tokens: int32 [N, L].
-        puzzle_ids: int32 [N]; None stands for puzzle 0.
-        report: is told how many more are done.
+        limits: when each attempt ends.
+        puzzle_ids: int32 [N]; None: puzzle 0.
+        report: called with the number of attempts that have just ended.
     """
     found: dict[int, Finished] = {}
     waiting = iter(range(len(tokens)))
     while len(found) < len(tokens):
         while computing.free and (row := next(waiting, None)) is not None:
-            computing.admit(row, tokens[row], 0 if puzzle_ids is None else int(puzzle_ids[row]))
+            computing.admit(Request(row, tokens[row], limits, 0 if puzzle_ids is None else int(puzzle_ids[row])))
         finished = computing.advance()
         found |= {attempt.key: attempt for attempt in finished}
         report(len(finished))
     return [found[row] for row in range(len(tokens))]
 
 
-def executor(runtime: Runtime, size: int, limits: Limits, *, in_flight: bool | None = None, name: str = "") -> Executor:
+def executor(runtime: Runtime, size: int, *, in_flight: bool | None = None, name: str = "") -> Executor:
     """The executor for an engine: in flight where it has the step form, unless told otherwise.
 
     Args:
         runtime: the engine.
         size: puzzles at a time.
-        limits: when an attempt ends.
-        in_flight: True or False: so and not otherwise.
-        name: of the engine, for messages.
+        in_flight: True: in flight; False: whole batches; None: in flight where the engine has the step form.
+        name: what messages call the engine.
 
     Raises:
         InputError: in-flight batching of an engine without the step form.
@@ -271,5 +335,5 @@ def executor(runtime: Runtime, size: int, limits: Limits, *, in_flight: bool | N
             hint="type: trm-deploy export CHECKPOINT --graph step",
         )
     if isinstance(runtime, StepRuntime) and in_flight is not False:
-        return InFlight(runtime, size, limits)
-    return Batches(runtime, size, limits)
+        return InFlight(runtime, size)
+    return Batches(runtime, size)

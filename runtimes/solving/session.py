@@ -17,8 +17,8 @@ from trm_deploy.puzzles.picture import write_png
 from trm_deploy.puzzles.reading import Question
 from trm_deploy.runtimes import load
 from trm_deploy.runtimes.base import Device, Runtime, StepRuntime
-from trm_deploy.runtimes.solving.attempts import Answer, SolveSettings, solve_stream
-from trm_deploy.runtimes.solving.scheduling import Executor, Limits, Work, check_batch, executor
+from trm_deploy.runtimes.solving.attempts import BestAttempt, Schedule, solve_stream
+from trm_deploy.runtimes.solving.scheduling import Executor, Work, check_batch, executor
 from trm_deploy.signature import Precision
 
 # A bad answer breaks dozens of rules; the first few tell enough.
@@ -30,7 +30,7 @@ DEFAULT_SLOTS = 8
 
 @dataclass(frozen=True)
 class RunSettings:
-    """As `SolveSettings`; None stands for what the engine says itself, of attempts for what the task calls for.
+    """As `Schedule`; None stands for what the engine says itself, of attempts for what the task calls for.
 
     Attributes:
         batch_size: puzzles at a time; None: `OpenEngine.batch_size`.
@@ -50,7 +50,7 @@ class Outcome:
     """A question and its answer; a question that could not be read has none."""
 
     question: Question
-    answer: Answer | None
+    answer: BestAttempt | None
     puzzle: Puzzle
 
     @property
@@ -136,11 +136,11 @@ class OpenEngine:
         """The threshold in force: the flag's, else the record's, else the engine's own."""
         return record.halting_threshold(settings.halt_threshold, self.path, self.runtime.spec)
 
-    def solve_settings(self, settings: RunSettings) -> SolveSettings:
+    def schedule(self, settings: RunSettings) -> Schedule:
         """How puzzles are solved, with the engine's own settings where nothing else is asked for."""
-        return SolveSettings(
+        return Schedule(
             attempts=settings.attempts or 1,
-            max_steps=self.max_steps(settings),
+            attempt_steps=(self.max_steps(settings),),
             halt_threshold=self.halt_threshold(settings),
             seed=settings.seed,
         )
@@ -162,8 +162,7 @@ class OpenEngine:
 
     def executor(self, size: int, settings: RunSettings) -> Executor:
         """What computes the attempts, `size` at a time; raises `InputError` where the engine cannot."""
-        limits = Limits(self.max_steps(settings), self.halt_threshold(settings))
-        return executor(self.runtime, size, limits, in_flight=settings.in_flight, name=str(self.path))
+        return executor(self.runtime, size, in_flight=settings.in_flight, name=str(self.path))
 
 
 def open_engine(
@@ -230,8 +229,8 @@ def solve(
     computing = engine.executor(size, settings)
     if work is not None:
         computing.work = work
-    solve_settings = engine.solve_settings(settings)
-    for question, answer in solve_stream(computing, engine.puzzle, chosen, solve_settings, tokens=_tokens):
+    schedule = engine.schedule(settings)
+    for question, answer in solve_stream(computing, engine.puzzle, chosen, schedule, tokens=_tokens):
         yield Outcome(question, answer, engine.puzzle)
 
 

@@ -18,7 +18,7 @@ from trm_deploy.errors import InputError, PuzzleError
 from trm_deploy.puzzles import arc
 from trm_deploy.puzzles.arc import Augmentation, Grid
 from trm_deploy.puzzles.arc_tasks import Task
-from trm_deploy.runtimes.solving.scheduling import Executor, solve_all
+from trm_deploy.runtimes.solving.scheduling import Executor, Limits, solve_all
 from trm_deploy.runtimes.solving.session import OpenEngine, RunSettings
 from trm_deploy.support.figures import write_plot
 from trm_deploy.support.progress import progress
@@ -158,18 +158,21 @@ def run(engine: OpenEngine, tasks: Sequence[Task], settings: RunSettings) -> Ite
     known = known_augmentations(engine.path, engine.runtime.spec.task.puzzle_identifiers, tasks)
     asked = max((len(known[task.name][: settings.attempts]) for task in tasks), default=1)
     computing = engine.executor(min(engine.batch_size(settings), asked), settings)
+    limits = engine.schedule(settings).limits(0)
     for task in tasks:
         for number in range(len(task.test)):
-            yield _ask(computing, task, number, known[task.name][: settings.attempts])
+            yield _ask(computing, limits, task, number, known[task.name][: settings.attempts])
 
 
-def _ask(computing: Executor, task: Task, number: int, augmentations: list[tuple[int, Augmentation]]) -> Outcome:
+def _ask(
+    computing: Executor, limits: Limits, task: Task, number: int, augmentations: list[tuple[int, Augmentation]]
+) -> Outcome:
     question = task.test[number].input
     asked = np.stack([arc.to_tokens(augmentation.apply(question)) for _, augmentation in augmentations])
     puzzle_ids = np.array([puzzle_id for puzzle_id, _ in augmentations], np.int32)
     started = time.perf_counter()
     with progress(f"{task.name} test input {number + 1}", len(augmentations), unit="attempts") as advance:
-        found = solve_all(computing, asked, puzzle_ids, report=advance)
+        found = solve_all(computing, asked, limits, puzzle_ids, report=advance)
     milliseconds = (time.perf_counter() - started) * 1e3
     ballot = Ballot()
     steps = 0

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from tests.conftest import tiny_spec
+from trm_deploy.puzzles.arc import Arc
 from trm_deploy.puzzles.base import Tokens
 from trm_deploy.puzzles.maze import Maze
 from trm_deploy.puzzles.sudoku import Sudoku
 from trm_deploy.runtimes.base import Int32, Solution
-from trm_deploy.runtimes.solving.attempts import Answer, SolveSettings, solve_verified
+from trm_deploy.runtimes.solving.attempts import Attempts, BestAttempt, Forms, Schedule, solve_verified
+from trm_deploy.runtimes.solving.scheduling import Finished, Limits
 
 PUZZLE = Sudoku(2, 2)
 ANSWER = PUZZLE.parse_line("1234341221434321")
 QUESTION = np.where(np.arange(16) % 5 == 0, ANSWER, 1).astype(np.int32)
-SETTINGS = SolveSettings(attempts=8, max_steps=4, halt_threshold=0.0)
+SCHEDULE = Schedule(attempts=8, attempt_steps=(4,), halt_threshold=0.0)
 
 
 class Fickle:
@@ -34,11 +37,15 @@ class Fickle:
     def __init__(self, failures: int) -> None:
         self.failures = failures
         self.asked: list[Tokens] = []
+        self.limits: list[int] = []
+        self.puzzle_ids: list[list[int]] = []
 
     def solve(
         self, tokens: Int32, puzzle_ids: Int32 | None = None, *, max_steps: int, halt_threshold: float
     ) -> Solution:
         self.asked.append(tokens.copy())
+        self.limits.append(max_steps)
+        self.puzzle_ids.append([] if puzzle_ids is None else puzzle_ids.tolist())
         fails = len(self.asked) <= self.failures
         answers = np.stack([tokens[row] if fails else search(tokens[row]) for row in range(len(tokens))])
         logit = np.full(len(tokens), -1.0 if fails else 1.0, np.float32)
@@ -60,8 +67,8 @@ def search(question: Tokens) -> Tokens:
     return question
 
 
-def solve(runtime: Fickle, settings: SolveSettings = SETTINGS, questions: Tokens = QUESTION[None]) -> list[Answer]:
-    return solve_verified(runtime, PUZZLE, questions, settings)
+def solve(runtime: Fickle, schedule: Schedule = SCHEDULE, questions: Tokens = QUESTION[None]) -> list[BestAttempt]:
+    return solve_verified(runtime, PUZZLE, questions, schedule)
 
 
 def test_a_puzzle_solved_at_once_takes_one_attempt() -> None:
@@ -108,8 +115,65 @@ def test_a_maze_is_asked_in_each_of_its_eight_forms_once() -> None:
     maze = Maze(5, 5)
     question = maze.examples()[0]
     runtime = Fickle(100)  # shows every question back: no path at all
-    settings = SolveSettings(attempts=20, max_steps=4, halt_threshold=0.0)
-    (answer,) = solve_verified(runtime, maze, question[None], settings)
+    schedule = Schedule(attempts=20, attempt_steps=(4,), halt_threshold=0.0)
+    (answer,) = solve_verified(runtime, maze, question[None], schedule)
     assert (answer.attempts, answer.verified) == (8, False)
     np.testing.assert_array_equal(runtime.asked[0], question[None])
     assert len({asked.tobytes() for asked in runtime.asked}) == 8
+
+
+def test_each_attempt_has_steps_of_its_own() -> None:
+    runtime = Fickle(100)
+    (answer,) = solve(runtime, Schedule(attempts=5, attempt_steps=(1, 2, 6), halt_threshold=0.0))
+    assert runtime.limits == [1, 2, 6, 6, 6]
+    assert (answer.attempts, answer.total_steps) == (5, 21)
+
+
+def test_further_attempts_are_of_the_same_puzzle_id() -> None:
+    runtime = Fickle(2)
+    ids = np.array([3, 5], np.int32)
+    solve_verified(runtime, PUZZLE, np.stack([QUESTION, QUESTION]), SCHEDULE, ids)
+    assert runtime.puzzle_ids == [[3, 5], [3, 5], [3, 5]]
+
+
+def test_attempts_can_be_driven_by_hand() -> None:
+    """As a server does, which has executors of its own."""
+    attempts = Attempts(Forms(PUZZLE, SCHEDULE), QUESTION, puzzle_id=7)
+    numbers = []
+    for solved in (False, False, True):
+        request = attempts.next()
+        assert request is not None
+        assert attempts.next() is None, "the next attempt waits for the last one"
+        assert (request.puzzle_id, request.limits, request.initial_state) == (7, Limits(4, 0.0), None)
+        assert request.key[0] is attempts
+        numbers.append(request.key[1])
+        answer = search(request.tokens) if solved else request.tokens
+        attempts.record(Finished(request.key, answer, 2, 1.0, solved, milliseconds=3.0))
+    assert numbers == [0, 1, 2]
+    assert attempts.done
+    assert attempts.next() is None
+    assert attempts.best is not None
+    assert attempts.best.verified
+    assert (attempts.best.attempts, attempts.best.total_steps, attempts.best.milliseconds) == (3, 6, 9.0)
+    assert PUZZLE.answer_faults(QUESTION, attempts.best.answer) == []
+
+
+def test_a_value_a_cell_is_mapped_back_as_the_answer_is() -> None:
+    forms = Forms(PUZZLE, SCHEDULE)
+    for number in range(4):
+        assert forms.has(number)
+        asked = forms.apply(number, ANSWER)
+        in_order = np.arange(16)
+        np.testing.assert_array_equal(forms.invert(number, asked), ANSWER)
+        own = forms.invert_cells(number, in_order)
+        assert sorted(own) == list(range(16))
+        # The cell with the value i is the one that cell i of the form was made from.
+        for cell in range(16):
+            mapped = QUESTION * 0 + 1
+            mapped[cell] = 2
+            assert own[cell] == np.flatnonzero(forms.apply(number, mapped) > 1)[0]
+
+
+def test_a_task_without_rules_has_nothing_to_try_again() -> None:
+    with pytest.raises(ValueError, match="arc has no rules"):
+        Forms(Arc(), SCHEDULE)

@@ -108,20 +108,23 @@ def _share(contestant: Contestant, repeat: int, puzzles: int, settings: Settings
     return [int(number) for number in parts[repeat % len(parts)]]
 
 
-def _executor(contestant: Contestant, batch: int, settings: Settings) -> Executor:
+def _limits(contestant: Contestant, settings: Settings) -> Limits:
     fixed = contestant.way == "fixed"
     steps = contestant.runtime.fixed_steps or settings.max_steps
-    limits = Limits(steps, math.inf if fixed else settings.halt_threshold)
-    return executor(contestant.runtime, batch, limits, in_flight=contestant.way == "in-flight")
+    return Limits(steps, math.inf if fixed else settings.halt_threshold)
+
+
+def _executor(contestant: Contestant, batch: int) -> Executor:
+    return executor(contestant.runtime, batch, in_flight=contestant.way == "in-flight")
 
 
 def _solve(
     contestant: Contestant, batch: int, questions: Tokens, numbers: list[int], settings: Settings
 ) -> tuple[list[Finished], float]:
     """The puzzles of these numbers, and the seconds that they took."""
-    computing = _executor(contestant, batch, settings)
+    computing = _executor(contestant, batch)
     started = time.perf_counter()
-    done = solve_all(computing, questions[numbers])
+    done = solve_all(computing, questions[numbers], _limits(contestant, settings))
     return done, time.perf_counter() - started
 
 

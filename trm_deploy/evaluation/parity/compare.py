@@ -30,7 +30,7 @@ from trm_deploy.models.recursive import RecursiveReasoner
 from trm_deploy.puzzles.base import Puzzle
 from trm_deploy.runtimes.backends.pytorch import TorchRuntime
 from trm_deploy.runtimes.base import Int32, Runtime, Solution, StepRuntime
-from trm_deploy.runtimes.solving.attempts import SolveSettings, solve_stream
+from trm_deploy.runtimes.solving.attempts import Schedule, solve_stream
 from trm_deploy.runtimes.solving.scheduling import Batches, Limits, executor, solve_all
 from trm_deploy.runtimes.varied import puzzle_ids_of, varied, varied_steps
 
@@ -87,9 +87,9 @@ class Questions:
         limits = Limits(max_steps, self.halt_threshold)
         size = min(BATCH, len(self.tokens), runtime.largest_batch or BATCH)
         # The reference takes halted puzzles out of its batches by itself; an engine is run as `run` runs it.
-        computing = Batches(runtime, size, limits) if reference else executor(runtime, size, limits)
+        computing = Batches(runtime, size) if reference else executor(runtime, size)
         ids = puzzle_ids_of(self.tokens, runtime.spec.task.puzzle_identifiers)
-        rows = solve_all(computing, self.tokens, ids, report=report_work)
+        rows = solve_all(computing, self.tokens, limits, ids, report=report_work)
         solution = Solution(
             answer=np.stack([row.answer for row in rows]),
             steps=np.array([row.steps for row in rows], np.int32),
@@ -99,17 +99,22 @@ class Questions:
         solved = None if self.solved is None else self.solved(solution.answer)
         verified = solved
         if solved is not None and self.puzzle is not None and self.attempts > 1:
-            verified = self._try_again(runtime, self.puzzle, solved, max_steps)
+            verified = self._try_again(runtime, self.puzzle, solved, max_steps, ids)
         return Outcome(solution, solved, verified, np.asarray(solution.halt_logit > self.halt_threshold))
 
-    def _try_again(self, runtime: Runtime, puzzle: Puzzle, solved: Bools, max_steps: int) -> Bools:
+    def _try_again(self, runtime: Runtime, puzzle: Puzzle, solved: Bools, max_steps: int, ids: Int32) -> Bools:
         verified: Bools = solved.copy()
-        settings = SolveSettings(attempts=self.attempts, max_steps=max_steps, halt_threshold=self.halt_threshold)
+        schedule = Schedule(attempts=self.attempts, attempt_steps=(max_steps,), halt_threshold=self.halt_threshold)
         unsolved = np.flatnonzero(~solved)
         # All that are open share batches, further attempts of one with first ones of another.
         size = min(BATCH, runtime.largest_batch or BATCH, max(len(unsolved), 1))
         found = solve_stream(
-            executor(runtime, size, settings.limits), puzzle, unsolved, settings, tokens=lambda row: self.tokens[row]
+            executor(runtime, size),
+            puzzle,
+            unsolved,
+            schedule,
+            tokens=lambda row: self.tokens[row],
+            puzzle_id=lambda row: int(ids[row]),
         )
         for row, answer in found:
             verified[row] = answer is not None and answer.verified
