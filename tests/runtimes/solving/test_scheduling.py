@@ -101,7 +101,7 @@ def test_a_request_may_bring_the_state_to_start_from(runtime: StepRuntime) -> No
     computing.admit(Request("before", TOKENS[1], Limits(6, np.inf)))
     computing.advance()
     computing.admit(Request("given", TOKENS[0], Limits(4, np.inf), initial_state=state))
-    found = {}
+    found: dict[str, Finished] = {}
     while computing.busy:
         found |= {attempt.key: attempt for attempt in computing.advance()}
     assert found["given"].steps == 4
