@@ -21,7 +21,8 @@ from trm_deploy.runtimes.solving.attempts import Schedule, solve_verified
 from trm_deploy.runtimes.solving.session import shipped_engine
 from trm_deploy.support.files import sha256
 from trm_deploy.train import recipe
-from trm_deploy.train.data.generators.sudoku import GeneratorSettings, generate
+from trm_deploy.train.data.generators.sudoku import generate
+from trm_deploy.train.data.settings import GeneratedPuzzles
 
 ROOT = Path(__file__).parent.parent
 
@@ -52,7 +53,7 @@ def test_the_onnx_files_were_made_from_the_checkpoint_and_hold_parity() -> None:
 
 def hard_questions(count: int) -> np.ndarray:
     """Puzzles with few givens that need more than singles: they take the model different numbers of steps."""
-    settings = GeneratorSettings(puzzles=count, min_clues=20, max_clues=24, singles_kept=0.05, seed=3)
+    settings = GeneratedPuzzles(puzzles=count, min_clues=20, max_clues=24, singles_kept=0.05, seed=3)
     made = np.concatenate(list(generate(settings, processes=1)))
     return Sudoku(3, 3).from_digits(made[:, 0])
 

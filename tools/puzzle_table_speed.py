@@ -15,7 +15,7 @@ from trm_deploy.models.recursive import RecursiveReasoner
 from trm_deploy.spec import TaskSpec
 from trm_deploy.train.distributed import Ranks
 from trm_deploy.train.optimizers import PuzzleTable
-from trm_deploy.train.recipe import OptimizerSettings
+from trm_deploy.train.recipe import OptimizerSection
 
 BATCH = 768
 REPEATS = 20
@@ -31,7 +31,7 @@ def milliseconds(identifiers: int) -> float:
         puzzle_identifiers=identifiers,
     )
     table = PuzzleTable(
-        RecursiveReasoner(preset("trm-mlp", task)), OptimizerSettings(puzzle_learning_rate=1e-2), Ranks()
+        RecursiveReasoner(preset("trm-mlp", task)), OptimizerSection(puzzle_learning_rate=1e-2), Ranks()
     )
     table.weight.fill_(1.0)  # memory that nothing has written yet is slow to reach for the first time
     gradient = torch.randn(BATCH, table.weight.shape[1])

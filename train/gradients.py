@@ -6,15 +6,13 @@ Shapes: B samples, S = P + L positions, D hidden size; x, y and z are [B, S, D].
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from trm_deploy.models.recursive import RecursiveReasoner
+from trm_deploy.train.recipe import Gradient, InitialState
 
-Gradient = Literal["full", "one-step", "whole"]
-InitialState = Literal["fixed", "learned", "zero"]
 DeepRecursion = Callable[[RecursiveReasoner, Tensor, Tensor, Tensor, int], tuple[Tensor, Tensor]]
 
 

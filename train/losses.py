@@ -6,16 +6,15 @@ Shapes: B samples, L tokens, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from trm_deploy.spec import HaltingRule
-from trm_deploy.train.data.sampling import IGNORED
-
-Loss = Literal["softmax", "stablemax"]
+from trm_deploy.train.labels import IGNORED
+from trm_deploy.train.recipe import Loss
 
 
 class StepLoss(NamedTuple):

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from trm_deploy.errors import require
 from trm_deploy.models.recursive import RecursiveReasoner
 from trm_deploy.train.distributed import Ranks
-from trm_deploy.train.recipe import OptimizerSettings
+from trm_deploy.train.recipe import OptimizerSection
 
 
-def build_optimizer(model: nn.Module, settings: OptimizerSettings) -> torch.optim.Optimizer:
+def build_optimizer(model: nn.Module, section: OptimizerSection) -> torch.optim.Optimizer:
     """AdamW or Adam-atan2 over a model's parameters; matrices decay, vectors do not.
 
     Adam-atan2 (arXiv 2407.05872) moves a weight by lr * atan2(m, sqrt(v)) in place of lr * m / (sqrt(v) + eps):
@@ -22,13 +22,13 @@ def build_optimizer(model: nn.Module, settings: OptimizerSettings) -> torch.opti
     """
     matrices = [p for p in model.parameters() if p.ndim >= 2]
     vectors = [p for p in model.parameters() if p.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    first, second = settings.betas
-    if settings.name == "adam-atan2":
+    groups = [{"params": matrices, "weight_decay": section.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    first, second = section.betas
+    if section.name == "adam-atan2":
         package = require("adam_atan2_pytorch", extra="train", purpose="for optimizer.name = 'adam-atan2'")
-        made: torch.optim.Optimizer = package.AdamAtan2(groups, lr=settings.learning_rate, betas=(first, second), a=1.0)
+        made: torch.optim.Optimizer = package.AdamAtan2(groups, lr=section.learning_rate, betas=(first, second), a=1.0)
         return made
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(first, second), fused=True)
+    return torch.optim.AdamW(groups, lr=section.learning_rate, betas=(first, second), fused=True)
 
 
 class PuzzleTable:
@@ -43,12 +43,12 @@ class PuzzleTable:
     since a row is touched once in thousands of steps and an average over all steps would only drag behind.
     """
 
-    def __init__(self, model: RecursiveReasoner, settings: OptimizerSettings, ranks: Ranks) -> None:
+    def __init__(self, model: RecursiveReasoner, section: OptimizerSection, ranks: Ranks) -> None:
         # Beside the module from here on, not in it: no optimiser, average or DistributedDataParallel walks over it.
         self.weight = model.puzzles.detach()
         del model.puzzles
-        self._learning_rate = settings.puzzle_learning_rate or 0.0
-        self._weight_decay = settings.puzzle_weight_decay
+        self._learning_rate = section.puzzle_learning_rate or 0.0
+        self._weight_decay = section.puzzle_weight_decay
         self._ranks = ranks
 
     def lend_to(self, model: RecursiveReasoner) -> None:

@@ -13,16 +13,17 @@ from trm_deploy.models.presets import preset
 from trm_deploy.puzzles.base import Puzzle
 from trm_deploy.spec import ModelSpec, TaskSpec
 from trm_deploy.support.plain import from_plain
-from trm_deploy.train.data.generators.sudoku import MAX_PUZZLES, GeneratorSettings
-from trm_deploy.train.data.sources import DataSettings, FolderSettings
-from trm_deploy.train.gradients import Gradient, InitialState
-from trm_deploy.train.losses import Loss
+from trm_deploy.train.data.settings import MAX_PUZZLES, DataSection, DatasetFolder, GeneratedPuzzles
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
+
+Gradient = Literal["full", "one-step", "whole"]
+Loss = Literal["softmax", "stablemax"]
+InitialState = Literal["fixed", "learned", "zero"]
 
 MAX_TEXT = 1 << 20  # the shipped ones have under 2,000
 MAX_BATCH_STATE = 1 << 32  # values of y and z in all persistent batches: 16 GiB in float32
@@ -34,7 +35,7 @@ def _check(condition: bool, message: str) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelSettings:
+class ModelSection:
     """The model: a preset and what differs from it, by the keys of `Architecture`, `Recursion` and `Halting`."""
 
     preset: str
@@ -44,7 +45,7 @@ class ModelSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OptimizerSettings:
+class OptimizerSection:
     """The optimiser and its schedule.
 
     Attributes:
@@ -109,7 +110,7 @@ class Stage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingSettings:
+class TrainingSection:
     """The run.
 
     Attributes:
@@ -169,7 +170,7 @@ class TrainingSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluationSettings:
+class EvaluationSection:
     """Evaluation of the averaged weights on puzzles kept out of training.
 
     Attributes:
@@ -193,11 +194,11 @@ class EvaluationSettings:
 class Recipe:
     """Everything a run depends on; `text` is the TOML it came from."""
 
-    data: DataSettings
-    model: ModelSettings
-    optimizer: OptimizerSettings
-    training: TrainingSettings
-    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    data: DataSection
+    model: ModelSection
+    optimizer: OptimizerSection
+    training: TrainingSection
+    evaluation: EvaluationSection = field(default_factory=EvaluationSection)
     text: str = ""
 
     @property
@@ -261,7 +262,7 @@ class Recipe:
         if device is not None:
             recipe = replace(recipe, training=replace(recipe.training, device=device))
         if data is not None:
-            if not isinstance(recipe.data, FolderSettings):
+            if not isinstance(recipe.data, DatasetFolder):
                 raise RecipeError(
                     "--data names a dataset, and the recipe makes its own puzzles",
                     hint='leave out --data, or say data = { task = "..." } in a copy of the recipe',
@@ -304,11 +305,11 @@ def parse(text: str, *, source: str) -> Recipe:
     return recipe
 
 
-def _data(section: dict[str, Any]) -> DataSettings:
+def _data(section: dict[str, Any]) -> DataSection:
     """The section `[data]`: a dataset where it has a key of one, else the settings of the generator."""
-    if section.keys() & {spec_field.name for spec_field in fields(FolderSettings)}:
-        return from_plain(FolderSettings, section, "recipe.data")
-    return from_plain(GeneratorSettings, section, "recipe.data")
+    if section.keys() & {spec_field.name for spec_field in fields(DatasetFolder)}:
+        return from_plain(DatasetFolder, section, "recipe.data")
+    return from_plain(GeneratedPuzzles, section, "recipe.data")
 
 
 def load(name: str) -> Recipe:

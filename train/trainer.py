@@ -38,13 +38,13 @@ from trm_deploy.models.solve import solve
 from trm_deploy.support.files import atomic_path, write_atomic
 from trm_deploy.support.progress import Advance, progress
 from trm_deploy.train.data import sources
-from trm_deploy.train.data.sampling import IGNORED
 from trm_deploy.train.distributed import Ranks, device_for
 from trm_deploy.train.ema import warmed_average
 from trm_deploy.train.gradients import GRADIENTS, INITIAL_STATES, whole
+from trm_deploy.train.labels import IGNORED
 from trm_deploy.train.losses import step_loss
 from trm_deploy.train.optimizers import PuzzleTable, build_optimizer
-from trm_deploy.train.recipe import Recipe, TrainingSettings
+from trm_deploy.train.recipe import Recipe, TrainingSection
 from trm_deploy.train.runlog import RunLog
 
 EVALUATION_BATCH = 64
@@ -77,7 +77,7 @@ class StepResult(NamedTuple):
 class SupervisedStep(nn.Module):
     """One supervision step with its loss; gradient flows as far back as the settings say."""
 
-    def __init__(self, model: RecursiveReasoner, settings: TrainingSettings, state_dtype: torch.dtype) -> None:
+    def __init__(self, model: RecursiveReasoner, settings: TrainingSection, state_dtype: torch.dtype) -> None:
         super().__init__()
         self.model = model
         self.settings = settings

@@ -28,7 +28,8 @@ from trm_deploy.runtimes.backends.ort import OrtRuntime
 from trm_deploy.runtimes.backends.pytorch import TorchRuntime
 from trm_deploy.runtimes.base import Int32, Runtime
 from trm_deploy.support import machine
-from trm_deploy.train.data.generators.sudoku import GeneratorSettings, generate
+from trm_deploy.train.data.generators.sudoku import generate
+from trm_deploy.train.data.settings import GeneratedPuzzles
 from trm_deploy.trt import flavours
 
 pytestmark = pytest.mark.gpu
@@ -47,7 +48,7 @@ known: dict[int, Any] = {}
 def questions() -> Int32:
     """int32 [1000, 81], the same on every machine."""
     sudoku = puzzles.get("sudoku-9x9")
-    made = np.concatenate(list(generate(GeneratorSettings(puzzles=PUZZLES, hardness=3.0, seed=99))))
+    made = np.concatenate(list(generate(GeneratedPuzzles(puzzles=PUZZLES, hardness=3.0, seed=99))))
     return sudoku.from_digits(made[:, 0])  # type: ignore[attr-defined,no-any-return]
 
 

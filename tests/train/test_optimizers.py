@@ -9,14 +9,14 @@ from tests.conftest import tiny_spec
 from trm_deploy.models.recursive import RecursiveReasoner
 from trm_deploy.train.distributed import Ranks
 from trm_deploy.train.optimizers import PuzzleTable, build_optimizer
-from trm_deploy.train.recipe import OptimizerSettings
+from trm_deploy.train.recipe import OptimizerSection
 
 
 def test_adam_atan2_moves_by_the_angle_and_decays_matrices_alone() -> None:
     module = nn.Linear(2, 2)
     nn.init.ones_(module.weight)
     nn.init.ones_(module.bias)
-    settings = OptimizerSettings(name="adam-atan2", learning_rate=0.1, weight_decay=0.5)
+    settings = OptimizerSection(name="adam-atan2", learning_rate=0.1, weight_decay=0.5)
     optimizer = build_optimizer(module, settings)
     for parameter in module.parameters():
         parameter.grad = torch.full_like(parameter, 1e-12)
@@ -29,7 +29,7 @@ def test_adam_atan2_moves_by_the_angle_and_decays_matrices_alone() -> None:
 
 def test_only_the_rows_of_the_batch_change_by_the_sign_of_their_sum() -> None:
     model = RecursiveReasoner(tiny_spec("trm-mlp", identifiers=1000))
-    settings = OptimizerSettings(puzzle_learning_rate=0.1, puzzle_weight_decay=0.5)
+    settings = OptimizerSection(puzzle_learning_rate=0.1, puzzle_weight_decay=0.5)
     table = PuzzleTable(model, settings, Ranks())
     assert "puzzles" not in model.state_dict()
     table.weight.fill_(1.0)
@@ -54,7 +54,7 @@ def test_the_gradient_reaches_the_rows_that_the_model_is_given() -> None:
     nn.init.normal_(model.puzzles)
     tokens, ids = torch.ones(2, 16, dtype=torch.int64), torch.tensor([4, 2])
     expected = model.embed(tokens, ids)
-    table = PuzzleTable(model, OptimizerSettings(puzzle_learning_rate=0.1), Ranks())
+    table = PuzzleTable(model, OptimizerSection(puzzle_learning_rate=0.1), Ranks())
     rows = table.rows(ids)
     embedded = model.embed(tokens, puzzle_embedding=rows)
     assert torch.equal(embedded, expected)

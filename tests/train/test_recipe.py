@@ -10,7 +10,7 @@ import torch
 from trm_deploy.errors import RecipeError
 from trm_deploy.models.recursive import RecursiveReasoner
 from trm_deploy.train import recipe
-from trm_deploy.train.recipe import OptimizerSettings
+from trm_deploy.train.recipe import OptimizerSection
 
 SMALL = recipe.shipped()["sudoku-4x4"]
 
@@ -96,11 +96,11 @@ def test_an_unknown_name_lists_the_recipes(tmp_path: Path) -> None:
 
 
 def test_the_learning_rate_warms_up_and_decays_to_zero() -> None:
-    settings = OptimizerSettings(warmup_steps=9, decay_share=0.5)
+    settings = OptimizerSection(warmup_steps=9, decay_share=0.5)
     factors = [settings.learning_rate_factor(step, 100) for step in range(101)]
     assert factors[0] == pytest.approx(0.1)
     assert factors[9] == 1.0
     assert factors[50] == 1.0
     assert factors[75] == pytest.approx(0.5)
     assert factors[100] == 0.0
-    assert OptimizerSettings(warmup_steps=0, decay_share=0.0).learning_rate_factor(0, 100) == 1.0
+    assert OptimizerSection(warmup_steps=0, decay_share=0.0).learning_rate_factor(0, 100) == 1.0

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from trm_deploy.errors import InputError, SpecError, shown
 from trm_deploy.support import npy
-from trm_deploy.support.files import atomic_path, sha256, write_atomic
+from trm_deploy.support.files import atomic_path, check_output_folder, sha256, write_atomic
 from trm_deploy.support.plain import from_plain
 
 SET = "all"
@@ -46,7 +46,7 @@ class Metadata:
         num_puzzle_identifiers: rows of the puzzle-embedding table, the blank one included.
         pad_id: token that fills up an input.
         ignore_label_id: token of a label that the loss passes over; None where it passes over none.
-        blank_identifier_id: puzzle identifier that stands for none.
+        blank_identifier_id: puzzle identifier that means none.
         total_groups, total_puzzles, mean_puzzle_examples: statistics of the split.
         sets: names of the sets; ours have one, "all".
         sha256: digest in hexadecimal of each of `ARRAYS`, by its name; the published code writes none, and passes over
@@ -84,17 +84,17 @@ class Split:
 
 
 def metadata_of(path: Path) -> Metadata:
-    """Read a `dataset.json`; keys that are not ours (other versions write more) are passed over.
+    """Read a `dataset.json`; keys that are not ours (other versions write more) are ignored.
 
     Raises:
-        InputError: missing, no JSON, or without a key or with a wrong type.
+        InputError: missing, not JSON, or a key is missing or of a wrong type.
     """
     try:
         document = json.loads(path.read_text("utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})", hint="expected a dataset's folder") from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: is no valid JSON ({error})") from error
+        raise InputError(f"{path}: is not valid JSON ({error})") from error
     if not isinstance(document, dict):
         raise InputError(f"{path}: is a JSON {type(document).__name__}, expected an object")
     for key in ("seq_len", "vocab_size", "num_puzzle_identifiers"):
@@ -142,7 +142,7 @@ def _array(path: Path, digest: object) -> Integers:
         raise InputError(f"{path}: there is no such file", hint="build the dataset again") from error
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{path}: is no array, or a truncated one ({error})", hint="build the dataset again"
+            f"{path}: is not an array, or a truncated one ({error})", hint="build the dataset again"
         ) from error
     if array.dtype.kind not in "iu":
         raise InputError(f"{path}: holds {array.dtype}, expected integers")
@@ -250,30 +250,28 @@ def write_identifiers(folder: Path, names: Sequence[str]) -> None:
     write_atomic(folder / "identifiers.json", json.dumps(list(names)))
 
 
-def refuse_existing(folder: Path, *, force: bool) -> None:
-    """Check before any work that writing a dataset into the folder overwrites none.
+def check_output(folder: Path, *, force: bool) -> None:
+    """Check before any work that writing a dataset into the folder replaces none.
 
     Args:
         folder: the dataset's, which need not exist.
         force: allow it.
 
     Raises:
-        InputError: a dataset lies there, or a file.
+        InputError: the folder holds a dataset, it is a file, or it cannot be written.
     """
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: is a file, expected a folder or nothing", hint="name another place with -o")
-    if not force and any((folder / split / "dataset.json").exists() for split in SPLITS):
-        raise InputError(f"{folder}: holds a dataset already", hint="name another folder with -o, or add --force")
+    held = any((folder / split / "dataset.json").exists() for split in SPLITS)
+    check_output_folder(folder, holds="a dataset" if held else "", force=force)
 
 
 def remove_metadata(folder: Path) -> None:
-    """Of a dataset that is to be written over: until all of a split is written anew, it has no metadata."""
+    """Before a dataset is replaced: a split has no metadata until all of it is written anew."""
     for split in SPLITS:
         (folder / split / "dataset.json").unlink(missing_ok=True)
 
 
 def write_dataset(folder: Path, splits: Mapping[str, Split], names: Sequence[str] = (BLANK_IDENTIFIER,)) -> None:
-    """Write a dataset, in place of one that may lie there: until all of a split is written, it has no metadata.
+    """Write a dataset, in place of one that may be there: a split has no metadata until all of it is written.
 
     Args:
         folder: the dataset's.

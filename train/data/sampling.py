@@ -9,23 +9,22 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from trm_deploy.errors import InputError
+from trm_deploy.errors import InputError, require
 from trm_deploy.puzzles.base import Tokens
 from trm_deploy.puzzles.sudoku import Sudoku
 from trm_deploy.support import npy
 from trm_deploy.support.files import atomic_path
 from trm_deploy.support.progress import progress
-from trm_deploy.train.data.generators.sudoku import GeneratorSettings, Grids, cache_path, generate
+from trm_deploy.train.data.settings import GeneratedPuzzles
 
-# Stands in a label where nothing is asked; also what torch's cross entropy passes over.
-IGNORED = -100
+Grids = NDArray[np.int8]
 
 
 class Samples(NamedTuple):
     """Questions with their answers."""
 
     questions: Tokens  # int32 [n, L]
-    labels: Tokens  # int32 [n, L]; IGNORED where the loss and "correct" pass over
+    labels: Tokens  # int32 [n, L]; `trm_deploy.train.labels.IGNORED` where no token is asked for
     identifiers: Tokens  # int32 [n], of the puzzles; 0 where they are not told apart
 
 
@@ -54,7 +53,7 @@ class Shuffled:
         return np.concatenate(taken)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where it stands."""
+        """The position in the order: plain values."""
         return {"epoch": self._epoch, "next": self._next}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -64,20 +63,34 @@ class Shuffled:
 
 
 def cache_folder() -> Path:
-    """Where generated puzzles are kept: TRM_DEPLOY_CACHE, else the user's cache folder."""
+    """The folder for generated puzzles: TRM_DEPLOY_CACHE, else the user's cache folder."""
     if named := os.environ.get("TRM_DEPLOY_CACHE"):
         return Path(named)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trm-deploy"
 
 
-def puzzles(settings: GeneratorSettings) -> Grids:
-    """The puzzles int8 [n, 2, cells] (question, answer; 0 = blank), made once and cached."""
-    path = cache_path(settings, cache_folder())
+def cache_path(wanted: GeneratedPuzzles, folder: Path) -> Path:
+    """The file in `folder` that holds, or will hold, these puzzles."""
+    side = wanted.puzzle.side
+    return folder / f"sudoku-{side}x{side}-{wanted.digest}.npy"
+
+
+def puzzles(wanted: GeneratedPuzzles) -> Grids:
+    """The puzzles int8 [n, 2, cells] (question, answer; 0 = blank), made once and cached.
+
+    Raises:
+        MissingPackage: they are not in the cache, and numba, which makes them, is not installed.
+        InputError: the cached file is damaged.
+    """
+    path = cache_path(wanted, cache_folder())
     if path.exists():
-        return _cached(path, settings)
+        return _cached(path, wanted)
+    require("numba", extra="train", purpose="to make training puzzles")
+    from trm_deploy.train.data.generators.sudoku import generate
+
     made = []
-    with progress("making puzzles", settings.puzzles) as advance:
-        for chunk in generate(settings):
+    with progress("making puzzles", wanted.puzzles) as advance:
+        for chunk in generate(wanted):
             made.append(chunk)
             advance(len(chunk))
     grids = np.concatenate(made)
@@ -86,10 +99,10 @@ def puzzles(settings: GeneratorSettings) -> Grids:
     return grids
 
 
-def _cached(path: Path, settings: GeneratorSettings) -> Grids:
+def _cached(path: Path, wanted: GeneratedPuzzles) -> Grids:
     """Puzzles that were made before."""
-    side = settings.puzzle.side
-    shape = (settings.puzzles, 2, side * side)
+    side = wanted.puzzle.side
+    shape = (wanted.puzzles, 2, side * side)
     try:
         grids = np.array(npy.open_array(path))
         if grids.shape != shape or grids.dtype != np.int8 or grids.min() < 0 or grids.max() > side:
@@ -98,7 +111,7 @@ def _cached(path: Path, settings: GeneratorSettings) -> Grids:
             )
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{path}: the puzzles kept there are damaged ({error})", hint="remove the file; they are made again"
+            f"{path}: the puzzles in this cache file are damaged ({error})", hint="remove it; they are made again"
         ) from error
     return grids
 
@@ -122,7 +135,7 @@ class Stream:
         return Samples(symmetries.apply(grids[:, 0]), symmetries.apply(grids[:, 1]), np.zeros(len(grids), np.int32))
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the stream stands."""
+        """The position in the stream: plain values."""
         return {"rng": self._rng.bit_generator.state, **self._order.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -1,52 +1,24 @@
 """Where training samples come from: puzzles of the project's own making, or a folder in the published layout.
 
-`build` is the one place that chooses; everything else knows only `Source`.
+`build` is the one place that chooses; all other code knows only `Source`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from trm_deploy import puzzles
 from trm_deploy.artefacts import identifiers
 from trm_deploy.errors import CheckpointError, InputError, RecipeError
 from trm_deploy.puzzles.base import Puzzle
-from trm_deploy.train.data import sampling as data
-from trm_deploy.train.data.generators.sudoku import GeneratorSettings
+from trm_deploy.train.data import sampling
 from trm_deploy.train.data.layout import Integers, Split, read_split
-from trm_deploy.train.data.sampling import IGNORED, Samples, Shuffled, Stream
-
-
-@dataclass(frozen=True, kw_only=True)
-class FolderSettings:
-    """A dataset in the published layout (see `trm_deploy.train.data.layout`).
-
-    Attributes:
-        task: a key of `trm_deploy.puzzles`, such as ``sudoku-9x9``.
-        folder: the dataset's; empty where the flag ``--data`` names it.
-    """
-
-    task: str
-    folder: str = ""
-
-    def __post_init__(self) -> None:
-        try:
-            puzzles.get(self.task)
-        except InputError as error:
-            raise RecipeError(f"data.task: {error}") from error
-
-    @property
-    def puzzle(self) -> Puzzle:
-        """The task."""
-        return puzzles.get(self.task)
-
-
-DataSettings = GeneratorSettings | FolderSettings
+from trm_deploy.train.data.sampling import Samples, Shuffled, Stream
+from trm_deploy.train.data.settings import DataSection, DatasetFolder, GeneratedPuzzles
+from trm_deploy.train.labels import IGNORED
 
 
 class Source(Protocol):
@@ -67,27 +39,27 @@ class Source(Protocol):
         """The samples for evaluation, the same ones each time."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the training samples stand: plain values."""
+        """The position in the training samples: plain values."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken; raises `CheckpointError` where it was of other data."""
 
 
-def build(settings: DataSettings, *, seed: int, held_out: int) -> Source:
+def build(data: DataSection, *, seed: int, held_out: int) -> Source:
     """The source that a recipe asks for.
 
     Args:
-        settings: the recipe's `[data]`.
+        data: the recipe's section [data].
         seed: of order, choice and symmetries.
-        held_out: samples for evaluation at the most.
+        held_out: most samples for evaluation.
 
     Raises:
         InputError: a dataset's folder cannot be read, or is of another task.
         RecipeError: no folder is named.
     """
-    if isinstance(settings, GeneratorSettings):
-        return GeneratedSource(settings, seed=seed, held_out=held_out)
-    return FolderSource(settings, seed=seed, held_out=held_out)
+    if isinstance(data, GeneratedPuzzles):
+        return GeneratedSource(data, seed=seed, held_out=held_out)
+    return FolderSource(data, seed=seed, held_out=held_out)
 
 
 class GeneratedSource:
@@ -96,11 +68,12 @@ class GeneratedSource:
     puzzle_identifiers = 1
     identifiers_file = None
 
-    def __init__(self, settings: GeneratorSettings, *, seed: int, held_out: int) -> None:
-        self._puzzle = settings.puzzle
+    def __init__(self, wanted: GeneratedPuzzles, *, seed: int, held_out: int) -> None:
+        self._puzzle = wanted.puzzle
         self._seed = seed
-        self._stream = Stream(data.puzzles(settings), self._puzzle, seed)
-        self._kept_out = data.puzzles(dataclasses.replace(settings, puzzles=held_out, seed=settings.seed + 1))
+        self._stream = Stream(sampling.puzzles(wanted), self._puzzle, seed)
+        kept_out = dataclasses.replace(wanted, puzzles=held_out, seed=wanted.seed + 1)
+        self._kept_out = sampling.puzzles(kept_out)
 
     def take(self, count: int) -> Samples:
         """See `Source`."""
@@ -122,18 +95,18 @@ class GeneratedSource:
 class FolderSource:
     """A dataset's folder, sampled as the published code does: an epoch is one puzzle of each group, in random order.
 
-    All examples of that puzzle follow each other, in random order. Unlike the published code, what of them no longer
-    fits into a batch comes with the next one, and no last batch of an epoch is dropped.
+    All examples of that puzzle follow each other, in random order. Unlike the published code, those that no longer fit
+    into a batch come with the next one, and the last batch of an epoch is not dropped.
     """
 
-    def __init__(self, settings: FolderSettings, *, seed: int, held_out: int) -> None:
-        if not settings.folder:
+    def __init__(self, data: DatasetFolder, *, seed: int, held_out: int) -> None:
+        if not data.folder:
             raise RecipeError(
                 "the recipe trains on a dataset, and nothing names its folder",
                 hint="add --data FOLDER; 'trm-deploy data build' makes one",
             )
-        folder = Path(settings.folder)
-        self._train, self._test = (_read(folder, split, settings.puzzle) for split in ("train", "test"))
+        folder = Path(data.folder)
+        self._train, self._test = (_read(folder, split, data.puzzle) for split in ("train", "test"))
         self.puzzle_identifiers = self._train.metadata.num_puzzle_identifiers
         if self._test.metadata.num_puzzle_identifiers != self.puzzle_identifiers:
             raise InputError(
@@ -155,7 +128,7 @@ class FolderSource:
             self._kept_out = np.sort(np.random.default_rng(seed).choice(examples, held_out, replace=False))
 
     def _check_identifiers(self, folder: Path) -> None:
-        """A row of the embedding table is made for each identifier that is claimed: there must be a sign of it."""
+        """Each claimed identifier costs a row of the embedding table: the folder must show that they exist."""
         claimed, puzzles_ = self.puzzle_identifiers, len(self._train.puzzle_identifiers)
         if self.identifiers_file is not None and claimed > 1:
             identifiers.check_count(identifiers.read_file(self.identifiers_file), claimed, self.identifiers_file)

@@ -47,13 +47,10 @@ def build_sudoku(
     force: Force = False,
 ) -> None:
     """Sudoku puzzles, generated or from the published Sudoku-Extreme files."""
-    from trm_deploy.errors import require
-
-    require("numba", extra="train", purpose="to make puzzles")
-    from trm_deploy.train.data.builders.common import BuildSettings
+    from trm_deploy.train.data.builders.common import DatasetOptions
     from trm_deploy.train.data.builders.sudoku import build_sudoku
 
-    settings = BuildSettings(
+    options = DatasetOptions(
         output=output,
         csv=csv,
         test_csv=test_csv,
@@ -64,7 +61,7 @@ def build_sudoku(
         seed=seed,
         force=force,
     )
-    log.info(build_sudoku(size, settings))
+    log.info(build_sudoku(size, options))
 
 
 @build_app.command("maze", cls=Command)
@@ -85,13 +82,10 @@ def build_maze(
     force: Force = False,
 ) -> None:
     """Mazes, generated or from the published Maze-Hard files."""
-    from trm_deploy.errors import require
-
-    require("numba", extra="train", purpose="to make puzzles")
-    from trm_deploy.train.data.builders.common import BuildSettings
+    from trm_deploy.train.data.builders.common import DatasetOptions
     from trm_deploy.train.data.builders.maze import build_maze
 
-    settings = BuildSettings(
+    options = DatasetOptions(
         output=output,
         csv=csv,
         test_csv=test_csv,
@@ -102,7 +96,7 @@ def build_maze(
         seed=seed,
         force=force,
     )
-    log.info(build_maze(size, settings, min_path=min_path))
+    log.info(build_maze(size, options, min_path=min_path))
 
 
 @build_app.command("arc", cls=Command)
@@ -122,9 +116,9 @@ def build_arc(
     force: Force = False,
 ) -> None:
     """ARC from the ARC Prize's JSON files; each option may be given more than once."""
-    from trm_deploy.train.data.builders.arc import ArcSettings, build_arc
+    from trm_deploy.train.data.builders.arc import ArcDatasetOptions, build_arc
 
-    settings = ArcSettings(
+    options = ArcDatasetOptions(
         challenges=tuple(challenges or ()),
         test_challenges=tuple(test_challenges),
         solutions=tuple(solutions or ()),
@@ -133,4 +127,4 @@ def build_arc(
         output=output,
         force=force,
     )
-    log.info(build_arc(settings))
+    log.info(build_arc(options))

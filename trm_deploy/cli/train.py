@@ -32,7 +32,6 @@ def train(
     from trm_deploy.errors import require
 
     require("torch", extra="train", purpose="to train")
-    require("numba", extra="train", purpose="to make training puzzles")
     from trm_deploy.train import distributed
     from trm_deploy.train import recipe as recipes
     from trm_deploy.train.trainer import Trainer

@@ -13,7 +13,7 @@ from trm_deploy.artefacts import identifiers
 from trm_deploy.errors import InputError
 from trm_deploy.puzzles import arc
 from trm_deploy.puzzles.arc_tasks import read_tasks
-from trm_deploy.train.data.builders.arc import ArcSettings, build_arc
+from trm_deploy.train.data.builders.arc import ArcDatasetOptions, build_arc
 from trm_deploy.train.data.layout import Split, read_split
 
 Plain = dict[str, list[dict[str, list[list[int]]]]]
@@ -35,8 +35,8 @@ def write(path: Path, document: object) -> str:
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> ArcSettings:
-    return ArcSettings(
+def settings(tmp_path: Path) -> ArcDatasetOptions:
+    return ArcDatasetOptions(
         challenges=(write(tmp_path / "a.json", {"a": task(0)}),),
         test_challenges=(write(tmp_path / "b.json", {"b": task(10, tests=2), "c": task(20)}),),
         solutions=(
@@ -76,7 +76,7 @@ def puzzles_of(split: Split, names: tuple[str, ...]) -> dict[str, list[tuple[str
     return found
 
 
-def test_a_dataset_holds_each_task_under_each_augmentation(settings: ArcSettings) -> None:
+def test_a_dataset_holds_each_task_under_each_augmentation(settings: ArcDatasetOptions) -> None:
     assert settings.output is not None
     message = build_arc(settings)
     assert "3 tasks, 2 of them tested, 39 puzzles" in message
@@ -121,9 +121,9 @@ def test_a_dataset_holds_each_task_under_each_augmentation(settings: ArcSettings
     assert tested_puzzles["c"]["test"][0]["output"] == [[7]]
 
 
-def test_the_seed_decides_and_a_dataset_is_not_overwritten(settings: ArcSettings, tmp_path: Path) -> None:
+def test_the_seed_decides_and_a_dataset_is_not_overwritten(settings: ArcDatasetOptions, tmp_path: Path) -> None:
     def built(name: str, seed: int) -> bytes:
-        build_arc(ArcSettings(**{**vars(settings), "output": tmp_path / name, "seed": seed}))
+        build_arc(ArcDatasetOptions(**{**vars(settings), "output": tmp_path / name, "seed": seed}))
         return (tmp_path / name / "train" / "all__inputs.npy").read_bytes()
 
     assert built("one", 0) == built("two", 0) != built("three", 1)
@@ -137,19 +137,21 @@ def test_augmentations_that_change_nothing_new_are_left_out(tmp_path: Path) -> N
     tasks = {"k": {"train": [black], "test": [black]}, "b": {"train": [blue, blue], "test": [blue]}}
     output = tmp_path / "out"
     files = write(tmp_path / "t.json", tasks)
-    message = build_arc(ArcSettings(challenges=(), test_challenges=(files,), solutions=(), augment=100, output=output))
+    message = build_arc(
+        ArcDatasetOptions(challenges=(), test_challenges=(files,), solutions=(), augment=100, output=output)
+    )
     assert "2 tasks have fewer than 100 distinct augmentations" in message
     names = identifiers.read_file(output / "identifiers.json")
     assert Counter(name[0] for name in names[1:]) == {"k": 1, "b": 9}
 
 
-def test_what_is_not_known_is_neither_trained_on_nor_hidden(settings: ArcSettings) -> None:
+def test_what_is_not_known_is_neither_trained_on_nor_hidden(settings: ArcDatasetOptions) -> None:
     assert settings.output is not None
-    message = build_arc(ArcSettings(**{**vars(settings), "solutions": (), "augment": 0}))
+    message = build_arc(ArcDatasetOptions(**{**vars(settings), "solutions": (), "augment": 0}))
     assert "1 test inputs without a solution are left out of training" in message
     assert "3 tested inputs without a solution have the answer 0" in message
     assert len(read_split(settings.output, "train").inputs) == 9
-    both = ArcSettings(**{**vars(settings), "challenges": settings.test_challenges, "force": True})
+    both = ArcDatasetOptions(**{**vars(settings), "challenges": settings.test_challenges, "force": True})
     with pytest.raises(InputError, match="the task b is in --challenges and in --test-challenges"):
         build_arc(both)
 
@@ -157,7 +159,7 @@ def test_what_is_not_known_is_neither_trained_on_nor_hidden(settings: ArcSetting
 def test_the_published_tasks_make_a_dataset(published_data: Path, tmp_path: Path) -> None:
     stem = str(published_data / "data" / "arc" / "arc-agi_")
     build_arc(
-        ArcSettings(
+        ArcDatasetOptions(
             challenges=(f"{stem}training_challenges.json",),
             test_challenges=(f"{stem}evaluation_challenges.json",),
             solutions=(f"{stem}training_solutions.json", f"{stem}evaluation_solutions.json"),

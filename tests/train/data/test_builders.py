@@ -16,21 +16,22 @@ from trm_deploy import puzzles
 from trm_deploy.errors import InputError
 from trm_deploy.puzzles.base import Puzzle
 from trm_deploy.puzzles.maze import Maze
-from trm_deploy.train.data.builders import maze as maze_data
-from trm_deploy.train.data.builders.common import BuildSettings
-from trm_deploy.train.data.builders.maze import build_maze, default_min_path, generate
+from trm_deploy.train.data.builders.common import DatasetOptions
+from trm_deploy.train.data.builders.maze import build_maze
 from trm_deploy.train.data.builders.sudoku import build_sudoku
+from trm_deploy.train.data.generators import maze as maze_generator
+from trm_deploy.train.data.generators.maze import default_min_path, generate
 from trm_deploy.train.data.layout import read_split
 
 MAZE = "6x7"
 
 
 def maze(output: Path, *, min_path: int | None = None, **settings: Any) -> None:
-    build_maze(MAZE, BuildSettings(output=output, **settings), min_path=min_path)
+    build_maze(MAZE, DatasetOptions(output=output, **settings), min_path=min_path)
 
 
 def sudoku(output: Path, size: str = "4x4", **settings: Any) -> None:
-    build_sudoku(size, BuildSettings(output=output, **settings))
+    build_sudoku(size, DatasetOptions(output=output, **settings))
 
 
 def check(folder: Path, puzzle: Puzzle, *, train: int, test: int, forms: int = 1) -> None:
@@ -71,14 +72,14 @@ def test_generated_mazes(tmp_path: Path) -> None:
 
 def test_no_puzzle_is_both_trained_on_and_tested_with(tmp_path: Path) -> None:
     # There are so few of this size that many are made twice.
-    build_maze("2x3", BuildSettings(output=tmp_path, train=40, test=10), min_path=None)
+    build_maze("2x3", DatasetOptions(output=tmp_path, train=40, test=10), min_path=None)
     both = np.concatenate([read_split(tmp_path, split).inputs for split in ("train", "test")])
     assert len(np.unique(both, axis=0)) == 50
 
 
 def test_more_puzzles_than_there_are(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"only \d+ distinct puzzles of maze-2x2 were found, 2,000 were asked for"):
-        build_maze("2x2", BuildSettings(output=tmp_path), min_path=None)
+    with pytest.raises(InputError, match=r"only \d+ distinct puzzles of maze-2x2 were found, 2,000 are wanted"):
+        build_maze("2x2", DatasetOptions(output=tmp_path), min_path=None)
     assert not list(tmp_path.iterdir())
 
 
@@ -109,7 +110,7 @@ def test_making_mazes_is_quick() -> None:
 
 
 def test_a_path_too_long_for_the_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(maze_data, "PATIENCE", 50)
+    monkeypatch.setattr(maze_generator, "PATIENCE", 50)
     with pytest.raises(InputError, match=r"--min-path 41: of 50 mazes of 6 x 7 cells, none has .*the default is 5"):
         maze(tmp_path, min_path=41)
 
@@ -192,9 +193,9 @@ def test_senseless_flags(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "p.csv", (BLANKED, SOLVED))
     empty = write_csv(tmp_path / "empty.csv")
     for settings, message in (
-        ({"csv": path}, "--csv and --test-csv go together"),
-        ({"csv": path, "test_csv": path, "train": 5}, "--train goes with generated puzzles"),
-        ({"subsample": 5}, "--subsample goes with --csv"),
+        ({"csv": path}, "one of --csv and --test-csv is missing"),
+        ({"csv": path, "test_csv": path, "train": 5}, "--train is for generated puzzles"),
+        ({"subsample": 5}, "--subsample is for --csv"),
         ({"csv": path, "test_csv": path, "subsample": 2}, "p.csv has 1 puzzles"),
         ({"csv": path, "test_csv": empty}, "empty.csv: holds no puzzle"),
         ({"csv": path, "test_csv": tmp_path / "none.csv"}, "none.csv: there is no such file"),
@@ -205,7 +206,7 @@ def test_senseless_flags(tmp_path: Path) -> None:
         assert message in str(raised.value)
     with pytest.raises(InputError, match="--augment 4: a maze of 6 x 7 cells has 3 further forms"):
         maze(tmp_path / "set", augment=4)
-    with pytest.raises(InputError, match="--min-path goes with generated mazes"):
+    with pytest.raises(InputError, match="--min-path is for generated mazes"):
         maze(tmp_path / "set", csv=path, test_csv=path, min_path=5)
     with pytest.raises(InputError, match="'sudoku-5x5' is unknown"):
         sudoku(tmp_path / "set", "5x5")
@@ -215,7 +216,9 @@ def test_senseless_flags(tmp_path: Path) -> None:
 def test_a_dataset_is_overwritten_only_by_force(tmp_path: Path) -> None:
     maze(tmp_path, train=3, test=2)
     before = digests(tmp_path)
-    with pytest.raises(InputError, match="holds a dataset already; name another folder with -o, or add --force"):
+    with pytest.raises(
+        InputError, match="holds a dataset already; name another folder with -o, or add --force to write over it"
+    ):
         maze(tmp_path, train=4, test=2, seed=1)
     assert digests(tmp_path) == before
     maze(tmp_path, train=4, test=2, seed=1, force=True)

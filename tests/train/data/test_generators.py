@@ -11,12 +11,13 @@ import pytest
 from trm_deploy.errors import RecipeError
 from trm_deploy.puzzles.sudoku import Sudoku
 from trm_deploy.train.data.generators import sudoku as generate
-from trm_deploy.train.data.generators.sudoku import GeneratorSettings, count_solutions, singles_solve
+from trm_deploy.train.data.generators.sudoku import count_solutions, singles_solve
+from trm_deploy.train.data.settings import GeneratedPuzzles
 
-SETTINGS = GeneratorSettings(puzzles=60, seed=5)
+SETTINGS = GeneratedPuzzles(puzzles=60, seed=5)
 
 
-def make(settings: GeneratorSettings, processes: int = 1) -> np.ndarray:
+def make(settings: GeneratedPuzzles, processes: int = 1) -> np.ndarray:
     return np.concatenate(list(generate.generate(settings, processes=processes)))
 
 
@@ -25,7 +26,7 @@ def make(settings: GeneratorSettings, processes: int = 1) -> np.ndarray:
 )
 def test_puzzles_have_one_solution_and_it_obeys_the_rules(rows: int, columns: int, least: int, most: int) -> None:
     puzzle = Sudoku(rows, columns)
-    grids = make(GeneratorSettings(box_rows=rows, box_columns=columns, puzzles=60, min_clues=least, max_clues=most))
+    grids = make(GeneratedPuzzles(box_rows=rows, box_columns=columns, puzzles=60, min_clues=least, max_clues=most))
     assert grids.shape == (60, 2, puzzle.cells)
     clues = (grids[:, 0] > 0).sum(1)
     assert least <= clues.min() < clues.max() <= most

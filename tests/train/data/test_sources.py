@@ -13,12 +13,13 @@ from trm_deploy.errors import CheckpointError, InputError, RecipeError
 from trm_deploy.train import recipe
 from trm_deploy.train.data import sources
 from trm_deploy.train.data.layout import read_split
-from trm_deploy.train.data.sampling import IGNORED
-from trm_deploy.train.data.sources import FolderSettings, FolderSource
+from trm_deploy.train.data.settings import DatasetFolder
+from trm_deploy.train.data.sources import FolderSource
+from trm_deploy.train.labels import IGNORED
 
 
 def source(folder: Path, task: str = "sudoku-4x4", seed: int = 0) -> FolderSource:
-    made = sources.build(FolderSettings(task=task, folder=str(folder)), seed=seed, held_out=6)
+    made = sources.build(DatasetFolder(task=task, folder=str(folder)), seed=seed, held_out=6)
     assert isinstance(made, FolderSource)
     return made
 
@@ -73,9 +74,9 @@ def test_data_of_another_task_or_run_are_refused(dataset: Path) -> None:
     with pytest.raises(InputError, match=r"train/dataset.json: seq_len is 16, the task sudoku-9x9 has 81 tokens; name"):
         source(dataset, "sudoku-9x9")
     with pytest.raises(RecipeError, match=r"data.task: the task 'chess' is unknown"):
-        FolderSettings(task="chess")
+        DatasetFolder(task="chess")
     with pytest.raises(RecipeError, match="nothing names its folder; add --data FOLDER"):
-        sources.build(FolderSettings(task="sudoku-4x4"), seed=0, held_out=6)
+        sources.build(DatasetFolder(task="sudoku-4x4"), seed=0, held_out=6)
     drawn = source(dataset)
     with pytest.raises(CheckpointError, match="has 40 training examples, the run was begun with 39"):
         drawn.load_state_dict({**drawn.state_dict(), "examples": 39})
@@ -87,7 +88,7 @@ def test_data_of_another_task_or_run_are_refused(dataset: Path) -> None:
 
 def test_the_recipe_and_the_flags_choose_the_source(dataset: Path) -> None:
     parsed = recipe.parse(DATASET_RECIPE, source="test.toml")
-    assert parsed.with_flags(data="there", device=None).data == FolderSettings(task="sudoku-4x4", folder="there")
+    assert parsed.with_flags(data="there", device=None).data == DatasetFolder(task="sudoku-4x4", folder="there")
     own = recipe.load("sudoku-4x4")
     with pytest.raises(RecipeError, match="--data names a dataset, and the recipe makes its own puzzles; leave out"):
         own.with_flags(data="there", device=None)

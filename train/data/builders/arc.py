@@ -1,8 +1,8 @@
 """Builds datasets of ARC from the ARC Prize's files, with the published augmentation.
 
 A task and each of its augmentations is a puzzle with an identifier of its own; a task with them all is a group. The
-demonstrations of every task are trained on, and so are the test inputs of those tasks that are not for testing. What
-is asked in the test split are the test inputs of the others, under each augmentation.
+demonstrations of every task are trained on, and so are the test inputs of those tasks that are not for testing. The
+test split holds the test inputs of the others, under each augmentation.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from trm_deploy.support.progress import progress
 from trm_deploy.train.data import layout as dataset
 from trm_deploy.train.data.layout import Metadata
 
-# Draws for each augmentation that is wanted, before a task is content with fewer.
+# Draws for each wanted augmentation before fewer are accepted.
 RETRIES = 5
-# What stands for the answer of a test input that nobody has told, as in the published datasets.
+# In place of the answer of a test input without a solution, as in the published datasets.
 UNKNOWN = np.zeros((1, 1), np.uint8)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ArcSettings:
-    """What to build.
+class ArcDatasetOptions:
+    """What dataset to build of which files.
 
     Attributes:
         challenges: files whose tasks are trained on with their test inputs.
         test_challenges: files whose tasks are trained on without, and tested.
         solutions: files with the outputs of test inputs, of either.
-        augment: augmentations of each task at the most; a task with many symmetries has fewer distinct ones.
+        augment: most augmentations of a task; one with many symmetries has fewer distinct ones.
         seed: of augmentations and places on the canvas.
         output: the folder; None: data/arc.
-        force: write over a dataset that lies there.
+        force: replace a dataset that is there already.
     """
 
     challenges: tuple[str, ...]
@@ -68,19 +68,19 @@ class _Group:
         return self.train if split == "train" else self.test
 
 
-def build_arc(settings: ArcSettings) -> str:
+def build_arc(options: ArcDatasetOptions) -> str:
     """Build a dataset's folder, `test_puzzles.json` with the tasks that are tested included.
 
     Returns:
         What was written, for the user.
 
     Raises:
-        InputError: a dataset lies there already; a file cannot be read; there is nothing to train on or to test.
+        InputError: the folder holds a dataset already; a file cannot be read; there is nothing to train on or to test.
     """
-    output = settings.output or Path("data") / "arc"
-    dataset.refuse_existing(output, force=settings.force)
-    solutions = read_solutions(settings.solutions)
-    trained, tested = read_tasks(settings.challenges), read_tasks(settings.test_challenges)
+    output = options.output or Path("data") / "arc"
+    dataset.check_output(output, force=options.force)
+    solutions = read_solutions(options.solutions)
+    trained, tested = read_tasks(options.challenges), read_tasks(options.test_challenges)
     both = {task.name for task in trained} & {task.name for task in tested}
     if both:
         raise InputError(
@@ -92,8 +92,8 @@ def build_arc(settings: ArcSettings) -> str:
     groups = []
     with progress("augmenting", len(tasks), unit="tasks") as advance:
         for number, task in enumerate(tasks):
-            rng = np.random.default_rng((settings.seed, 0, number))
-            groups.append(_group(task, settings.augment, rng, tested=number >= len(trained)))
+            rng = np.random.default_rng((options.seed, 0, number))
+            groups.append(_group(task, options.augment, rng, tested=number >= len(trained)))
             advance(1)
     identifiers = [
         arc.identifier_name(group.task.name, augmentation) for group in groups for augmentation in group.augmentations
@@ -103,8 +103,8 @@ def build_arc(settings: ArcSettings) -> str:
     puzzles = {group.task.name: _plain(group) for group in groups if group.test}
     write_atomic(output / "test_puzzles.json", json.dumps(puzzles))
     for split in dataset.SPLITS:
-        _write_split(output, split, groups, len(identifiers) + 1, settings.seed)
-    return _summary(output, groups, settings.augment)
+        _write_split(output, split, groups, len(identifiers) + 1, options.seed)
+    return _summary(output, groups, options.augment)
 
 
 def _group(task: Task, augment: int, rng: np.random.Generator, *, tested: bool) -> _Group:
@@ -149,7 +149,7 @@ def _known(grid: Grid | None) -> Grid:
 
 def _write_split(output: Path, split: str, groups: Sequence[_Group], identifiers: int, seed: int) -> None:
     """Write one split, a group at a time: at full size it does not fit in memory."""
-    numbers, counts, sizes = [], [], []  # of each puzzle its identifier and its examples; of each group its puzzles
+    numbers, counts, sizes = [], [], []  # identifiers and examples by puzzle; puzzles by group
     first = 1
     for group in groups:
         if group.of(split):
@@ -184,7 +184,7 @@ def _examples(split: str, groups: Sequence[_Group], seed: int) -> Iterator[tuple
             rows = []
             for augmentation in group.augmentations:
                 pairs = group.of(split)
-                # In training all but one example of a puzzle stand anywhere on the canvas.
+                # In training all but one example of a puzzle are placed anywhere on the canvas.
                 untranslated = int(rng.integers(len(pairs))) if pairs else 0
                 for place, pair in enumerate(pairs):
                     grids = augmentation.apply(pair.input), augmentation.apply(_known(pair.output))

@@ -1,6 +1,6 @@
 """Builds datasets of puzzles that have one question and one answer each, from a generator or from published CSV files.
 
-What Sudoku and mazes have in common; `sudoku_data` and `maze_data` say what differs.
+What Sudoku and mazes have in common; `builders.sudoku` and `builders.maze` say what differs.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ class Examples(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BuildSettings:
+class DatasetOptions:
     """What to build.
 
     Attributes:
         output: the folder; None: data/ and the task's name.
         csv, test_csv: published files; None: puzzles are generated.
         train, test: how many puzzles to generate; None: `PUZZLES`.
-        subsample: take so many of the training file, chosen at random; None: all.
+        subsample: number of puzzles to take from the training file, chosen at random; None: all.
         augment: further forms of each training puzzle, under its symmetries.
         seed: of all that is random.
-        force: write over a dataset that lies there.
+        force: replace a dataset that is there already.
     """
 
     output: Path | None = None
@@ -64,23 +64,23 @@ class BuildSettings:
 
     def __post_init__(self) -> None:
         if (self.csv is None) != (self.test_csv is None):
-            raise InputError("--csv and --test-csv go together: a dataset has a training and a test part")
+            raise InputError("one of --csv and --test-csv is missing: a dataset has a training and a test part")
         for flag, value in (("--train", self.train), ("--test", self.test)):
             if self.csv is not None and value is not None:
-                raise InputError(f"{flag} goes with generated puzzles", hint="with --csv, type --subsample N")
+                raise InputError(f"{flag} is for generated puzzles", hint="with --csv, type --subsample N")
         if self.csv is None and self.subsample is not None:
-            raise InputError("--subsample goes with --csv", hint="type --train N for so many generated puzzles")
+            raise InputError("--subsample is for --csv", hint="for N generated puzzles, type --train N")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
-    """What differs between the tasks.
+class DatasetTask:
+    """A task that datasets are built of: what differs between Sudoku and mazes.
 
     Attributes:
         puzzle: the task.
-        make: makes so many puzzles with a seed: uint8 [n, 2, L], questions and answers in tokens, a chunk at a time.
-        augmentations: so many symmetries other than the identity.
-        surely_right: tells of questions and answers [n, L] which need no closer look; the others get one.
+        make: from a count and a seed, that many puzzles: uint8 [n, 2, L], questions and answers in tokens, by chunks.
+        augmentations: from a count, that many symmetries other than the identity.
+        surely_right: bool [n], which questions and answers [n, L] are known to be right; the others are checked singly.
     """
 
     puzzle: TextPuzzle
@@ -89,40 +89,40 @@ class Task:
     surely_right: Callable[[Examples], NDArray[np.bool_]]
 
 
-def build(task: Task, settings: BuildSettings) -> str:
+def build(task: DatasetTask, options: DatasetOptions) -> str:
     """Build a dataset's folder.
 
     Returns:
         What was written, for the user.
 
     Raises:
-        InputError: a dataset lies there already; a CSV file that cannot be read or has a wrong answer; fewer distinct
-            puzzles than asked for.
+        InputError: the folder holds a dataset already; a CSV file cannot be read or has a wrong answer; there are
+            fewer distinct puzzles than wanted.
     """
-    output = settings.output or Path("data") / task.puzzle.name
-    dataset.refuse_existing(output, force=settings.force)
-    if settings.csv is not None and settings.test_csv is not None:
-        train, test = (_from_csv(path, task) for path in (settings.csv, settings.test_csv))
-        train = _subsample(train, settings)
+    output = options.output or Path("data") / task.puzzle.name
+    dataset.check_output(output, force=options.force)
+    if options.csv is not None and options.test_csv is not None:
+        train, test = (_from_csv(path, task) for path in (options.csv, options.test_csv))
+        train = _subsample(train, options)
     else:
-        train_count, test_count = (PUZZLES if count is None else count for count in (settings.train, settings.test))
-        both = _generated(task, train_count + test_count, settings.seed)
+        train_count, test_count = (PUZZLES if count is None else count for count in (options.train, options.test))
+        both = _generated(task, train_count + test_count, options.seed)
         train, test = (Examples(part[:, 0], part[:, 1]) for part in (both[:train_count], both[train_count:]))
     symbols = len(task.puzzle.vocabulary)
-    augmented = _augmented(task, train, settings)
+    augmented = _augmented(task, train, options)
     splits = {
-        "train": dataset.of_single_examples(*augmented, vocabulary=symbols, forms=1 + settings.augment),
+        "train": dataset.of_single_examples(*augmented, vocabulary=symbols, forms=1 + options.augment),
         "test": dataset.of_single_examples(*test, vocabulary=symbols),
     }
     dataset.write_dataset(output, splits)
-    forms = f" in {1 + settings.augment:,} forms each" if settings.augment else ""
+    forms = f" in {1 + options.augment:,} forms each" if options.augment else ""
     return (
         f"wrote {output}: {task.puzzle.name}, {len(train.questions):,} training puzzles{forms},"
         f" {len(test.questions):,} test puzzles"
     )
 
 
-def _generated(task: Task, count: int, seed: int) -> Bytes:
+def _generated(task: DatasetTask, count: int, seed: int) -> Bytes:
     """Distinct puzzles uint8 [count, 2, L]: one that was made twice could come to be trained on and tested with."""
     found = np.empty((0, 2, task.puzzle.cells), np.uint8)
     with progress(f"making {task.puzzle.name}", count, unit="puzzles") as advance:
@@ -138,7 +138,7 @@ def _generated(task: Task, count: int, seed: int) -> Bytes:
             if len(found) == count:
                 return found
     raise InputError(
-        f"only {len(found):,} distinct puzzles of {task.puzzle.name} were found, {count:,} were asked for",
+        f"only {len(found):,} distinct puzzles of {task.puzzle.name} were found, {count:,} are wanted",
         hint="ask for fewer with --train and --test",
     )
 
@@ -148,7 +148,7 @@ def _distinct(pairs: Bytes) -> Bytes:
     return pairs[np.sort(first)]
 
 
-def _from_csv(path: Path, task: Task) -> Examples:
+def _from_csv(path: Path, task: DatasetTask) -> Examples:
     puzzle = task.puzzle
     tokens = _token_of_character(puzzle)
     parts = []
@@ -158,7 +158,7 @@ def _from_csv(path: Path, task: Task) -> Examples:
             texts = ((row.question for row in chunk), (row.answer for row in chunk))
             examples = Examples(*(_parsed(column, tokens, puzzle.cells) for column in texts))
             for number in np.flatnonzero(~task.surely_right(examples)):
-                _look_closer(chunk[number], puzzle)
+                _check_row(chunk[number], puzzle)
             parts.append(examples)
             advance(len(chunk))
     if not parts:
@@ -178,13 +178,13 @@ def _token_of_character(puzzle: TextPuzzle) -> Bytes:
 
 
 def _parsed(texts: Iterable[str], tokens: Bytes, cells: int) -> Bytes:
-    """uint8 [n, cells]; 0 where a character is none of a puzzle's, and in all of a text of another length."""
+    """uint8 [n, cells]; 0 for a character that no puzzle has, and throughout a text of another length."""
     lines = [text if len(text) == cells else "\x7f" * cells for text in texts]
     codes = np.frombuffer("".join(lines).encode("latin-1", "replace"), np.uint8)
     return tokens[codes].reshape(len(lines), cells)
 
 
-def _look_closer(row: Answered, puzzle: TextPuzzle) -> None:
+def _check_row(row: Answered, puzzle: TextPuzzle) -> None:
     """Raise `InputError` with what is wrong with a puzzle or its answer, if anything is."""
     parsed = []
     for name, text in (("question", row.question), ("answer", row.answer)):
@@ -200,26 +200,26 @@ def _look_closer(row: Answered, puzzle: TextPuzzle) -> None:
         raise InputError(f"{row.place}: the answer is wrong: {'; '.join(faults[:4])}")
 
 
-def _subsample(train: Examples, settings: BuildSettings) -> Examples:
-    count = settings.subsample
+def _subsample(train: Examples, options: DatasetOptions) -> Examples:
+    count = options.subsample
     if count is None:
         return train
     if count > len(train.questions):
-        raise InputError(f"--subsample {count:,}: {settings.csv} has {len(train.questions):,} puzzles")
-    chosen = np.sort(np.random.default_rng((settings.seed, 0)).choice(len(train.questions), count, replace=False))
+        raise InputError(f"--subsample {count:,}: {options.csv} has {len(train.questions):,} puzzles")
+    chosen = np.sort(np.random.default_rng((options.seed, 0)).choice(len(train.questions), count, replace=False))
     return Examples(train.questions[chosen], train.answers[chosen])
 
 
-def _augmented(task: Task, train: Examples, settings: BuildSettings) -> Examples:
+def _augmented(task: DatasetTask, train: Examples, options: DatasetOptions) -> Examples:
     """Each puzzle followed by its further forms, as the published code orders them."""
-    if not settings.augment:
+    if not options.augment:
         return train
-    forms = 1 + settings.augment
+    forms = 1 + options.augment
     count, cells = train.questions.shape
     both = tuple(np.empty((count, forms, cells), np.uint8) for _ in train)
     with progress("augmenting", count, unit="puzzles") as advance:
         for number in range(count):
-            symmetries = task.augmentations(settings.augment, np.random.default_rng((settings.seed, 1, number)))
+            symmetries = task.augmentations(options.augment, np.random.default_rng((options.seed, 1, number)))
             for made, given in zip(both, train):
                 made[number, 0] = given[number]
                 made[number, 1:] = symmetries.apply(given[number : number + 1].astype(np.int32))

@@ -8,27 +8,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trm_deploy import puzzles
+from trm_deploy.errors import require
 from trm_deploy.puzzles.sudoku import BLANK, Sudoku
-from trm_deploy.train.data.builders.common import BuildSettings, Bytes, Examples, Task, build
-from trm_deploy.train.data.generators.sudoku import GeneratorSettings, generate
+from trm_deploy.train.data.builders.common import Bytes, DatasetOptions, DatasetTask, Examples, build
+from trm_deploy.train.data.settings import GeneratedPuzzles
 
 # Fewest and most clues that the generator aims at, by the side of the grid.
 CLUES = {4: (4, 10), 6: (9, 20), 9: (22, 41)}
 
 
-def build_sudoku(size: str, settings: BuildSettings) -> str:
+def build_sudoku(size: str, options: DatasetOptions) -> str:
     """Build a Sudoku dataset, see `build`.
 
     Args:
         size: as in the task's name: 9x9, 6x6, 4x4.
-        settings: as for any task.
+        options: as for any task.
     """
     puzzle = puzzles.get(f"sudoku-{size}")
     assert isinstance(puzzle, Sudoku)
 
     def make(count: int, seed: int) -> Iterator[Bytes]:
+        require("numba", extra="train", purpose="to make puzzles")
+        from trm_deploy.train.data.generators.sudoku import generate
+
         least, most = CLUES[puzzle.side]
-        wanted = GeneratorSettings(
+        wanted = GeneratedPuzzles(
             box_rows=puzzle.box_rows,
             box_columns=puzzle.box_columns,
             puzzles=count,
@@ -43,15 +47,15 @@ def build_sudoku(size: str, settings: BuildSettings) -> str:
         return _solved(puzzle, examples)
 
     return build(
-        Task(puzzle=puzzle, make=make, augmentations=puzzle.symmetries, surely_right=surely_right),
-        settings,
+        DatasetTask(puzzle=puzzle, make=make, augmentations=puzzle.symmetries, surely_right=surely_right),
+        options,
     )
 
 
 def _solved(puzzle: Sudoku, examples: Examples) -> NDArray[np.bool_]:
     """Which answers obey the rules and keep their givens, all at once: millions of lines have to be checked.
 
-    What it says no to may have another fault, which the task's own rules then name.
+    A puzzle that it turns down may have another fault, which the task's own rules then name.
     """
     questions, answers = examples
     given = questions > BLANK

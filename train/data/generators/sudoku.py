@@ -7,87 +7,22 @@ masks of candidates that branches on the cell with the fewest. Puzzles that need
 
 from __future__ import annotations
 
-import hashlib
 import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from trm_deploy.errors import RecipeError
-from trm_deploy.puzzles.sudoku import Sudoku
+from trm_deploy.train.data.settings import GeneratedPuzzles
 
 Grids = NDArray[np.int8]
 
 # Puzzles a process makes before it reports back: about a second of work for 9 x 9.
 CHUNK = 2000
-GENERATOR_VERSION = 1
-MAX_PUZZLES = 10_000_000  # 1.6 GB of 9 x 9, and all of them are in memory
-
-
-@dataclass(frozen=True, kw_only=True)
-class GeneratorSettings:
-    """What to generate.
-
-    Attributes:
-        box_rows, box_columns: shape of a box; the side of the grid is their product.
-        puzzles: how many.
-        min_clues, max_clues: range of the number of givens aimed at; where no given can be taken away any more,
-            a puzzle keeps more than it aimed at.
-        hardness: 1 draws the aim evenly from the range; above 1 puts it nearer to `min_clues`
-            (aim = min + (max - min) * u ** hardness, u even in [0, 1]).
-        singles_kept: share that is kept of the puzzles that naked and hidden singles alone solve; they are three in
-            five at a hardness of 3, and teach least.
-        seed: of the random generator; the same settings give the same puzzles on any number of processes.
-    """
-
-    box_rows: int = 3
-    box_columns: int = 3
-    puzzles: int
-    min_clues: int = 22
-    max_clues: int = 41
-    hardness: float = 1.0
-    singles_kept: float = 1.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if min(self.box_rows, self.box_columns) < 1:
-            raise RecipeError(
-                f"data.box_rows is {self.box_rows}, data.box_columns {self.box_columns}, expected 1 or more"
-            )
-        side = self.box_rows * self.box_columns
-        if not 2 <= side <= 9:
-            raise RecipeError(f"data.box_rows * data.box_columns is {side}, expected 2 to 9")
-        if not 1 <= self.puzzles <= MAX_PUZZLES:
-            raise RecipeError(f"data.puzzles is {self.puzzles}, expected at least 1 and at most {MAX_PUZZLES}")
-        if self.seed < 0:
-            raise RecipeError(f"data.seed is {self.seed}, expected 0 or more")
-        if not 0 < self.min_clues <= self.max_clues <= side * side:
-            raise RecipeError(
-                f"data.min_clues to data.max_clues is {self.min_clues} to {self.max_clues},"
-                f" expected 1 <= min <= max <= {side * side}"
-            )
-        if self.hardness <= 0:
-            raise RecipeError(f"data.hardness is {self.hardness}, expected above 0")
-        if not 0 < self.singles_kept <= 1:
-            raise RecipeError(f"data.singles_kept is {self.singles_kept}, expected above 0 and up to 1")
-
-    @property
-    def puzzle(self) -> Sudoku:
-        """The task."""
-        return Sudoku(self.box_rows, self.box_columns)
-
-    @property
-    def digest(self) -> str:
-        """Names the cache file: changes with every setting and with the generator."""
-        text = repr((GENERATOR_VERSION, sorted(asdict(self).items())))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @njit(cache=True)
@@ -196,7 +131,7 @@ def _singles_solve(question: Grids, box_rows: int, box_columns: int) -> bool:
     side = box_rows * box_columns
     everything = (1 << side) - 1
     grid = question.copy()
-    used = np.zeros((3, side), np.int32)  # digits that stand in each row, column and box
+    used = np.zeros((3, side), np.int32)  # digits placed in each row, column and box
     once = np.zeros((3, side), np.int32)  # digits with a candidate cell there
     again = np.zeros((3, side), np.int32)  # digits with more than one
     units = np.empty((grid.size, 3), np.int32)
@@ -294,34 +229,34 @@ def count_solutions(grid: Grids, *, box_rows: int = 3, box_columns: int = 3, lim
     return int(_solve(np.array(grid, np.int8), box_rows, box_columns, limit, False, -1, 0))
 
 
-def _chunk(arguments: tuple[GeneratorSettings, int]) -> Grids:
-    settings, number = arguments
+def _chunk(arguments: tuple[GeneratedPuzzles, int]) -> Grids:
+    wanted, number = arguments
     # One stream a chunk, so that the result does not depend on how chunks are spread over processes.
-    seed = int(np.random.SeedSequence((settings.seed, number)).generate_state(1)[0])
-    count = min(CHUNK, settings.puzzles - number * CHUNK)
+    seed = int(np.random.SeedSequence((wanted.seed, number)).generate_state(1)[0])
+    count = min(CHUNK, wanted.puzzles - number * CHUNK)
     return _make(
         seed,
         count,
-        settings.box_rows,
-        settings.box_columns,
-        settings.min_clues,
-        settings.max_clues,
-        settings.hardness,
-        settings.singles_kept,
+        wanted.box_rows,
+        wanted.box_columns,
+        wanted.min_clues,
+        wanted.max_clues,
+        wanted.hardness,
+        wanted.singles_kept,
     )
 
 
-def generate(settings: GeneratorSettings, *, processes: int | None = None) -> Iterator[Grids]:
+def generate(wanted: GeneratedPuzzles, *, processes: int | None = None) -> Iterator[Grids]:
     """Make puzzles on several processes.
 
     Args:
-        settings: what to make.
+        wanted: what to make.
         processes: worker processes; every core where None.
 
     Yields:
-        int8 [n, 2, side * side] in order: question (0 = blank) and answer, `settings.puzzles` in all.
+        int8 [n, 2, side * side] in order: question (0 = blank) and answer, `wanted.puzzles` in all.
     """
-    work = [(settings, number) for number in range(-(-settings.puzzles // CHUNK))]
+    work = [(wanted, number) for number in range(-(-wanted.puzzles // CHUNK))]
     processes = min(processes or os.cpu_count() or 1, len(work))
     if processes == 1:
         yield from map(_chunk, work)
@@ -333,7 +268,7 @@ def generate(settings: GeneratorSettings, *, processes: int | None = None) -> It
         try:
             yield from pool.map(_chunk, work)
         except BaseException:
-            # Leaving the block waits for what they are at, which may be half a minute of compiling.
+            # Leaving the block waits for the workers, which may be compiling for half a minute.
             for process in pool._processes.values():
                 process.terminate()
             raise
@@ -341,9 +276,3 @@ def generate(settings: GeneratorSettings, *, processes: int | None = None) -> It
 
 def _ignore_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def cache_path(settings: GeneratorSettings, folder: Path) -> Path:
-    """The file in `folder` that holds, or will hold, these puzzles."""
-    side = settings.box_rows * settings.box_columns
-    return folder / f"sudoku-{side}x{side}-{settings.digest}.npy"
