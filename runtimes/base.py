@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trm_deploy.errors import InputError
 from trm_deploy.spec import MAX_STEPS, ModelSpec
+from trm_deploy.support.machine import Device as Device
 
 Int32 = NDArray[np.int32]
 Float32 = NDArray[np.float32]
-Device = Literal["cpu", "cuda"]
 
 
 @dataclass(frozen=True)

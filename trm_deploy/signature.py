@@ -17,6 +17,8 @@ DType = Literal["bool", "int32", "float32", "float16", "bfloat16"]
 
 GRAPHS: tuple[Graph, ...] = get_args(Graph)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+# Those that PyTorch runs a checkpoint in, the default first: int8 is a property of an exported graph.
+MODEL_PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
 
 # The question: which puzzle.
 TOKENS = "tokens"

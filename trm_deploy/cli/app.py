@@ -93,8 +93,8 @@ def run_app() -> None:
 
 
 def _in_words(message: str) -> str:
-    """A usage error in the words of this program: typer's end with a full stop, and some name a class of Python."""
-    return message.replace("Value error, ", "").rstrip(".")
+    """A usage error in the words of this program: typer's end with a full stop."""
+    return message.rstrip(".")
 
 
 def _terminated(number: int, frame: object) -> NoReturn:

@@ -10,39 +10,45 @@ import typer
 from trm_deploy.cli.options import (
     AllowHostCode,
     Device,
-    DeviceName,
     HaltThreshold,
     Json,
     MaxSteps,
+    Puzzles,
     Settings,
 )
+from trm_deploy.cli.values import whole
 from trm_deploy.support.files import refuse_folder
 from trm_deploy.support.jsontext import dumps
 
 
 def benchmark(
-    files: Annotated[list[Path], typer.Argument(help="Checkpoints, ONNX files and plans of one model.")],
-    puzzles: Annotated[
-        Optional[str],
-        typer.Option("--puzzles", help="File with puzzles; those that come with the package if left out."),
-    ] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Use the first so many puzzles.")] = 200,
-    repeats: Annotated[int, typer.Option("--repeats", min=1, help="Of the measurements in batches.")] = 3,
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILES...", help="Checkpoints, ONNX files and plans of one model.")
+    ],
+    puzzles: Puzzles = None,
+    limit: Annotated[int, typer.Option("--limit", **whole(1), help="Use only the first N puzzles.")] = 200,
+    repeats: Annotated[
+        int, typer.Option("--repeats", **whole(1), help="Number of times to repeat each batch measurement.")
+    ] = 3,
     batch: Annotated[
-        Optional[int], typer.Option("--batch", min=1, help="Puzzles at a time.  [default: what is fastest of each]")
+        Optional[int],
+        typer.Option("--batch", **whole(1), help="Batch size.", show_default="the fastest for each way to run"),
     ] = None,
     only: Annotated[
-        Optional[list[str]], typer.Option("--only", help="Row to measure, by its name; repeatable.")
+        Optional[list[str]],
+        typer.Option("--only", metavar="NAME", help="Measure only the row of this name; repeatable."),
     ] = None,
     max_steps: MaxSteps = None,
     halt_threshold: HaltThreshold = None,
     settings: Settings = None,
-    device: Device = DeviceName.cpu,
+    device: Device = "cpu",
     allow_host_code: AllowHostCode = False,
     as_json: Json = False,
-    png: Annotated[Optional[Path], typer.Option("--png", help="Draw the figures into this file.")] = None,
+    png: Annotated[
+        Optional[Path], typer.Option("--png", metavar="FILE", help="PNG file for a chart of the results.")
+    ] = None,
 ) -> None:
-    """Measure every way to run a model side by side: latency, throughput, solved share, share of the limit."""
+    """Measure latency, throughput and solved share of every way to run a model."""
     from trm_deploy.evaluation.benchmark.files import benchmark_files
 
     if png is not None:
@@ -59,7 +65,7 @@ def benchmark(
         max_steps=max_steps,
         halt_threshold=halt_threshold,
         settings=settings or (),
-        device=device.value,
+        device=device,
         allow_host_code=allow_host_code,
         only=only or (),
     )

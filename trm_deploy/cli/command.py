@@ -61,6 +61,12 @@ class Command(TyperCommand):
         super().__init__(*arguments, **settings)
         self.params = [*self.params, *_common()]
 
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """The usage line: arguments by the names that the help gives them."""
+        arguments = [parameter for parameter in self.params if parameter.param_type_name == "argument"]
+        names = [(_metavar(argument), argument.required) for argument in arguments]
+        return [self.options_metavar or "", *(name if required else f"[{name}]" for name, required in names)]
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Arguments and options, without typer's column of types."""
         _write_parameters(self, ctx, formatter)
@@ -90,7 +96,7 @@ def _write_parameters(command: Any, ctx: Any, formatter: Any) -> None:
     arguments, options = [], []
     for parameter in command.get_params(ctx):
         if parameter.param_type_name == "argument":
-            arguments.append((parameter.metavar or parameter.name.upper(), parameter.help or ""))
+            arguments.append((_metavar(parameter), parameter.help or ""))
         elif not parameter.hidden:
             options.append((_names(parameter), " ".join(filter(None, (parameter.help, _default(parameter))))))
     for title, rows in (("Arguments", arguments), ("Options", options)):
@@ -99,13 +105,20 @@ def _write_parameters(command: Any, ctx: Any, formatter: Any) -> None:
                 formatter.write_dl(rows, col_max=NAMES_WIDTH)
 
 
+def _metavar(parameter: Any) -> str:
+    """What stands for the value."""
+    return parameter.metavar or parameter.name.upper()
+
+
 def _names(parameter: Any) -> str:
     names = ", ".join((*sorted(parameter.opts, key=len), *parameter.secondary_opts))
-    return names if parameter.is_flag else f"{names} {parameter.metavar}"
+    return names if parameter.is_flag else f"{names} {_metavar(parameter)}"
 
 
 def _default(parameter: Any) -> str:
     """What holds where the option is not given: in words where the option says so, else its value."""
+    if parameter.required:
+        return "[required]"
     if isinstance(parameter.show_default, str):
         return f"[default: {parameter.show_default}]"
     default = parameter.default

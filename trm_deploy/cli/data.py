@@ -9,33 +9,48 @@ from typing import Annotated, Optional
 import typer
 
 from trm_deploy.cli.command import Command, Group
+from trm_deploy.cli.options import Force
+from trm_deploy.cli.values import matching, one_of, whole
 
 log = logging.getLogger(__name__)
 
-data_app = typer.Typer(cls=Group, rich_markup_mode=None, help="Datasets to train on.")
-build_app = typer.Typer(cls=Group, rich_markup_mode=None, help="Build a dataset in the published layout.")
+SUDOKU_SIZES = ("9x9", "6x6", "4x4")
+
+data_app = typer.Typer(cls=Group, rich_markup_mode=None, help="Build datasets to train on.")
+build_app = typer.Typer(cls=Group, rich_markup_mode=None, help="Build a dataset in the layout of the published code.")
 data_app.add_typer(build_app, name="build")
 
-Csv = Annotated[Optional[Path], typer.Option("--csv", help="Published training file: source,question,answer,rating.")]
-TestCsv = Annotated[Optional[Path], typer.Option("--test-csv", help="Published test file.")]
+Csv = Annotated[
+    Optional[Path],
+    typer.Option(
+        "--csv", metavar="FILE", help="Published training file with the columns source,question,answer,rating."
+    ),
+]
+TestCsv = Annotated[Optional[Path], typer.Option("--test-csv", metavar="FILE", help="Published test file.")]
 Subsample = Annotated[
-    Optional[int], typer.Option("--subsample", min=1, help="Use so many of the training file, chosen at random.")
+    Optional[int],
+    typer.Option("--subsample", **whole(1), help="Use only N puzzles of the training file, chosen at random."),
 ]
-Augment = Annotated[int, typer.Option("--augment", min=0, help="Further forms of each training puzzle.")]
+Augment = Annotated[
+    int, typer.Option("--augment", **whole(0), help="Number of symmetric forms to add for each training puzzle.")
+]
 TrainCount = Annotated[
-    Optional[int], typer.Option("--train", min=1, help="Training puzzles to generate; 1000 if left out.")
+    Optional[int],
+    typer.Option("--train", **whole(1), help="Number of training puzzles to generate.", show_default="1000"),
 ]
-TestCount = Annotated[Optional[int], typer.Option("--test", min=1, help="Test puzzles to generate; 1000 if left out.")]
-DataSeed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same files.")]
+TestCount = Annotated[
+    Optional[int], typer.Option("--test", **whole(1), help="Number of test puzzles to generate.", show_default="1000")
+]
+DataSeed = Annotated[int, typer.Option("--seed", **whole(0), help="Random seed; the same seed gives the same files.")]
 DataOutput = Annotated[
-    Optional[Path], typer.Option("-o", "--output", help="The dataset's folder; data/ and the task's name if left out.")
+    Optional[Path],
+    typer.Option("-o", "--output", metavar="FOLDER", help="Folder of the dataset.", show_default="data/TASK"),
 ]
-Force = Annotated[bool, typer.Option("--force", help="Write over a dataset that lies there.")]
 
 
 @build_app.command("sudoku", cls=Command)
 def build_sudoku(
-    size: Annotated[str, typer.Option("--size", help="9x9, 6x6 or 4x4.")] = "9x9",
+    size: Annotated[str, typer.Option("--size", **one_of(SUDOKU_SIZES), help="Size of the grid.")] = "9x9",
     csv: Csv = None,
     test_csv: TestCsv = None,
     subsample: Subsample = None,
@@ -46,7 +61,7 @@ def build_sudoku(
     output: DataOutput = None,
     force: Force = False,
 ) -> None:
-    """Sudoku puzzles, generated or from the published Sudoku-Extreme files."""
+    """Build a Sudoku dataset: generated, or from the published Sudoku-Extreme files."""
     from trm_deploy.train.data.builders.common import DatasetOptions
     from trm_deploy.train.data.builders.sudoku import build_sudoku
 
@@ -66,7 +81,14 @@ def build_sudoku(
 
 @build_app.command("maze", cls=Command)
 def build_maze(
-    size: Annotated[str, typer.Option("--size", help="Rows x columns.")] = "30x30",
+    size: Annotated[
+        str,
+        typer.Option(
+            "--size",
+            **matching(r"\d{1,3}x\d{1,3}", "ROWSxCOLUMNS, such as 30x30", "ROWSxCOLUMNS"),
+            help="Size of the grid.",
+        ),
+    ] = "30x30",
     csv: Csv = None,
     test_csv: TestCsv = None,
     subsample: Subsample = None,
@@ -75,13 +97,18 @@ def build_maze(
     test: TestCount = None,
     min_path: Annotated[
         Optional[int],
-        typer.Option("--min-path", min=1, help="Steps of the shortest paths at the least; 112 for 30x30 if left out."),
+        typer.Option(
+            "--min-path",
+            **whole(1),
+            help="Minimum length of the shortest path, in steps.",
+            show_default="112 for 30x30, less for smaller mazes",
+        ),
     ] = None,
     seed: DataSeed = 0,
     output: DataOutput = None,
     force: Force = False,
 ) -> None:
-    """Mazes, generated or from the published Maze-Hard files."""
+    """Build a maze dataset: generated, or from the published Maze-Hard files."""
     from trm_deploy.train.data.builders.common import DatasetOptions
     from trm_deploy.train.data.builders.maze import build_maze
 
@@ -102,20 +129,33 @@ def build_maze(
 @build_app.command("arc", cls=Command)
 def build_arc(
     test_challenges: Annotated[
-        list[str], typer.Option("--test-challenges", help="Tasks to test: their demonstrations are trained on.")
+        list[str],
+        typer.Option(
+            "--test-challenges",
+            metavar="FILE",
+            help="Challenges file of the tasks to test on; their demonstrations are trained on; repeatable.",
+        ),
     ],
     challenges: Annotated[
-        Optional[list[str]], typer.Option("--challenges", help="Tasks to train on with their test inputs.")
+        Optional[list[str]],
+        typer.Option(
+            "--challenges",
+            metavar="FILE",
+            help="Challenges file of tasks to train on, test inputs included; repeatable.",
+        ),
     ] = None,
     solutions: Annotated[
-        Optional[list[str]], typer.Option("--solutions", help="Outputs of the test inputs, of either.")
+        Optional[list[str]],
+        typer.Option(
+            "--solutions", metavar="FILE", help="Solutions file with the outputs of the test inputs; repeatable."
+        ),
     ] = None,
-    augment: Annotated[int, typer.Option("--augment", min=0, help="Augmentations of each task.")] = 1000,
+    augment: Annotated[int, typer.Option("--augment", **whole(0), help="Number of augmentations of each task.")] = 1000,
     seed: DataSeed = 0,
     output: DataOutput = None,
     force: Force = False,
 ) -> None:
-    """ARC from the ARC Prize's JSON files; each option may be given more than once."""
+    """Build an ARC dataset from the JSON files of the ARC Prize."""
     from trm_deploy.train.data.builders.arc import ArcDatasetOptions, build_arc
 
     options = ArcDatasetOptions(

@@ -9,7 +9,7 @@ from trm_deploy.cli.options import (
 
 
 def doctor(as_json: Json = False) -> None:
-    """Say what this machine can do, and how to get what is missing."""
+    """Show what this machine can run, and how to install what is missing."""
     from trm_deploy.inspection.artefact import doctor
 
     print_document(doctor(), as_json)

@@ -4,74 +4,141 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any, Literal, Optional, get_args
 
 import typer
 
-from trm_deploy.cli.options import (
-    Format,
-    GraphForm,
-    Precision,
-    Settings,
-)
+from trm_deploy.cli.options import Settings
+from trm_deploy.cli.values import matching, one_of, whole
+from trm_deploy.signature import GRAPHS, PRECISIONS, Graph, Precision
+from trm_deploy.spec import MAX_STEPS
+
+Format = Literal["onnx", "trt", "rtx"]
+FORMATS: tuple[Format, ...] = get_args(Format)
 
 
 def export(
-    source: Annotated[Path, typer.Argument(help="A checkpoint; for trt and rtx also an ONNX file that export made.")],
-    format: Annotated[Format, typer.Option("--format", help="What to make.")] = Format.onnx,
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SOURCE", help="A checkpoint; with --format trt or rtx also an ONNX file made by this command."
+        ),
+    ],
+    format: Annotated[Format, typer.Option("--format", **one_of(FORMATS), help="Output format.")] = "onnx",
     graph: Annotated[
-        Optional[GraphForm], typer.Option("--graph", help="The form of the graph.  [default: loop]")
+        Optional[Graph],
+        typer.Option("--graph", **one_of(GRAPHS), help="Graph form to export.", show_default=GRAPHS[0]),
     ] = None,
-    steps: Annotated[Optional[int], typer.Option("--steps", help="Supervision steps of the unrolled form.")] = None,
+    steps: Annotated[
+        Optional[int],
+        typer.Option("--steps", **whole(1, MAX_STEPS), help="Number of supervision steps of the unrolled form."),
+    ] = None,
     precision: Annotated[
         Optional[Precision],
-        typer.Option("--precision", help="Of weights and activations.  [default: fp32 for onnx, else fp16]"),
+        typer.Option(
+            "--precision",
+            **one_of(PRECISIONS),
+            help="Precision of weights and activations.",
+            show_default="fp32 for onnx, fp16 for trt and rtx",
+        ),
     ] = None,
-    opset: Annotated[Optional[int], typer.Option("--opset", help="ONNX opset, 18 to 20.  [default: 20]")] = None,
-    unroll_inner: Annotated[bool, typer.Option("--unroll-inner", help="Write the inner recursions out.")] = False,
+    opset: Annotated[
+        Optional[int],
+        typer.Option(
+            "--opset", **whole(18, 20), help="ONNX opset version, 18 to 20.", show_default="20, or the target's"
+        ),
+    ] = None,
+    unroll_inner: Annotated[
+        bool,
+        typer.Option("--unroll-inner", help="Unroll the inner recursion loops: a larger graph without nested loops."),
+    ] = False,
     target: Annotated[
-        Optional[str], typer.Option("--target", help="The device, such as jetson-orin-nano: checks what it can read.")
+        Optional[str],
+        typer.Option(
+            "--target",
+            metavar="DEVICE",
+            help="Device the file is for, such as jetson-orin-nano; checks what its TensorRT can read.",
+        ),
     ] = None,
     batch: Annotated[
-        Optional[str], typer.Option("--batch", help="Engine's batch sizes MIN:OPT:MAX.  [default: the target's]")
+        Optional[str],
+        typer.Option(
+            "--batch",
+            metavar="MIN:OPT:MAX",
+            help="Smallest, typical and largest batch size of the engine.",
+            show_default="the target's, else 1:8:64",
+        ),
     ] = None,
     workspace: Annotated[
-        Optional[int], typer.Option("--workspace", min=1, help="Builder's device memory, MiB.")
+        Optional[int],
+        typer.Option("--workspace", **whole(1), help="Device memory for the TensorRT builder, in MiB."),
     ] = None,
-    opt_level: Annotated[Optional[int], typer.Option("--opt-level", min=0, max=5, help="Builder's effort.")] = None,
-    timing_cache: Annotated[Optional[Path], typer.Option("--timing-cache", help="File with tactic timings.")] = None,
+    opt_level: Annotated[
+        Optional[int],
+        typer.Option("--opt-level", **whole(0, 5), help="TensorRT builder optimization level, 0 to 5."),
+    ] = None,
+    timing_cache: Annotated[
+        Optional[Path],
+        typer.Option(
+            "--timing-cache", metavar="FILE", help="TensorRT timing cache: read if it exists, written after the build."
+        ),
+    ] = None,
     version_compatible: Annotated[
-        bool, typer.Option("--version-compatible", help="Plan for newer TensorRT too.")
+        bool,
+        typer.Option("--version-compatible", help="Build a plan that newer TensorRT versions also load."),
     ] = False,
     hardware_compatible: Annotated[
-        bool, typer.Option("--hardware-compatible", help="Plan for other GPUs from Ampere on too.")
+        bool,
+        typer.Option("--hardware-compatible", help="Build a plan that also runs on other GPUs, Ampere and newer."),
     ] = False,
-    max_aux_streams: Annotated[Optional[int], typer.Option("--max-aux-streams", min=0, help="CUDA streams.")] = None,
+    max_aux_streams: Annotated[
+        Optional[int],
+        typer.Option("--max-aux-streams", **whole(0), help="Maximum number of auxiliary CUDA streams."),
+    ] = None,
     compute_capability: Annotated[
         Optional[str],
-        typer.Option("--compute-capability", help="GPUs to build for ahead of time, as in 8.6,8.9 (rtx)."),
+        typer.Option(
+            "--compute-capability",
+            **matching(r"\d+\.\d(,\d+\.\d)*", "a list of compute capabilities such as 8.6,8.9", "X.Y[,X.Y]"),
+            help="GPUs to build for ahead of time, by CUDA compute capability (rtx only).",
+        ),
     ] = None,
     calibrate: Annotated[
         Optional[Path],
-        typer.Option("--calibrate", help="Puzzles for an int8 engine's scales, in place of the package's."),
+        typer.Option(
+            "--calibrate",
+            metavar="FILE",
+            help="Puzzles to calibrate the scales of an int8 engine on.",
+            show_default="the puzzles shipped with the package",
+        ),
     ] = None,
     settings: Settings = None,
     identifiers: Annotated[
         Optional[Path],
-        typer.Option("--identifiers", help="Names of the puzzle ids, JSON.  [default: identifiers.json beside it]"),
+        typer.Option(
+            "--identifiers",
+            metavar="FILE",
+            help="JSON file that names the puzzle ids.",
+            show_default="identifiers.json beside the checkpoint",
+        ),
     ] = None,
-    output: Annotated[Optional[Path], typer.Option("-o", "--output", help="The file to write.")] = None,
+    output: Annotated[
+        Optional[Path],
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="File to write.", show_default="the source's name, in this folder"
+        ),
+    ] = None,
 ) -> None:
-    """Export to ONNX or on to an engine, with halting inside the graph, and check parity with PyTorch."""
+    """Export a model to ONNX or a TensorRT engine, halting included, and check parity with PyTorch."""
     from trm_deploy.export.engine.build import BuilderOptions
     from trm_deploy.export.pipeline import ExportRequest, fulfil
 
     request = ExportRequest(
         source=source,
-        format=format.value,
-        graph=graph.value if graph else None,
+        format=format,
+        graph=graph,
         steps=steps,
-        precision=precision.value if precision else None,
+        precision=precision,
         opset=opset,
         unroll_inner=unroll_inner,
         target=target,

@@ -15,11 +15,11 @@ from trm_deploy.cli.options import (
 
 
 def inspect(
-    artefact: Annotated[Path, typer.Argument(help="A checkpoint, an ONNX file or a plan.")],
+    artefact: Annotated[Path, typer.Argument(metavar="FILE", help="Checkpoint, ONNX file or TensorRT plan.")],
     settings: Settings = None,
     as_json: Json = False,
 ) -> None:
-    """Say what an artefact is."""
+    """Describe a checkpoint, ONNX file or TensorRT plan."""
     from trm_deploy.inspection.artefact import inspect
 
     print_document(inspect(artefact, settings or ()), as_json)

@@ -3,86 +3,77 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Iterator
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
 
+from trm_deploy import signature
+from trm_deploy.cli.values import one_of, real, whole
 from trm_deploy.errors import InputError, Interrupted
 from trm_deploy.spec import MAX_STEPS
+from trm_deploy.support import machine
 from trm_deploy.support.jsontext import dumps
 
-
-class Format(str, Enum):
-    """--format."""
-
-    onnx = "onnx"
-    trt = "trt"
-    rtx = "rtx"
-
-
-class GraphForm(str, Enum):
-    """--graph."""
-
-    loop = "loop"
-    step = "step"
-    unrolled = "unrolled"
-
-
-class Precision(str, Enum):
-    """--precision."""
-
-    fp32 = "fp32"
-    fp16 = "fp16"
-    bf16 = "bf16"
-    int8 = "int8"
-
-
-class DeviceName(str, Enum):
-    """--device."""
-
-    cpu = "cpu"
-    cuda = "cuda"
-
-
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-Limit = Annotated[Optional[int], typer.Option("--limit", min=1, help="Use the first so many puzzles.")]
-MaxSteps = Annotated[
-    Optional[int], typer.Option("--max-steps", min=1, max=MAX_STEPS, help="Supervision steps at the most.")
+Limit = Annotated[Optional[int], typer.Option("--limit", **whole(1), help="Use only the first N puzzles.")]
+Puzzles = Annotated[
+    Optional[str],
+    typer.Option(
+        "--puzzles", metavar="FILE", help="File with puzzles.", show_default="the puzzles shipped with the package"
+    ),
 ]
-
-
-def _number(value: Optional[float]) -> Optional[float]:
-    if value is not None and math.isnan(value):
-        raise typer.BadParameter("nan is no threshold, expected a number, inf or -inf")
-    return value
-
-
+MaxSteps = Annotated[
+    Optional[int],
+    typer.Option(
+        "--max-steps",
+        **whole(1, MAX_STEPS),
+        help="Maximum number of supervision steps.",
+        show_default="the artefact's own",
+    ),
+]
 HaltThreshold = Annotated[
     Optional[float],
-    typer.Option("--halt-threshold", callback=_number, help="Halt when the halting logit exceeds this; or inf: never."),
+    typer.Option(
+        "--halt-threshold",
+        **real(endless=True),
+        help="Halt when the halting logit exceeds this number; inf: never halt early.",
+        show_default="the artefact's own",
+    ),
 ]
 AllowHostCode = Annotated[
-    bool, typer.Option("--allow-host-code", help="Load a version-compatible plan, which carries processor code.")
+    bool,
+    typer.Option(
+        "--allow-host-code",
+        help="Allow version-compatible plans, which contain code that runs on the host's processor.",
+    ),
 ]
 Settings = Annotated[
     Optional[list[str]],
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="What a published checkpoint does not say, as in arch.H_cycles=3; repeatable.",
+        help="Override a value that a published checkpoint does not state, such as arch.H_cycles=3; repeatable.",
     ),
 ]
 TorchPrecision = Annotated[
-    Optional[Precision], typer.Option("--precision", help="Of a checkpoint: fp32, bf16 or fp16.  [default: fp32]")
+    Optional[signature.Precision],
+    typer.Option(
+        "--precision",
+        **one_of(signature.MODEL_PRECISIONS),
+        help="Precision to run a checkpoint in; other files have their own.",
+        show_default=signature.MODEL_PRECISIONS[0],
+    ),
 ]
 Compile = Annotated[
-    bool, typer.Option("--compile", help="Run a checkpoint through torch.compile: a slow start, then fast.")
+    bool, typer.Option("--compile", help="Run a checkpoint through torch.compile: slow to start, fast afterwards.")
 ]
-Device = Annotated[DeviceName, typer.Option("--device", help="Where to run.")]
+Device = Annotated[machine.Device, typer.Option("--device", **one_of(machine.DEVICES), help="Device to run on.")]
+Report = Annotated[
+    Optional[Path], typer.Option("--report", metavar="FOLDER", help="Folder for the report: Markdown, JSON, pictures.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite an output that exists already.")]
 
 
 def check_report_folder(folder: Optional[Path]) -> None:

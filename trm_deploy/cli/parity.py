@@ -12,60 +12,75 @@ from trm_deploy.cli.options import (
     AllowHostCode,
     Compile,
     Device,
-    DeviceName,
     HaltThreshold,
     Json,
     Limit,
     MaxSteps,
+    Puzzles,
+    Report,
     Settings,
     TorchPrecision,
     check_report_folder,
 )
+from trm_deploy.cli.values import real, whole
 from trm_deploy.support.jsontext import dumps
 
 log = logging.getLogger(__name__)
 
 
 def parity(
-    checkpoint: Annotated[Path, typer.Argument(help="The reference.")],
+    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="Checkpoint to compare with.")],
     engines: Annotated[
-        list[Path], typer.Argument(help="ONNX files and plans made from it; or itself, in another precision.")
+        list[Path],
+        typer.Argument(
+            metavar="FILES...",
+            help="ONNX files and TensorRT plans made from it; or the checkpoint itself, run in another precision.",
+        ),
     ],
-    puzzles: Annotated[
-        Optional[str],
-        typer.Option("--puzzles", help="File with puzzles; those that come with the package if left out."),
-    ] = None,
+    puzzles: Puzzles = None,
     limit: Limit = None,
     max_steps: MaxSteps = None,
     halt_threshold: HaltThreshold = None,
     attempts: Annotated[
-        int, typer.Option("--attempts", min=1, help="Tries a puzzle, under its symmetries, for the verified share.")
+        int,
+        typer.Option(
+            "--attempts", **whole(1), help="Maximum number of attempts at a puzzle when counting verified answers."
+        ),
     ] = 1,
     controls: Annotated[
-        int, typer.Option("--controls", min=1, help="Draws of the control: PyTorch with its weights 1 ulp off.")
+        int,
+        typer.Option("--controls", **whole(1), help="Number of control runs: PyTorch with ulp-perturbed weights."),
     ] = 3,
-    report: Annotated[
-        Optional[Path], typer.Option("--report", help="Folder for report.md, report.json and pictures.")
-    ] = None,
+    report: Report = None,
     baseline: Annotated[
         Optional[Path],
-        typer.Option("--baseline", help="The last accepted report.json: fails where an engine solves less than there."),
+        typer.Option(
+            "--baseline",
+            metavar="FILE",
+            help="The last accepted report.json; the command fails if a file solves fewer puzzles than recorded there.",
+        ),
     ] = None,
     atol: Annotated[
         Optional[float],
-        typer.Option("--atol", help="Bound on a step from the same state, in place of the precision's."),
+        typer.Option(
+            "--atol",
+            **real(0),
+            help="Absolute tolerance of a teacher-forced step.",
+            show_default="by precision",
+        ),
     ] = None,
     rtol: Annotated[
-        Optional[float], typer.Option("--rtol", help="The same relative to the expected: atol + rtol * |expected|.")
+        Optional[float],
+        typer.Option("--rtol", **real(0), help="Relative tolerance, added to it: atol + rtol * |expected|."),
     ] = None,
     settings: Settings = None,
     precision: TorchPrecision = None,
     compiled: Compile = False,
-    device: Device = DeviceName.cpu,
+    device: Device = "cpu",
     allow_host_code: AllowHostCode = False,
     as_json: Json = False,
 ) -> None:
-    """Compare engines with PyTorch, from the same state and running free; exit code 3 where one fails."""
+    """Compare exported files with PyTorch, teacher-forced and free-running; exit code 3 if one fails."""
     from trm_deploy.errors import require
 
     require("torch", extra="export", purpose="to compare with PyTorch")
@@ -85,10 +100,10 @@ def parity(
         baseline=baseline,
         atol=atol,
         rtol=rtol,
-        precision=precision.value if precision else None,
+        precision=precision,
         compiled=compiled,
         settings=settings or (),
-        device=device.value,
+        device=device,
         allow_host_code=allow_host_code,
     )
     print(dumps(found.to_plain(), indent=2) if as_json else found.table(), flush=True)

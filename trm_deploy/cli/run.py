@@ -13,30 +13,40 @@ from trm_deploy.cli.options import (
     AllowHostCode,
     Compile,
     Device,
-    DeviceName,
     HaltThreshold,
     Json,
     MaxSteps,
     TorchPrecision,
     resumable,
 )
+from trm_deploy.cli.values import whole
 from trm_deploy.errors import InputError
 from trm_deploy.support.files import refuse_folder
 from trm_deploy.support.jsontext import dumps
+from trm_deploy.support.terminal import use_colour
 
 
 def run(
-    puzzles: Annotated[list[str], typer.Argument(help="Files with puzzles, or - for standard input.")],
+    puzzles: Annotated[
+        list[str], typer.Argument(metavar="PUZZLES...", help="Files with puzzles; - reads standard input.")
+    ],
     engine: Annotated[
         Optional[Path],
-        typer.Option("-e", "--engine", help="ONNX file, plan or checkpoint; the shipped model if left out."),
+        typer.Option(
+            "-e",
+            "--engine",
+            metavar="FILE",
+            help="ONNX file, TensorRT plan or checkpoint.",
+            show_default="the model shipped with the package",
+        ),
     ] = None,
     attempts: Annotated[
         Optional[int],
         typer.Option(
             "--attempts",
-            min=1,
-            help="Tries a puzzle, under its symmetries.  [default: 1; of ARC all augmentations that were trained]",
+            **whole(1),
+            help="Maximum number of attempts at a puzzle; each one after the first solves a symmetric form of it.",
+            show_default="1; for ARC every augmentation the model was trained on",
         ),
     ] = None,
     max_steps: MaxSteps = None,
@@ -44,37 +54,52 @@ def run(
     batch: Annotated[
         Optional[int],
         typer.Option(
-            "--batch",
-            min=1,
-            help="Puzzles at a time.  [default: 8 where puzzles are in flight, else 1]",
+            "--batch", **whole(1), help="Number of puzzles to compute together.", show_default="8 in flight, else 1"
         ),
     ] = None,
     in_flight: Annotated[
         Optional[bool],
         typer.Option(
             "--in-flight/--no-in-flight",
-            help="Whether a puzzle that halts makes room at once; needs the step form.  [default: where it is there]",
+            help="Start the next puzzle as soon as one halts, instead of batch by batch; needs the step form.",
+            show_default="on if the file has the step form",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the symmetries.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", **whole(0), help="Random seed for the symmetry transforms.")] = 0,
     solutions: Annotated[
-        Optional[list[str]], typer.Option("--solutions", help="Solutions file of ARC: says how many are right.")
+        Optional[list[str]],
+        typer.Option(
+            "--solutions", metavar="FILE", help="ARC solutions file: count how many answers are right; repeatable."
+        ),
     ] = None,
     output: Annotated[
         Optional[Path],
-        typer.Option("-o", "--output", help="File for the answers, one JSON object a line; of ARC for the submission."),
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="File for the answers, one JSON object per line; for ARC the submission file.",
+        ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where the output file ends.")] = False,
-    device: Device = DeviceName.cpu,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Continue an interrupted run: solve the last answers in the output file again to check them, then the"
+            " puzzles that are not in it.",
+        ),
+    ] = False,
+    device: Device = "cpu",
     precision: TorchPrecision = None,
     compiled: Compile = False,
     allow_host_code: AllowHostCode = False,
     as_json: Json = False,
     png: Annotated[
-        Optional[Path], typer.Option("--png", help="Folder: draw the answers into it, 0001.png and so on.")
+        Optional[Path],
+        typer.Option("--png", metavar="FOLDER", help="Folder for pictures of the answers: 0001.png and so on."),
     ] = None,
 ) -> None:
-    """Solve puzzles and verify the answers; of ARC, let the answers vote."""
+    """Solve puzzles and verify the answers; for ARC, vote over augmentations."""
     from trm_deploy.runtimes.solving import session as running
 
     if png is not None:
@@ -93,9 +118,9 @@ def run(
         raise InputError("--resume goes with -o: a file whose end tells where to go on", hint="add -o FILE")
     opened = running.open_engine(
         engine,
-        device=device.value,
+        device=device,
         allow_host_code=allow_host_code,
-        precision=precision.value if precision else None,
+        precision=precision,
         compiled=compiled,
     )
     show: Callable[..., None] = _RUNS.get(opened.puzzle.name, _run_verified)
@@ -145,7 +170,7 @@ def _run_verified(
             if as_json:
                 print(dumps(outcome.to_plain()), flush=True)
             elif file is None and outcome.answer is not None:
-                print(outcome.to_text(colour=sys.stdout.isatty()), flush=True)
+                print(outcome.to_text(colour=use_colour(sys.stdout)), flush=True)
             if outcome.answer is None and not as_json:
                 print(f"error: {outcome.question.error}", file=sys.stderr)
             if png is not None:
@@ -186,7 +211,7 @@ def _run_arc(
     for number, outcome in enumerate(arc_running.run(opened, tasks, settings), start=1):
         outcomes.append(outcome)
         if not as_json:
-            print(outcome.to_text(colour=sys.stdout.isatty()), flush=True)
+            print(outcome.to_text(colour=use_colour(sys.stdout)), flush=True)
         if png is not None:
             outcome.write_png(png / f"{number:04}.png")
     document = dumps(arc_running.submission(outcomes))

@@ -8,24 +8,35 @@ from typing import Annotated, Optional
 
 import typer
 
-from trm_deploy.cli.options import (
-    DeviceName,
-    resumable,
-)
+from trm_deploy.cli.options import resumable
+from trm_deploy.cli.values import one_of
 from trm_deploy.errors import InputError
+from trm_deploy.support import machine
 
 log = logging.getLogger(__name__)
 
 
 def train(
-    recipe: Annotated[Optional[str], typer.Argument(help="A shipped recipe's name, or a TOML file.")] = None,
-    output: Annotated[Optional[Path], typer.Option("-o", "--output", help="The run's folder.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's last checkpoint.")] = False,
+    recipe: Annotated[
+        Optional[str], typer.Argument(metavar="RECIPE", help="Name of a shipped recipe, or a TOML file.")
+    ] = None,
+    output: Annotated[
+        Optional[Path],
+        typer.Option("-o", "--output", metavar="FOLDER", help="Folder of the run.", show_default="runs/RECIPE"),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint in the folder.")] = False,
     data: Annotated[
-        Optional[Path], typer.Option("--data", help="A dataset's folder, in place of the recipe's data.folder.")
+        Optional[Path],
+        typer.Option("--data", metavar="FOLDER", help="Dataset folder.", show_default="the recipe's data.folder"),
     ] = None,
     device: Annotated[
-        Optional[DeviceName], typer.Option("--device", help="Where to train, in place of training.device.")
+        Optional[machine.Device],
+        typer.Option(
+            "--device",
+            **one_of(machine.DEVICES),
+            help="Device to train on.",
+            show_default="the recipe's training.device",
+        ),
     ] = None,
 ) -> None:
     """Train a model; the folder's ema.pt is the checkpoint to export. Several processes train under torchrun."""
@@ -38,7 +49,7 @@ def train(
 
     if recipe is None:
         raise InputError(f"no recipe is named, expected one of {', '.join(recipes.shipped())} or a TOML file")
-    loaded = recipes.load(recipe).with_flags(data=str(data) if data else None, device=device.value if device else None)
+    loaded = recipes.load(recipe).with_flags(data=str(data) if data else None, device=device)
     folder = output or Path("runs") / Path(recipe).stem
     with distributed.joined(loaded.training.device) as ranks:
         with resumable(folder / "resume.pt"):

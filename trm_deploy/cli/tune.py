@@ -11,12 +11,13 @@ import typer
 from trm_deploy.cli.options import (
     AllowHostCode,
     Device,
-    DeviceName,
     Json,
     Limit,
     MaxSteps,
+    Report,
     check_report_folder,
 )
+from trm_deploy.cli.values import real
 from trm_deploy.support.files import refuse_folder
 from trm_deploy.support.jsontext import dumps
 
@@ -24,38 +25,43 @@ log = logging.getLogger(__name__)
 
 
 def tune(
-    engine: Annotated[Path, typer.Argument(help="ONNX file, plan or checkpoint.")],
-    puzzles: Annotated[str, typer.Argument(help="File with puzzles.")],
+    engine: Annotated[Path, typer.Argument(metavar="FILE", help="ONNX file, TensorRT plan or checkpoint.")],
+    puzzles: Annotated[str, typer.Argument(metavar="PUZZLES", help="File with puzzles.")],
     max_loss: Annotated[
         Optional[float],
         typer.Option(
             "--max-loss",
-            min=0,
-            help="Points of the solved share that may be lost.  [default: 0.2, or none with --mean-steps]",
+            **real(0),
+            help="Maximum loss of solved share, in percentage points.",
+            show_default="0.2; no limit with --mean-steps",
         ),
     ] = None,
     mean_steps: Annotated[
-        Optional[float], typer.Option("--mean-steps", min=1, help="Supervision steps a puzzle at the most, on average.")
+        Optional[float],
+        typer.Option("--mean-steps", **real(1), help="Maximum mean number of supervision steps per puzzle."),
     ] = None,
     limit: Limit = None,
     max_steps: MaxSteps = None,
-    write: Annotated[bool, typer.Option("--write", help="Make the threshold the artefact's default.")] = False,
-    report: Annotated[
-        Optional[Path], typer.Option("--report", help="Folder for tune.md, tune.json and tune.png.")
+    write: Annotated[
+        bool, typer.Option("--write", help="Store the recommended threshold as the artefact's default.")
+    ] = False,
+    report: Report = None,
+    output: Annotated[
+        Optional[Path],
+        typer.Option("-o", "--output", metavar="FILE", help="PNG file for the curve of solved share against steps."),
     ] = None,
-    output: Annotated[Optional[Path], typer.Option("-o", "--output", help="PNG file: solved share and steps.")] = None,
-    device: Device = DeviceName.cpu,
+    device: Device = "cpu",
     allow_host_code: AllowHostCode = False,
     as_json: Json = False,
 ) -> None:
-    """Choose the halting threshold: solved share against mean steps, for every threshold from one pass."""
+    """Choose a halting threshold from the solved share and mean steps that each would give."""
     from trm_deploy.evaluation import tuning
     from trm_deploy.runtimes.solving import session as running
 
     if report is not None or output is not None:
         check_report_folder(report)
     refuse_folder(output)
-    opened = running.open_engine(engine, device=device.value, allow_host_code=allow_host_code)
+    opened = running.open_engine(engine, device=device, allow_host_code=allow_host_code)
     if write:
         tuning.check_writable(opened)
     settings = tuning.TuneSettings(max_loss=max_loss, mean_steps=mean_steps, limit=limit, max_steps=max_steps)

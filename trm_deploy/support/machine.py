@@ -10,7 +10,11 @@ import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
+
+# Where a model can be told to run.
+Device = Literal["cpu", "cuda"]
+DEVICES: tuple[Device, ...] = get_args(Device)
 
 TEGRA_RELEASE = Path("/etc/nv_tegra_release")
 CPU_INFO = Path("/proc/cpuinfo")
