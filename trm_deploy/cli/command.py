@@ -107,7 +107,7 @@ def _write_parameters(command: Any, ctx: Any, formatter: Any) -> None:
 
 def _metavar(parameter: Any) -> str:
     """What stands for the value."""
-    return parameter.metavar or parameter.name.upper()
+    return str(parameter.metavar or parameter.name.upper())
 
 
 def _names(parameter: Any) -> str:
