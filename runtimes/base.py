@@ -136,10 +136,11 @@ def check_step_limit(fixed_steps: int | None, max_steps: int) -> None:
 
 
 def initial_numpy_state(spec: ModelSpec, batch: int) -> tuple[Float32, Float32]:
-    """Placeholders for y and z, float32 [B, S, D], of rows that are all `reset`."""
-    architecture = spec.architecture
-    shape = (batch, architecture.prefix_length + spec.task.sequence_length, architecture.hidden_size)
-    return np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    """Placeholders for y [B, S, D] and z [B, S, D] (where it is split into k latents: [B, k * S, D]), float32, of rows
+    that are all `reset`.
+    """
+    y_shape, z_shape = spec.state_shapes
+    return np.zeros((batch, *y_shape), np.float32), np.zeros((batch, *z_shape), np.float32)
 
 
 def host_values(result: Any) -> NDArray[Any]:

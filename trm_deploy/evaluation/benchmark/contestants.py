@@ -178,10 +178,10 @@ def _of_checkpoint(path: Path, folder: Path, settings: Sequence[str], device: De
 
 
 def _if_possible(name: str, make: Callable[[], Contestant]) -> list[Contestant]:
-    """What `make` gives; nothing, with a line that says why, where this machine cannot."""
+    """What `make` gives; nothing, with a line that says why, where this machine cannot or the model has no such export."""
     try:
         return [make()]
-    except CannotRunHere as error:
+    except (CannotRunHere, InputError) as error:
         print(f"note: {name} is left out: {error}", file=sys.stderr)
         return []
 
