@@ -9,11 +9,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trm_deploy.errors import InputError
+from trm_deploy.signature import Graph, Precision, Y, Z
 from trm_deploy.spec import MAX_STEPS, ModelSpec
 from trm_deploy.support.machine import Device as Device
 
 Int32 = NDArray[np.int32]
 Float32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How an artefact is loaded.
+
+    Attributes:
+        device: where to run it; a plan always runs on the GPU.
+        allow_host_code: load a version-compatible plan, which carries code for this machine's processor.
+        precision: of a checkpoint, float32 where None; an exported file has its own.
+        compiled: run a checkpoint through torch.compile.
+    """
+
+    device: Device = "cpu"
+    allow_host_code: bool = False
+    precision: Precision | None = None
+    compiled: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,12 +66,20 @@ class Runtime(Protocol):
         """What the model is."""
 
     @property
+    def backend(self) -> str:
+        """The name of its row in `trm_deploy.runtimes.registry`."""
+
+    @property
+    def graph(self) -> Graph:
+        """The graph form; "step" for PyTorch, which runs a checkpoint step by step."""
+
+    @property
     def precision(self) -> str:
         """Of weights and activations, as the flag names it."""
 
     @property
     def arithmetic(self) -> str:
-        """What matrix products are really computed in, in words: a runtime may know a precision by its storage only."""
+        """What matrix products are really computed in, in words: some runtimes only store values in the precision."""
 
     @property
     def description(self) -> str:
@@ -65,7 +91,7 @@ class Runtime(Protocol):
 
     @property
     def largest_batch(self) -> int | None:
-        """Samples that a single step takes at the most; None where any number. `solve` takes any number."""
+        """Maximum number of samples in a single step; None where any number. `solve` takes any number."""
 
     def solve(
         self, tokens: Int32, puzzle_ids: Int32 | None = None, *, max_steps: int, halt_threshold: float
@@ -74,7 +100,7 @@ class Runtime(Protocol):
 
         Args:
             tokens: int32 [B, L], B at least 1.
-            puzzle_ids: int32 [B]; None stands for puzzle 0.
+            puzzle_ids: int32 [B]; puzzle 0 for every sample where None.
             max_steps: at least 1.
             halt_threshold: a sample halts when its halting logit exceeds it; +inf never halts.
 
@@ -96,7 +122,10 @@ class StepRuntime(Runtime, Protocol):
             tokens: int32 [B, L].
             reset: bool [B]; such a row starts from the initial state, whatever y and z hold.
             y, z: [B, S, D], from numpy (float32) or from the last `StepResult`.
-            puzzle_ids: int32 [B]; None stands for puzzle 0.
+            puzzle_ids: int32 [B]; puzzle 0 for every sample where None.
+
+        Raises:
+            InputError: a wrong dtype or shape, or more samples than `largest_batch`.
         """
 
 
@@ -119,6 +148,15 @@ def check_inputs(spec: ModelSpec, tokens: Int32, puzzle_ids: Int32 | None, max_s
             raise InputError(
                 f"puzzle_ids range from {puzzle_ids.min()} to {puzzle_ids.max()}, expected 0 to {identifiers - 1}"
             )
+
+
+def check_step(spec: ModelSpec, batch: int, reset: NDArray[np.bool_], y: Any, z: Any) -> None:
+    """Refuse a state that does not belong to a batch; one that is on a device is the runtime's own."""
+    if reset.dtype != np.bool_ or reset.shape != (batch,):
+        raise InputError(f"reset is {reset.dtype} {list(reset.shape)}, expected bool [{batch}]")
+    for name, value, shape in zip((Y, Z), (y, z), spec.state_shapes):
+        if isinstance(value, np.ndarray) and value.shape != (batch, *shape):
+            raise InputError(f"the state {name} is {list(value.shape)}, expected {[batch, *shape]}")
 
 
 def graph_in_words(graph: str, steps: int | None) -> str:

@@ -63,6 +63,8 @@ def solve_in_batches(
         rows = slice(start, start + batch_size)
         ids = None if puzzle_ids is None else puzzle_ids[rows]
         parts.append(solve(tokens[rows], ids, max_steps=max_steps, halt_threshold=halt_threshold))
+    if len(parts) == 1:
+        return parts[0]
     return Solution(
         np.concatenate([part.answer for part in parts]),
         np.concatenate([part.steps for part in parts]),

@@ -11,13 +11,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trm_deploy.errors import CannotRunHere, InputError, require
-from trm_deploy.runtimes.base import Device, Int32, Solution, StepResult, check_inputs
+from trm_deploy.runtimes import registry
+from trm_deploy.runtimes.base import Device, Int32, LoadOptions, Solution, StepResult, check_inputs, check_step
 from trm_deploy.runtimes.host_loop import solve_by_steps
-from trm_deploy.signature import Precision
+from trm_deploy.signature import Graph, Precision
 from trm_deploy.spec import ModelSpec
 
-# int8 is a property of an exported graph.
-PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
+NAME = "torch"
+
+
+def load(path: Path, options: LoadOptions) -> TorchRuntime:
+    """Load a checkpoint; raises `CheckpointError` where it cannot be read."""
+    require("torch", extra="export", purpose=f"to run the checkpoint {path}")
+    from trm_deploy import checkpoints
+
+    model = checkpoints.load(path).model()
+    precision = options.precision or "fp32"
+    return TorchRuntime(model, device=options.device, precision=precision, compiled=options.compiled)
 
 
 class TorchRuntime:
@@ -25,6 +35,8 @@ class TorchRuntime:
     keeps its size.
     """
 
+    backend = NAME
+    graph: Graph = "step"
     fixed_steps = None
     largest_batch = None
 
@@ -44,9 +56,10 @@ class TorchRuntime:
             CannotRunHere: no such device, or no compiler.
         """
         torch = require("torch", extra="export", purpose="to run a checkpoint")
-        if precision not in PRECISIONS:
+        precisions = registry.get(NAME).precisions
+        if precision not in precisions:
             raise InputError(
-                f"--precision is {precision}, expected one of {', '.join(PRECISIONS)} for a checkpoint",
+                f"--precision is {precision}, expected one of {', '.join(precisions)} for a checkpoint",
                 hint="export it: trm-deploy export CHECKPOINT --precision int8",
             )
         if device == "cuda" and not torch.cuda.is_available():
@@ -64,17 +77,7 @@ class TorchRuntime:
             self._compiled = CompiledRecursion(self._model)
         self.precision: str = precision
         self.arithmetic: str = precision
-        self.description = f"PyTorch {'compiled ' if compiled else ''}{precision}"
-
-    @classmethod
-    def from_file(
-        cls, path: Path, *, device: Device = "cpu", precision: Precision = "fp32", compiled: bool = False
-    ) -> TorchRuntime:
-        """Load a checkpoint; raises `CheckpointError` where it cannot be read."""
-        require("torch", extra="export", purpose=f"to run the checkpoint {path}")
-        from trm_deploy import checkpoints
-
-        return cls(checkpoints.load(path).model(), device=device, precision=precision, compiled=compiled)
+        self.description = f"{registry.get(NAME).title} {'compiled ' if compiled else ''}{precision}"
 
     @property
     def spec(self) -> ModelSpec:
@@ -105,6 +108,7 @@ class TorchRuntime:
         """See `StepRuntime.step`; the state stays a tensor on the device, in the runtime's precision."""
         torch, model, batch = self._torch, self._model, len(tokens)
         check_inputs(self.spec, tokens, puzzle_ids, 1)
+        check_step(self.spec, batch, reset, y, z)
         with torch.inference_mode():
             fresh = self._tensor(reset)[:, None, None]
             y_init, z_init = model.initial_state(batch)
@@ -133,5 +137,5 @@ class TorchRuntime:
 
     def _tensor(self, array: Any) -> Any:
         if not isinstance(array, self._torch.Tensor):
-            array = np.asarray(array)  # another runtime's state may lie on its device
+            array = np.asarray(array)  # another runtime's state may be on its device
         return self._torch.as_tensor(array, device=self._device)

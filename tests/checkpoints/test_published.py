@@ -20,7 +20,7 @@ from trm_deploy.errors import CheckpointError, InputError
 from trm_deploy.export.graph.assemble import export_onnx
 from trm_deploy.inspection.artefact import inspect
 from trm_deploy.models.recursive import RecursiveReasoner
-from trm_deploy.runtimes.backends.ort import OrtRuntime
+from trm_deploy.runtimes import load
 from trm_deploy.spec import Architecture, Halting, ModelSpec, Recursion, TaskSpec
 
 LENGTH, VOCABULARY, SIZE = 16, 6, 32
@@ -411,7 +411,7 @@ def test_in_a_folder_the_last_step_is_taken(tmp_path: Path) -> None:
 def test_golden_checkpoints_in_onnx_runtime(name: str, published_data: Path, tmp_path: Path) -> None:
     folder = published_data / "golden" / name
     onnx.save(export_onnx(checkpoints.load(folder).model()), tmp_path / "golden.onnx")
-    runtime = OrtRuntime.from_file(tmp_path / "golden.onnx")
+    runtime = load(tmp_path / "golden.onnx")
     recorded = np.load(folder / "io.npz")
     tokens = recorded["inputs"].astype(np.int32)
     q = recorded["q_halt"] - (recorded["q_continue"] if GOLDEN[name] else 0)

@@ -24,7 +24,6 @@ from trm_deploy.evaluation import parity
 from trm_deploy.export.engine.build import BatchProfile, BuildSettings, build_engine
 from trm_deploy.export.graph.assemble import export_onnx
 from trm_deploy.runtimes import load
-from trm_deploy.runtimes.backends.ort import OrtRuntime
 from trm_deploy.runtimes.backends.pytorch import TorchRuntime
 from trm_deploy.runtimes.base import Int32, Runtime
 from trm_deploy.support import machine
@@ -145,10 +144,10 @@ def test_onnxruntime_cuda(
 ) -> None:
     path = _onnx(tmp_path, graph, precision)
     try:
-        OrtRuntime.from_file(path, device="cuda")
+        load(path, device="cuda")
     except CannotRunHere as error:
         skip(measurements, "ONNX Runtime CUDA", error)
-    assert measure(measurements, shipped, lambda: OrtRuntime.from_file(path, device="cuda")) == []
+    assert measure(measurements, shipped, lambda: load(path, device="cuda")) == []
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
@@ -185,4 +184,4 @@ def test_the_step_is_captured(format: str, measurements: Measurements, tmp_path:
     except CannotRunHere as error:
         skip(measurements, flavours.FLAVOURS[format].title, error)
     runtime.solve(questions()[:8], max_steps=4, halt_threshold=np.inf)
-    assert runtime.captured  # type: ignore[attr-defined]
+    assert runtime.session.captured  # type: ignore[attr-defined]

@@ -8,13 +8,12 @@ Their Python APIs are otherwise one.
 from __future__ import annotations
 
 import importlib
-import json
 import logging
-import re
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+from trm_deploy.artefacts.kind import Kind
 from trm_deploy.errors import CannotRunHere, MissingPackage
 
 log = logging.getLogger(__name__)
@@ -28,7 +27,7 @@ class Flavour:
         format: its word for ``--format``.
         module: to import.
         title: its name.
-        magic: the first bytes of its plans.
+        kind: of its plans.
         install: what to type, and what to know, to get it.
         ahead_of_time: builds for compute capabilities that are named, without a GPU.
         oldest: the first release that is served, major and minor.
@@ -37,7 +36,7 @@ class Flavour:
     format: str
     module: str
     title: str
-    magic: bytes
+    kind: Kind
     install: str
     ahead_of_time: bool
     oldest: tuple[int, int]
@@ -50,7 +49,7 @@ FLAVOURS = {
             "trt",
             "tensorrt",
             "TensorRT",
-            b"ftrt",
+            Kind.trt,
             "type: pip install 'trm-deploy[tensorrt]' (pip may need NVIDIA's own package index),"
             " or on a Jetson: sudo apt install python3-libnvinfer",
             ahead_of_time=False,
@@ -60,7 +59,7 @@ FLAVOURS = {
             "rtx",
             "tensorrt_rtx",
             "TensorRT for RTX",
-            b"vtrt",
+            Kind.rtx,
             "type: pip install 'trm-deploy[rtx]'",
             ahead_of_time=True,
             oldest=(1, 3),
@@ -69,9 +68,9 @@ FLAVOURS = {
 }
 
 
-def of_plan(magic: bytes) -> Flavour | None:
-    """The flavour of a plan that begins with these bytes; None where it is no plan."""
-    return next((flavour for flavour in FLAVOURS.values() if flavour.magic == magic[:4]), None)
+def of_kind(kind: Kind) -> Flavour | None:
+    """The flavour whose plans are of this kind; None where it is not a kind of plan."""
+    return next((flavour for flavour in FLAVOURS.values() if flavour.kind is kind), None)
 
 
 def load(flavour: Flavour, *, purpose: str, otherwise: str = "") -> ModuleType:
@@ -130,53 +129,3 @@ def make(kind: Any, logger: Any, flavour: Flavour, *, help: str) -> Any:
     except (TypeError, RuntimeError) as error:  # a factory that returns null raises TypeError
         reason = logger.errors[-1] if logger.errors else str(error)
         raise CannotRunHere(f"{flavour.title} cannot start here ({reason[:200]})", hint=help) from error
-
-
-def engine_precision(trt: Any, engine: Any) -> str | None:
-    """The precision that an engine computes in, asked of the engine; None where it does not tell.
-
-    It tells where it was built with detailed profiling verbosity and its products stand as layers of their own; in
-    layers that are fused beyond recognition only a narrow type is evidence.
-    """
-    names = {engine.get_tensor_name(index) for index in range(engine.num_io_tensors)}
-    text = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
-    return precision_of(text, names)
-
-
-PRODUCTS = re.compile(r"gemm|matmul|matrix|fullyconnected", re.IGNORECASE)
-
-
-def precision_of(text: str | None, io_tensors: set[str]) -> str | None:
-    """The precision by the inspector's JSON, without the engine's own inputs and outputs, whose types say nothing.
-
-    TensorRT 10 writes a tensor's type into "Format/Datatype", TensorRT 11 into "DataType".
-    """
-    try:
-        document = json.loads(text or "")
-    except ValueError:
-        return None
-    layers = document.get("Layers", []) if isinstance(document, dict) else []
-    products: set[str] = set()
-    others: set[str] = set()
-    for layer in layers:
-        if isinstance(layer, dict):
-            is_product = PRODUCTS.search(f"{layer.get('LayerType', '')} {layer.get('Name', '')}")
-            (products if is_product else others).update(_types(layer, io_tensors))
-    for precision, names in NARROW.items():
-        if products & names or (not products and others & names):
-            return precision
-    return "fp32" if products else None
-
-
-# What the inspector calls the narrow types; the narrowest that a product has is the engine's precision.
-NARROW = {"int8": {"int8"}, "bf16": {"bfloat16", "bf16"}, "fp16": {"half", "fp16"}}
-
-
-def _types(layer: dict[str, Any], io_tensors: set[str]) -> set[str]:
-    """Floating-point types of a layer's tensors, in lower case."""
-    found: set[str] = set()
-    for tensor in (*layer.get("Inputs", ()), *layer.get("Outputs", ())):
-        if isinstance(tensor, dict) and tensor.get("Name") not in io_tensors:
-            for key in ("Format/Datatype", "DataType"):
-                found.update(re.findall(r"bfloat16|bf16|int8|half|float|fp16|fp32", str(tensor.get(key, "")).lower()))
-    return found

@@ -8,7 +8,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from trm_deploy.artefacts import kind
 from trm_deploy.errors import ArtefactError, SpecError
+from trm_deploy.signature import MAX_STEPS, Y_NEXT, Graph
 from trm_deploy.spec import ModelSpec
 from trm_deploy.trt import flavours
 from trm_deploy.trt.flavours import Flavour
@@ -29,7 +31,7 @@ class Plan:
         flavour: the package that built it.
         version: of that package, such as "10.3.0.30"; empty where the header holds none that makes sense.
         spec: what the model is.
-        tensors: which of our graphs' tensor names stand in it.
+        tensors: those of `MAX_STEPS` and `Y_NEXT` that are among its tensors' names.
     """
 
     flavour: Flavour
@@ -38,34 +40,29 @@ class Plan:
     tensors: frozenset[str]
 
     @property
-    def graph(self) -> str:
+    def graph(self) -> Graph:
         """The graph form, by the tensors that only it has."""
-        if "y_next" in self.tensors:
+        if Y_NEXT in self.tensors:
             return "step"
-        return "loop" if "max_steps" in self.tensors else "unrolled"
-
-
-def flavour_of(path: Path) -> Flavour | None:
-    """The flavour of the plan that a file holds; None where it holds none."""
-    with path.open("rb") as file:
-        return flavours.of_plan(file.read(4))
+        return "loop" if MAX_STEPS in self.tensors else "unrolled"
 
 
 def read(path: Path) -> Plan:
     """Read a plan.
 
     Raises:
-        ArtefactError: no plan, or one without a model spec.
+        ArtefactError: not a plan, or one without a model spec.
     """
-    flavour = flavour_of(path)
+    found = kind.of(path)
+    flavour = flavours.of_kind(found)
     if flavour is None:
-        raise ArtefactError(f"{path}: is no TensorRT plan")
+        raise ArtefactError(f"{path}: is not a TensorRT plan but of the kind {found.value}")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         spec, start, end = _spec(data, path)
         # The spec has a "max_steps" of its own, and an unrolled graph a y_next_1: whole names, outside the spec.
         tensors = frozenset(
             name
-            for name in ("max_steps", "y_next")
+            for name in (MAX_STEPS, Y_NEXT)
             if any(_whole(name).search(data, *part) for part in ((0, start), (end, len(data))))
         )
         return Plan(flavour, _version(data[: VERSION_BYTES.stop]), spec, tensors)

@@ -21,14 +21,13 @@ from trm_deploy.artefacts import record
 from trm_deploy.errors import ArtefactError, CannotRunHere, InputError
 from trm_deploy.export.engine.build import BatchProfile, BuildSettings, build_engine
 from trm_deploy.runtimes import load
-from trm_deploy.runtimes.backends.ort import OrtRuntime
-from trm_deploy.runtimes.backends.trt.runtime import TrtRuntime, TrtStepRuntime
 from trm_deploy.runtimes.base import Int32, Runtime, initial_numpy_state
+from trm_deploy.runtimes.graph_runtime import GraphRuntime, GraphStepRuntime
 from trm_deploy.signature import Precision
 from trm_deploy.support import machine
 from trm_deploy.support.machine import Gpu
 
-Make = Callable[..., tuple[TrtRuntime, Runtime, stand_ins.Cuda]]
+Make = Callable[..., tuple[GraphRuntime, Runtime, stand_ins.Cuda]]
 
 
 @pytest.fixture
@@ -43,7 +42,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
         batch: str = "1:2:4",
         capture_fails: bool = False,
         with_record: bool = True,
-    ) -> tuple[TrtRuntime, Runtime, stand_ins.Cuda]:
+    ) -> tuple[GraphRuntime, Runtime, stand_ins.Cuda]:
         api = stand_ins.Cuda(capture_fails=capture_fails)
         monkeypatch.setitem(sys.modules, "tensorrt", stand_ins.tensorrt(version, api))
         monkeypatch.setattr(cuda.bindings, "runtime", api, raising=False)
@@ -54,8 +53,8 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
         if not with_record:
             record.path_of(output).unlink()
         runtime = load(output)
-        assert isinstance(runtime, TrtRuntime)
-        return runtime, OrtRuntime.from_file(source), api
+        assert isinstance(runtime, GraphRuntime)
+        return runtime, load(source), api
 
     return build
 
@@ -108,7 +107,7 @@ def test_without_its_record_the_engine_is_asked(make: Make, version: str) -> Non
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_single_steps_keep_their_state_on_the_device(make: Make, precision: Precision) -> None:
     runtime, reference, _ = make("step", precision=precision)
-    assert isinstance(runtime, TrtStepRuntime)
+    assert isinstance(runtime, GraphStepRuntime)
     tokens = questions(3)
     y, z = initial_numpy_state(runtime.spec, 3)
     ours, theirs = (y, z), (y, z)
@@ -174,7 +173,7 @@ def test_memory_goes_with_the_runtime(make: Make) -> None:
 
 def test_a_state_in_another_place_is_brought_there(make: Make) -> None:
     runtime, reference, _ = make("step")
-    assert isinstance(runtime, TrtStepRuntime)
+    assert isinstance(runtime, GraphStepRuntime)
     tokens, fresh, later = questions(2), np.ones(2, bool), np.zeros(2, bool)
     start = initial_numpy_state(runtime.spec, 2)
     ours, theirs = runtime.step(tokens, fresh, *start), reference.step(tokens, fresh, *start)  # type: ignore[attr-defined]

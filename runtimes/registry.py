@@ -1,0 +1,131 @@
+"""The back ends: which reads what, and where it is. A new one is a file in `backends/` and a row here.
+
+The module of a row has one function, `load(path, options) -> Runtime` (`path`: the artefact; `options`: a
+`LoadOptions`), and is imported when a file is loaded through it: what is not used need not be installed.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from trm_deploy.artefacts.kind import Kind
+from trm_deploy.errors import InputError
+from trm_deploy.runtimes.base import LoadOptions, Runtime
+from trm_deploy.signature import PRECISIONS, Precision
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A back end.
+
+    Attributes:
+        name: for ``--runtime``.
+        title: for tables and messages.
+        reads: kinds of artefacts.
+        module: its dotted name; see above.
+        extra: of this package, which installs what it needs.
+        packages: distributions whose versions a measurement writes down.
+        precisions: that it runs, though not on every device.
+    """
+
+    name: str
+    title: str
+    reads: tuple[Kind, ...]
+    module: str
+    extra: str
+    packages: tuple[str, ...]
+    precisions: tuple[Precision, ...]
+
+    def load(self, path: Path, options: LoadOptions) -> Runtime:
+        """The runtime of an artefact; see `trm_deploy.runtimes.load`."""
+        loader: Callable[[Path, LoadOptions], Runtime] = importlib.import_module(self.module).load
+        return loader(path, options)
+
+
+# The first row that reads a kind is its default.
+BACKENDS: tuple[Backend, ...] = (
+    Backend(
+        "torch",
+        "PyTorch",
+        reads=(Kind.checkpoint,),
+        module="trm_deploy.runtimes.backends.pytorch",
+        extra="export",
+        packages=("torch",),
+        precisions=("fp32", "bf16", "fp16"),  # int8 is a property of an exported graph
+    ),
+    Backend(
+        "onnxruntime",
+        "ONNX Runtime",
+        reads=(Kind.onnx,),
+        module="trm_deploy.runtimes.backends.ort",
+        extra="onnx",
+        packages=("onnxruntime", "onnxruntime-gpu"),
+        precisions=PRECISIONS,
+    ),
+    Backend(
+        "tensorrt",
+        "TensorRT",
+        reads=(Kind.trt,),
+        module="trm_deploy.runtimes.backends.trt.runtime",
+        extra="tensorrt",
+        packages=("tensorrt", "cuda-bindings"),
+        precisions=PRECISIONS,
+    ),
+    Backend(
+        "tensorrt-rtx",
+        "TensorRT for RTX",
+        reads=(Kind.rtx,),
+        module="trm_deploy.runtimes.backends.trt.runtime",
+        extra="rtx",
+        packages=("tensorrt-rtx", "cuda-bindings"),
+        precisions=PRECISIONS,
+    ),
+)
+
+
+def get(name: str) -> Backend:
+    """The back end of that name.
+
+    Raises:
+        InputError: there is none.
+    """
+    for backend in BACKENDS:
+        if backend.name == name:
+            return backend
+    raise InputError(f"--runtime is {name}, expected one of {', '.join(backend.name for backend in BACKENDS)}")
+
+
+def reading(kind: Kind) -> tuple[Backend, ...]:
+    """The back ends that read a kind of artefact, the default first."""
+    return tuple(backend for backend in BACKENDS if kind in backend.reads)
+
+
+def choose(path: Path, kind: Kind, name: str | None = None) -> Backend:
+    """The back end for an artefact: the kind's default, or the named one.
+
+    Raises:
+        InputError: there is none of that name, or it does not read this kind.
+    """
+    able = reading(kind)
+    if name is None:
+        return able[0]
+    for backend in able:
+        if backend.name == name:
+            return backend
+    names = ", ".join(backend.name for backend in able)
+    known = any(backend.name == name for backend in BACKENDS)
+    raise InputError(
+        f"{path}: is a file for {names} ({kind.value}), and --runtime {name} does not read it"
+        if known
+        else f"--runtime is {name}, expected one of {names} for {path} ({kind.value})",
+        hint=f"use --runtime {able[0].name}, or leave it out",
+    )
+
+
+def packages() -> tuple[str, ...]:
+    """Distributions whose versions a measurement writes down, for `trm_deploy.support.machine.versions`."""
+    found = ["trm-deploy", *(name for backend in BACKENDS for name in backend.packages), "numpy"]
+    return tuple(dict.fromkeys(found))
