@@ -31,8 +31,8 @@ from trm_deploy.export.graph.assemble import export_onnx
 from trm_deploy.export.graph.calibration import largest_inputs, questions
 from trm_deploy.export.graph.passes import int8
 from trm_deploy.puzzles.base import Puzzle
+from trm_deploy.runtimes import StepRuntime, load
 from trm_deploy.runtimes.base import Int32, initial_numpy_state
-from trm_deploy.runtimes.graph_runtime import GraphStepRuntime
 from trm_deploy.runtimes.solving.scheduling import InFlight, Limits, solve_all
 from trm_deploy.support.files import write_atomic
 
@@ -75,7 +75,7 @@ class Row:
 Run = tuple[NDArray[np.bool_], Int32]
 
 
-def free_run(runtime: GraphStepRuntime, puzzle: Puzzle, tokens: Int32, batch: int) -> Run:
+def free_run(runtime: StepRuntime, puzzle: Puzzle, tokens: Int32, batch: int) -> Run:
     """Which puzzles are solved, and the steps of each."""
     halting = runtime.spec.halting
     found = solve_all(InFlight(runtime, batch), tokens, Limits(halting.max_steps, halting.threshold))
@@ -83,7 +83,7 @@ def free_run(runtime: GraphStepRuntime, puzzle: Puzzle, tokens: Int32, batch: in
     return np.array(solved), np.array([attempt.steps for attempt in found], np.int32)
 
 
-def followed(reference: GraphStepRuntime, tokens: Int32) -> list[tuple[Any, ...]]:
+def followed(reference: StepRuntime, tokens: Int32) -> list[tuple[Any, ...]]:
     """Of each supervision step of float32, halting off: its arguments, and the logits it gives."""
     found = []
     y, z = initial_numpy_state(reference.spec, len(tokens))
@@ -95,7 +95,7 @@ def followed(reference: GraphStepRuntime, tokens: Int32) -> list[tuple[Any, ...]
     return found
 
 
-def drift(trail: list[tuple[Any, ...]], runtime: GraphStepRuntime) -> NDArray[np.float32]:
+def drift(trail: list[tuple[Any, ...]], runtime: StepRuntime) -> NDArray[np.float32]:
     """The largest difference of a logit in each step from float32's state; [steps, B]."""
     return np.stack([np.abs(np.asarray(runtime.step(*given).logits) - logits).max((1, 2)) for given, logits in trail])
 
@@ -185,7 +185,7 @@ def main(
     present = [group for group in int8.GROUPS if group in groups.values()]
     with tempfile.TemporaryDirectory() as folder:
 
-        def engine(form: str, chosen: tuple[str, ...]) -> GraphStepRuntime:
+        def engine(form: str, chosen: tuple[str, ...]) -> StepRuntime:
             graph = onnx.ModelProto()
             graph.CopyFrom(step)
             weights = [weight for weight, group in groups.items() if group in chosen]
@@ -198,8 +198,8 @@ def main(
                 int8.quantize_statically(graph.graph, {weight: largest[weight] for weight in weights})
             path = Path(folder, "step.onnx")
             onnx.save(graph, path)
-            runtime = GraphStepRuntime.from_file(path)
-            assert isinstance(runtime, GraphStepRuntime)
+            runtime = load(path)
+            assert isinstance(runtime, StepRuntime)
             return runtime
 
         reference = engine("row", ())

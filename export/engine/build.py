@@ -25,6 +25,7 @@ from trm_deploy.support.machine import Gpu
 from trm_deploy.support.progress import Phases
 from trm_deploy.trt import flavours
 from trm_deploy.trt.flavours import FLAVOURS, Flavour
+from trm_deploy.trt.precision import engine_precision
 
 # Of an int8 file for ONNX Runtime (`trm_deploy.export.graph.passes.int8`, which needs the onnx package).
 ROW_OPERATOR = "MatMulIntegerToFloat"
@@ -436,7 +437,7 @@ def _inspect(trt: Any, logger: Any, plan: Any, described: OnnxFile, settings: Bu
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
         raise TrmDeployError(f"the engine just built does not load ({'; '.join(logger.errors[-2:])[:400]})")
-    built = flavours.engine_precision(trt, engine)
+    built = engine_precision(trt, engine)
     if built is None or (described.precision == "int8" and built != "int8"):
         # int8 products are only some of an int8 engine's, and may be hidden in fused layers.
         return "network"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tests.conftest import ROOT, exported, load_tool, random_model, tiny_spec
 from trm_deploy import runtimes
 from trm_deploy.export.graph.passes import int8
-from trm_deploy.runtimes.graph_runtime import GraphStepRuntime
+from trm_deploy.runtimes import StepRuntime
 
 MEASURED = ROOT / "docs" / "measurements"
 PAGE = (ROOT / "docs" / "precision.md").read_text()
@@ -53,7 +53,7 @@ def test_the_sweep_rounds_the_products_of_a_group_alone(tmp_path: Path) -> None:
             sensitivity.round_products(made.graph, [weight for weight, of in groups.items() if of == group], kind)
         onnx.save(made, tmp_path / "step.onnx")
         runtime = runtimes.load(tmp_path / "step.onnx")
-        assert isinstance(runtime, GraphStepRuntime)
+        assert isinstance(runtime, StepRuntime)
         ((_, given),) = sensitivity.followed(runtime, tokens)[:1]
         return np.asarray(given, np.float32)
 

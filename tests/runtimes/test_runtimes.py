@@ -114,7 +114,7 @@ def test_a_truncated_onnx_file_is_refused(artefacts: dict[str, Path], tmp_path: 
     data = artefacts[graph].read_bytes()
     path = tmp_path / "cut.onnx"
     path.write_bytes(data[: int(len(data) * share)])
-    with pytest.raises(ArtefactError, match=r"cut.onnx: is (no ONNX model|an ONNX file without)"):
+    with pytest.raises(ArtefactError, match=r"cut.onnx: is (not an ONNX model|an ONNX file without)"):
         runtimes.load(path)
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trm_deploy.errors import ArtefactError, SpecError, shown
-from trm_deploy.signature import GRAPHS
+from trm_deploy.signature import GRAPHS, Graph
 from trm_deploy.spec import MAX_STEPS, ModelSpec
 
 # Entries of an ONNX file's metadata.
@@ -57,7 +57,7 @@ class OnnxFile:
     """
 
     spec: ModelSpec
-    graph: str
+    graph: Graph
     steps: int | None
     precision: str
     opset: int
@@ -131,7 +131,7 @@ def check_seal(path: Path) -> bool:
     return True
 
 
-def described(metadata: dict[str, str], path: Path) -> tuple[ModelSpec, str, int | None, str]:
+def described(metadata: dict[str, str], path: Path) -> tuple[ModelSpec, Graph, int | None, str]:
     """Spec, graph form, steps of the unrolled form and precision from an ONNX file's metadata.
 
     Raises:
@@ -146,10 +146,11 @@ def described(metadata: dict[str, str], path: Path) -> tuple[ModelSpec, str, int
         spec = ModelSpec.from_json(metadata[METADATA_KEY], source=str(path))
     except SpecError as error:
         raise ArtefactError(str(error)) from error
-    graph = metadata.get(GRAPH_KEY, "")
-    if graph not in GRAPHS:
+    told = metadata.get(GRAPH_KEY, "")
+    graph = next((known for known in GRAPHS if known == told), None)
+    if graph is None:
         raise ArtefactError(
-            f"{path}: the metadata entry {GRAPH_KEY!r} is {shown(graph)}, expected one of {', '.join(GRAPHS)}"
+            f"{path}: the metadata entry {GRAPH_KEY!r} is {shown(told)}, expected one of {', '.join(GRAPHS)}"
         )
     steps = metadata.get(STEPS_KEY, "")
     if graph == "unrolled" and not (

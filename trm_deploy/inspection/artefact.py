@@ -13,11 +13,12 @@ from typing import Any
 import trm_deploy
 from trm_deploy.artefacts import embeddings, onnx_file, record
 from trm_deploy.artefacts.kind import is_checkpoint
+from trm_deploy.artefacts.kind import of as kind_of
 from trm_deploy.errors import ArtefactError, CannotRunHere, InputError, MissingPackage, require
 from trm_deploy.runtimes import load
-from trm_deploy.runtimes.backends.ort import OrtRuntime
 from trm_deploy.runtimes.backends.trt.cuda import load_cudart
 from trm_deploy.runtimes.base import graph_in_words
+from trm_deploy.runtimes.graph_runtime import GraphRuntime
 from trm_deploy.spec import ModelSpec
 from trm_deploy.support import machine
 from trm_deploy.support.files import sha256
@@ -45,9 +46,9 @@ def inspect(path: Path, settings: Sequence[str] = ()) -> dict[str, Any]:
     own = built if built is not None and built.artefact_sha256 == digest else None
     if path.is_file() and is_checkpoint(path):
         kind, details, spec = "checkpoint", *_checkpoint_lines(path, settings)
-    elif path.is_file() and (flavour := plans.flavour_of(path)):
+    elif (found := kind_of(path)).is_plan:
         plan = plans.read(path)
-        kind, details, spec = f"{flavour.title} plan", _plan_lines(plan, own), plan.spec
+        kind, details, spec = found.value, _plan_lines(plan, own), plan.spec
     else:
         kind, details, spec = "ONNX", *_onnx_lines(path)
     if settings and kind != "checkpoint":
@@ -91,7 +92,7 @@ def _onnx_lines(path: Path) -> tuple[dict[str, Any], ModelSpec]:
         spec, graph = read.spec, graph_in_words(read.graph, read.steps)
         details = {"graph": graph, "precision": read.precision, "opset": read.opset, "runs_here": f"no: {error}"}
     else:
-        if not isinstance(runtime, OrtRuntime):
+        if not isinstance(runtime, GraphRuntime):
             raise ArtefactError(f"{path}: is neither a checkpoint nor an ONNX file nor a plan")
         spec, details = runtime.spec, runtime.details()
     return {**details, "seal": "holds" if onnx_file.check_seal(path) else "no seal"}, spec

@@ -24,6 +24,7 @@ from trm_deploy.support import machine
 from trm_deploy.support.machine import Gpu
 from trm_deploy.trt import flavours
 from trm_deploy.trt import plan_file as plans
+from trm_deploy.trt.precision import precision_of
 
 RTX = BuildSettings(format="rtx", batch=BatchProfile(1, 4, 8), compute_capabilities=("8.6",))
 TRT = BuildSettings(format="trt", batch=BatchProfile(1, 4, 8))
@@ -254,7 +255,7 @@ GEMM = '"LayerType": "gemm", "Name": "matmul_3"'
     ],
 )
 def test_precision_of(text: str | None, precision: str | None) -> None:
-    assert flavours.precision_of(text, {"y", "z"}) == precision
+    assert precision_of(text, {"y", "z"}) == precision
 
 
 @pytest.mark.parametrize(

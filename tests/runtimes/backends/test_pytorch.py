@@ -73,9 +73,9 @@ def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_exported_file_has_its_precision_already(tmp_path: Path, tiny_checkpoint: Path) -> None:
     path = tmp_path / "s.onnx"
     onnx.save(exported("trm-mlp", "loop"), path)
-    with pytest.raises(InputError, match=r"--precision goes with a checkpoint: .*s\.onnx is an exported file"):
+    with pytest.raises(InputError, match=r"--precision applies to checkpoints: .*s\.onnx is an exported file"):
         runtimes.load(path, precision="bf16")
-    with pytest.raises(InputError, match=r"--compile goes with a checkpoint"):
+    with pytest.raises(InputError, match=r"--compile applies to checkpoints"):
         runtimes.load(path, compiled=True)
     assert runtimes.load(path).arithmetic == "fp32"
     assert runtimes.load(tiny_checkpoint, precision="bf16").precision == "bf16"

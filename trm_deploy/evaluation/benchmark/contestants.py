@@ -178,7 +178,7 @@ def _of_checkpoint(path: Path, folder: Path, settings: Sequence[str], device: De
 
 
 def _if_possible(name: str, make: Callable[[], Contestant]) -> list[Contestant]:
-    """What `make` gives; nothing, with a line that says why, where this machine cannot or the model has no such export."""
+    """What `make` gives; nothing, with a line that says why, where this machine or the model cannot."""
     try:
         return [make()]
     except (CannotRunHere, InputError) as error:
