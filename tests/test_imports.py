@@ -48,7 +48,6 @@ MAY_BE_HEAVY = (
     "train.",
     "export.graph.",
     "export.onnx_artefact",
-    "evaluation.parity.",
     "runtimes.backends.pytorch",
 )
 LIGHT = ("train.recipe", "train.data.settings")

@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import random_model, tiny_spec
 from trm_deploy import checkpoints
 from trm_deploy.checkpoints import Checkpoint
-from trm_deploy.evaluation import parity
+from trm_deploy.evaluation.parity.export_check import verify_export
 from trm_deploy.export.pipeline import ExportRequest, fulfil
 from trm_deploy.puzzles import reading
 from trm_deploy.puzzles.maze import Maze
@@ -27,7 +27,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = random_model(tiny_spec("trm-mlp", task=MAZE.name))
     checkpoints.save(folder / "maze.pt", Checkpoint(model.spec, model.state_dict(), {"steps": 0}))
     path = folder / "maze.onnx"
-    fulfil(ExportRequest(source=folder / "maze.pt", output=path), verify=parity.verify_export)
+    fulfil(ExportRequest(source=folder / "maze.pt", output=path), verify=verify_export)
     return path
 
 

@@ -14,7 +14,7 @@ import torch
 from tests.conftest import ASSETS
 from trm_deploy import checkpoints, puzzles, runtimes
 from trm_deploy.artefacts import record
-from trm_deploy.evaluation import parity
+from trm_deploy.evaluation.parity.files import compare_files
 from trm_deploy.models.solve import solve
 from trm_deploy.puzzles.sudoku import Sudoku
 from trm_deploy.runtimes.solving.attempts import Schedule, solve_verified
@@ -48,7 +48,7 @@ def test_the_onnx_files_were_made_from_the_checkpoint_and_hold_parity() -> None:
         assert built.graph == graph
         assert built.checkpoint_sha256 == sha256(ASSETS / "sudoku.pt")
         assert built.artefact_sha256 == sha256(engine)
-    parity.compare_files(ASSETS / "sudoku.pt", engines, limit=4).raise_if_failed()
+    compare_files(ASSETS / "sudoku.pt", engines, limit=4).raise_if_failed()
 
 
 def hard_questions(count: int) -> np.ndarray:

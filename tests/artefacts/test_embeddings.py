@@ -24,12 +24,14 @@ from trm_deploy import spec as specs
 from trm_deploy.artefacts import embeddings, identifiers, record
 from trm_deploy.checkpoints import Checkpoint
 from trm_deploy.errors import ArtefactError, InputError, TrmDeployError
-from trm_deploy.evaluation import parity
+from trm_deploy.evaluation.parity.export_check import verify_export
+from trm_deploy.evaluation.parity.files import compare_files
 from trm_deploy.export import onnx_artefact as build
 from trm_deploy.export.engine.build import BatchProfile, BuildSettings, build_engine
 from trm_deploy.export.graph.assemble import export_onnx
 from trm_deploy.export.onnx_artefact import ExportSettings, export_checkpoint
 from trm_deploy.inspection.artefact import inspect
+from trm_deploy.models.perturb import perturb_by_one_ulp
 from trm_deploy.models.precision import cast
 from trm_deploy.models.recursive import RecursiveReasoner
 from trm_deploy.models.solve import solve
@@ -112,7 +114,7 @@ def test_a_table_of_64_mib_from_checkpoint_to_answers(tmp_path: Path) -> None:
     names = ["<blank>", *(f"task{number}" for number in range(1 << 15))]
     (tmp_path / "identifiers.json").write_text(json.dumps(names))
     settings = ExportSettings(graph="step", unroll_inner=True)  # the form that is traced fastest
-    export_checkpoint(path, artefact, settings, verify=parity.verify_export)
+    export_checkpoint(path, artefact, settings, verify=verify_export)
 
     assert artefact.stat().st_size < 4 << 20
     table = np.load(embeddings.path_of(artefact), mmap_mode="r")
@@ -130,7 +132,7 @@ def test_a_table_of_64_mib_from_checkpoint_to_answers(tmp_path: Path) -> None:
     np.testing.assert_allclose(actual.logits, expected.logits, atol=1e-4)
     same_puzzle = load(artefact).solve(questions(5), None, max_steps=3, halt_threshold=0.0)
     assert np.abs(same_puzzle.logits - actual.logits)[1:].max((1, 2)).min() > 1e-3, "the row makes no difference"
-    assert parity.compare_files(path, [artefact]).passed
+    assert compare_files(path, [artefact]).passed
     assert "SHA-256 matches" in inspect(artefact)["puzzle_embeddings"]
 
 
@@ -140,7 +142,7 @@ def test_graphs_take_the_row(graph: Any, precision: Any, tmp_path: Path, monkeyp
     """Through ONNX Runtime, and through an engine (of a stand-in for TensorRT) that splits the batch."""
     path, source, output = saved(tmp_path / "a.pt", spec_of(30, 40)), tmp_path / "a.onnx", tmp_path / "a.plan"
     settings = ExportSettings(graph=graph, precision=precision, unroll_inner=graph == "step")
-    export_checkpoint(path, source, settings, verify=parity.verify_export)
+    export_checkpoint(path, source, settings, verify=verify_export)
     api = stand_ins.Cuda()
     monkeypatch.setitem(sys.modules, "tensorrt", stand_ins.tensorrt("10.3", api))
     monkeypatch.setattr(cuda.bindings, "runtime", api, raising=False)
@@ -165,7 +167,7 @@ def test_graphs_take_the_row(graph: Any, precision: Any, tmp_path: Path, monkeyp
 def test_the_unrolled_form_takes_the_row(tmp_path: Path) -> None:
     path, artefact = saved(tmp_path / "a.pt", spec_of(30, 40)), tmp_path / "a.onnx"
     settings = ExportSettings(graph="unrolled", steps=3, precision="fp16")
-    export_checkpoint(path, artefact, settings, verify=parity.verify_export)
+    export_checkpoint(path, artefact, settings, verify=verify_export)
     ids = np.array([3, 0, 29], np.int32)
     actual = load(artefact).solve(questions(3), ids, max_steps=3, halt_threshold=0.0)
     np.testing.assert_allclose(actual.logits, solved_by_torch(path, ids).logits, atol=0.05)
@@ -174,7 +176,7 @@ def test_the_unrolled_form_takes_the_row(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("outside")
 def test_a_missing_or_foreign_table_is_one_clear_error(tmp_path: Path) -> None:
     path, artefact = saved(tmp_path / "a.pt", spec_of(30, 40)), tmp_path / "a.onnx"
-    export_checkpoint(path, artefact, ExportSettings(), verify=parity.verify_export)
+    export_checkpoint(path, artefact, ExportSettings(), verify=verify_export)
     table = embeddings.path_of(artefact)
     whole = table.read_bytes()
 
@@ -197,7 +199,7 @@ def test_a_missing_or_foreign_table_is_one_clear_error(tmp_path: Path) -> None:
     np.save(table, np.roll(np.load(io.BytesIO(whole)), 1, axis=0))
     refused("is altered, or of another export")
     record.path_of(artefact).unlink()
-    assert not parity.compare_files(path, [artefact]).passed
+    assert not compare_files(path, [artefact]).passed
     assert "unknown" in inspect(artefact)["puzzle_embeddings"]
     table.unlink()
     refused("there is no such file")
@@ -206,7 +208,7 @@ def test_a_missing_or_foreign_table_is_one_clear_error(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("outside")
 def test_a_full_disk_leaves_the_old_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, artefact = saved(tmp_path / "a.pt", spec_of(30, 40)), tmp_path / "a.onnx"
-    export_checkpoint(path, artefact, ExportSettings(), verify=parity.verify_export)
+    export_checkpoint(path, artefact, ExportSettings(), verify=verify_export)
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
 
     def full(path: Path, blocks: Any, spec: ModelSpec) -> str:
@@ -215,7 +217,7 @@ def test_a_full_disk_leaves_the_old_export(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(embeddings, "write", full)
     with pytest.raises(TrmDeployError, match=r"a.onnx.embeddings.npy: cannot be written \(No space left on device\)"):
-        export_checkpoint(path, artefact, ExportSettings(), verify=parity.verify_export)
+        export_checkpoint(path, artefact, ExportSettings(), verify=verify_export)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
@@ -224,7 +226,7 @@ def test_nothing_copies_the_table(tmp_path: Path) -> None:
     model = checkpoints.load(saved(tmp_path / "a.pt", spec_of(30, 40))).model()
     assert model.outside_table is not None
     assert "puzzles" not in model.state_dict()
-    for copied in (copy.deepcopy(model), parity.moved_by_one_ulp(model, 0), cast(model, "fp16")):
+    for copied in (copy.deepcopy(model), perturb_by_one_ulp(model, 0), cast(model, "fp16")):
         assert copied.outside_table is model.outside_table
     assert model.outside_table.table.dtype == torch.float32
 
@@ -248,7 +250,7 @@ def test_an_identifier_map_must_fit_the_model(tmp_path: Path) -> None:
     named.write_text(json.dumps(["<blank>", "a"]))
 
     def export(**more: Any) -> None:
-        export_checkpoint(path, artefact, ExportSettings(), verify=parity.verify_export, **more)
+        export_checkpoint(path, artefact, ExportSettings(), verify=verify_export, **more)
 
     with pytest.raises(InputError, match=r"names.json: names 2 puzzles, the model has 30 puzzle identifiers"):
         export(identifiers_file=named)

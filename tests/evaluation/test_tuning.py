@@ -16,7 +16,8 @@ from trm_deploy.artefacts import record
 from trm_deploy.checkpoints import native
 from trm_deploy.cli.app import app
 from trm_deploy.errors import CheckpointError, InputError
-from trm_deploy.evaluation import parity, tuning
+from trm_deploy.evaluation import tuning
+from trm_deploy.evaluation.parity.files import compare_files
 from trm_deploy.evaluation.tuning import Pass, Point, TuneSettings, recommend
 from trm_deploy.runtimes.backends.pytorch import TorchRuntime
 from trm_deploy.runtimes.base import Int32, Solution
@@ -130,7 +131,7 @@ def test_a_threshold_written_into_a_checkpoint(tiny_checkpoint: Path, tmp_path: 
     assert after.training == before.training
     assert all(bool((after.ema[name] == weight).all()) for name, weight in before.ema.items())
     # An engine made before is still of the same model.
-    assert parity.compare_files(path, [tiny_checkpoint], limit=2, controls=1).passed
+    assert compare_files(path, [tiny_checkpoint], limit=2, controls=1).passed
     assert open_engine(path).runtime.spec.to_json() != open_engine(tiny_checkpoint).runtime.spec.to_json()
     assert open_engine(path).runtime.spec.model_json() == open_engine(tiny_checkpoint).runtime.spec.model_json()
     import torch

@@ -21,6 +21,8 @@ from tests.gpu.measure import Measurements, Row, latency, parity_of
 from trm_deploy import checkpoints, puzzles
 from trm_deploy.errors import CannotRunHere
 from trm_deploy.evaluation import parity
+from trm_deploy.evaluation.parity import rendering
+from trm_deploy.evaluation.parity.pytorch import reference_and_controls
 from trm_deploy.export.engine.build import BatchProfile, BuildSettings, build_engine
 from trm_deploy.export.graph.assemble import export_onnx
 from trm_deploy.runtimes import load
@@ -96,18 +98,17 @@ def measure(measurements: Measurements, shipped: checkpoints.Checkpoint, make: A
     tokens = questions()
     sudoku = puzzles.get("sudoku-9x9")
     report = parity.compare(
-        shipped.model(),
+        *reference_and_controls(shipped.model(), 1),
         [(runtime.description, runtime)],
         tokens,
         solved=lambda answers: np.array([not sudoku.answer_faults(*pair) for pair in zip(tokens, answers)]),
         max_steps=shipped.spec.halting.max_steps,
         halt_threshold=shipped.spec.halting.threshold,
-        controls=1,
         known=known,
     )
     memory = None if before is None or after is None else before - after
     measurements.rows.append(Row(runtime.description, parity_of(report), times, memory))
-    print("\n" + report.table())
+    print("\n" + rendering.table(report))
     return report.engines[0].failures
 
 

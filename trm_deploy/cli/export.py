@@ -159,10 +159,11 @@ def export(
     )
 
     def verify(loaded: Any, engine: Path, name: str) -> Any:
-        from trm_deploy.evaluation import parity as parities
+        from trm_deploy.evaluation.parity import rendering
+        from trm_deploy.evaluation.parity.export_check import verify_export
 
-        report = parities.verify_export(loaded, engine, name)
-        print(report.table(), file=sys.stderr)
+        report = verify_export(loaded, engine, name)
+        print(rendering.table(report), file=sys.stderr)
         return report
 
     fulfil(request, verify=verify)

@@ -86,9 +86,10 @@ def parity(
     require("torch", extra="export", purpose="to compare with PyTorch")
     if report is not None:
         check_report_folder(report)
-    from trm_deploy.evaluation import parity as parities
+    from trm_deploy.evaluation.parity import rendering
+    from trm_deploy.evaluation.parity.files import compare_files
 
-    found = parities.compare_files(
+    found = compare_files(
         checkpoint,
         engines,
         puzzles=puzzles,
@@ -102,12 +103,12 @@ def parity(
         rtol=rtol,
         precision=precision,
         compiled=compiled,
-        settings=settings or (),
+        overrides=settings or (),
         device=device,
         allow_host_code=allow_host_code,
     )
-    print(dumps(found.to_plain(), indent=2) if as_json else found.table(), flush=True)
+    print(dumps(found.to_plain(), indent=2) if as_json else rendering.table(found), flush=True)
     if report is not None:
-        found.write(report)
+        rendering.write(found, report)
         log.info(f"wrote {report / 'report.md'}")
     found.raise_if_failed()

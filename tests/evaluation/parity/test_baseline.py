@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from trm_deploy.errors import InputError, ParityFailure
-from trm_deploy.evaluation import parity
-from trm_deploy.evaluation.parity import Report, baseline
+from trm_deploy.evaluation.parity import Report, baseline, rendering
+from trm_deploy.evaluation.parity.files import compare_files
 from trm_deploy.evaluation.parity.report import EngineParity, FreeRun, Noise
 from trm_deploy.support.jsontext import dumps
 
@@ -113,15 +113,15 @@ PLAIN = report().to_plain()
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        ("", "is no parity report"),
-        ("[" * 100_000, "is no parity report"),
-        ("[]", "is no parity report"),
-        ({"schema": 1, "kind": "ONNX"}, "is no parity report"),
+        ("", "is not a parity report"),
+        ("[" * 100_000, "is not a parity report"),
+        ("[]", "is not a parity report"),
+        ({"schema": 1, "kind": "ONNX"}, "is not a parity report"),
         ({**PLAIN, "schema": 1}, "is a report of schema 1, this trm-deploy compares schema"),
-        ({**PLAIN, "puzzles": "many"}, "is no whole parity report"),
-        ({**PLAIN, "noise": None}, "is no whole parity report"),
+        ({**PLAIN, "puzzles": "many"}, "is not a whole parity report"),
+        ({**PLAIN, "noise": None}, "is not a whole parity report"),
         ({**PLAIN, "engines": [{"name": "e.onnx", "free": {"solved": 7, "verified": 1, "same_answer": 1}}]}, "share"),
-        ({**PLAIN, "halt_threshold": "low"}, "is no whole parity report"),
+        ({**PLAIN, "halt_threshold": "low"}, "is not a whole parity report"),
     ],
 )
 def test_what_is_no_report_is_refused(tmp_path: Path, document: Any, message: str) -> None:
@@ -131,16 +131,18 @@ def test_what_is_no_report_is_refused(tmp_path: Path, document: Any, message: st
 
 def test_a_missing_baseline_is_refused_before_any_work(tiny_checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no such file"):
-        parity.compare_files(tiny_checkpoint, [tmp_path / "none.onnx"], baseline=tmp_path / "none.json")
+        compare_files(tiny_checkpoint, [tmp_path / "none.onnx"], baseline=tmp_path / "none.json")
 
 
 def test_files_against_their_own_report(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    first = parity.compare_files(tiny_checkpoint, [tiny_checkpoint], limit=3, controls=1)
+    first = compare_files(tiny_checkpoint, [tiny_checkpoint], limit=3, controls=1)
     path = written(tmp_path, json.loads(dumps(first.to_plain())))
-    again = parity.compare_files(tiny_checkpoint, [tiny_checkpoint], limit=3, controls=1, baseline=path)
+    again = compare_files(tiny_checkpoint, [tiny_checkpoint], limit=3, controls=1, baseline=path)
     assert again.passed
     assert again.engines[0].baseline["same_answer"] == [1.0, 1.0]
+    assert "same answer as PyTorch 100.0% (then 100.0%)" in rendering.table(again)
+    assert "against the baseline" not in rendering.table(first)
     with pytest.raises(InputError, match="this comparison of 2 puzzles"):
-        parity.compare_files(tiny_checkpoint, [tiny_checkpoint], limit=2, controls=1, baseline=path)
+        compare_files(tiny_checkpoint, [tiny_checkpoint], limit=2, controls=1, baseline=path)
     lower = replace(first, engines=[replace(first.engines[0], free=replace(first.engines[0].free, same_answer=0.5))])
     assert baseline.read(path).judge(lower).engines[0].failures

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,14 @@ import torch
 from tests.conftest import ASSETS, GRAPHS, exported, random_model, tiny_spec
 from trm_deploy import checkpoints, puzzles, runtimes
 from trm_deploy.checkpoints import Checkpoint
-from trm_deploy.errors import ArtefactError, CheckpointError, InputError, ParityFailure
+from trm_deploy.errors import ArtefactError, CannotRunHere, CheckpointError, InputError, ParityFailure
 from trm_deploy.evaluation import parity
-from trm_deploy.evaluation.parity import Report
+from trm_deploy.evaluation.parity import Report, rendering
+from trm_deploy.evaluation.parity.export_check import affordable
+from trm_deploy.evaluation.parity.files import compare_files
+from trm_deploy.evaluation.parity.pytorch import reference_and_controls
 from trm_deploy.export.graph.assemble import Graph, export_onnx
+from trm_deploy.models.perturb import perturb_by_one_ulp
 from trm_deploy.models.presets import preset
 from trm_deploy.models.recursive import RecursiveReasoner
 from trm_deploy.runtimes.backends.pytorch import TorchRuntime
@@ -31,8 +37,9 @@ TOKENS = np.random.default_rng(3).integers(1, 6, (8, 16)).astype(np.int32)
 
 
 def compare(model: RecursiveReasoner, engine: Runtime, **options: Any) -> Report:
-    settings = {"solved": None, "max_steps": 6, "halt_threshold": 0.0, "controls": 2, **options}
-    return parity.compare(model, [("engine", engine)], TOKENS, **settings)
+    settings = {"solved": None, "max_steps": 6, "halt_threshold": 0.0, **options}
+    controls = settings.pop("controls", 2)
+    return parity.compare(*reference_and_controls(model, controls), [("engine", engine)], TOKENS, **settings)
 
 
 def load_exported(made: onnx.ModelProto, folder: Path) -> Runtime:
@@ -143,12 +150,12 @@ def test_a_wrong_free_run_fails_though_every_step_is_right(
 def test_a_narrow_engine_that_never_halts_fails(model: RecursiveReasoner) -> None:
     report = compare(model, NeverHalts(random_model(model.spec), "fp16"))
     assert report.engines[0].free.halted < report.reference.halted
-    assert "free running: halted" in report.engines[0].failures[0]
+    assert "free-running: halted" in report.engines[0].failures[0]
 
 
 def test_changed_answers_that_no_rule_judges_are_told(model: RecursiveReasoner) -> None:
     (engine,) = compare(model, WrongAnswers(random_model(model.spec), "fp16")).engines
-    assert "0.0% of the answers are PyTorch's, 100.0% at the least of a control's; no rule tells" in engine.notes[-1]
+    assert "0.0% of the answers are PyTorch's, of a control's 100.0% or more; no rule tells" in engine.notes[-1]
     (same,) = compare(model, Wrapped(random_model(model.spec), "fp16")).engines
     assert "no rule" not in "".join(same.notes)
 
@@ -159,7 +166,7 @@ def test_a_lower_solved_share_fails(model: RecursiveReasoner) -> None:
         model, WrongAnswers(random_model(model.spec)), solved=lambda answers: (answers == right).all(axis=1)
     )
     assert report.reference.solved == 1.0
-    assert "free running: solved 0.0%, the control 100.0%" in report.engines[0].failures[0]
+    assert "free-running: solved 0.0%, the control 100.0%" in report.engines[0].failures[0]
 
 
 class NotANumber(TorchRuntime):
@@ -178,7 +185,7 @@ def test_not_a_number_fails(model: RecursiveReasoner) -> None:
 
 def test_a_checkpoint_of_no_numbers_is_refused(model: RecursiveReasoner) -> None:
     spoilt = damaged(model, "networks.0.blocks.1.mlp.down.weight", math.nan)
-    with pytest.raises(CheckpointError, match="no numbers in supervision step 1; its training diverged"):
+    with pytest.raises(CheckpointError, match="not numbers in supervision step 1; its training diverged"):
         compare(spoilt, TorchRuntime(model))
 
 
@@ -193,17 +200,22 @@ def test_a_wrong_narrow_engine_fails_by_its_median() -> None:
         engine = TorchRuntime(model)
         engine.precision = "int8"
         return parity.compare(
-            shipped, [("engine", engine)], tokens, solved=None, max_steps=2, halt_threshold=0.0, controls=2
+            *reference_and_controls(shipped, 2),
+            [("engine", engine)],
+            tokens,
+            solved=None,
+            max_steps=2,
+            halt_threshold=0.0,
         )
 
-    faded = parity.moved_by_one_ulp(shipped, 7)
+    faded = perturb_by_one_ulp(shipped, 7)
     with torch.no_grad():
         faded.answer_head.weight.mul_(0.5)
     (engine,) = report(faded).engines
     assert all(difference.checked <= difference.bound for difference in engine.step_differences)
     assert "step 1: differs by" in engine.failures[0]
-    assert "(from the same state, median over puzzles), expected at most" in engine.failures[0]
-    assert report(parity.moved_by_one_ulp(shipped, 8)).passed
+    assert "(teacher-forced, median over puzzles), expected at most" in engine.failures[0]
+    assert report(perturb_by_one_ulp(shipped, 8)).passed
 
 
 def test_a_single_control_counts_its_own_noise(model: RecursiveReasoner) -> None:
@@ -212,21 +224,109 @@ def test_a_single_control_counts_its_own_noise(model: RecursiveReasoner) -> None
 
 
 def test_the_control_moves_every_weight_by_one_unit_in_the_last_place(model: RecursiveReasoner) -> None:
-    moved = parity.moved_by_one_ulp(model, 0)
+    moved = perturb_by_one_ulp(model, 0)
     for name, weight in model.named_parameters():
         other = moved.get_parameter(name)
         assert (weight != other).all()
         assert torch.equal(torch.nextafter(weight, other), other)
-    again, third = parity.moved_by_one_ulp(model, 0), parity.moved_by_one_ulp(model, 1)
+    again, third = perturb_by_one_ulp(model, 0), perturb_by_one_ulp(model, 1)
     assert torch.equal(again.tokens.weight, moved.tokens.weight)
     assert not torch.equal(third.tokens.weight, moved.tokens.weight)
+
+
+class Recorded:
+    """A runtime whose attempts' puzzle ids are written down."""
+
+    def __init__(self, runtime: TorchRuntime) -> None:
+        self.runtime = runtime
+        self.spec, self.precision, self.arithmetic = runtime.spec, "fp32", "fp32"
+        self.description, self.fixed_steps, self.largest_batch = "recorded", None, None
+        self.ids: list[int] = []
+
+    def solve(
+        self, tokens: Int32, puzzle_ids: Int32 | None = None, *, max_steps: int, halt_threshold: float
+    ) -> Solution:
+        assert puzzle_ids is not None
+        self.ids += puzzle_ids.tolist()
+        return self.runtime.solve(tokens, puzzle_ids, max_steps=max_steps, halt_threshold=halt_threshold)
+
+
+def test_further_attempts_are_of_the_first_ones_puzzle_id() -> None:
+    model = random_model(tiny_spec("trm-att", identifiers=5))
+    engine = Recorded(TorchRuntime(model))
+    tokens = puzzles.get("sudoku-4x4").examples()[:1]
+    ids = np.array([3], np.int32)
+    parity.compare(
+        *reference_and_controls(model, 1),
+        [("engine", engine)],
+        tokens,
+        puzzle_ids=ids,
+        solved=lambda answers: np.zeros(len(answers), bool),
+        max_steps=1,
+        halt_threshold=math.inf,
+        attempts=4,
+        puzzle=puzzles.get("sudoku-4x4"),
+    )
+    assert len(engine.ids) > 4
+    assert set(engine.ids) == {3}
+
+
+def test_every_question_has_a_puzzle_id_of_its_own() -> None:
+    model = random_model(tiny_spec("trm-att", identifiers=5))
+    engine = Recorded(TorchRuntime(model))
+    compare(model, engine, max_steps=1)
+    assert len(set(engine.ids)) > 2
+
+
+def test_an_engine_that_cannot_run_here_is_a_row(
+    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    narrow, engine = tmp_path / "bf16.onnx", tmp_path / "fp32.onnx"
+    onnx.save(exported("trm-mlp", "step", precision="bf16"), narrow)
+    onnx.save(exported("trm-mlp", "step"), engine)
+    report = compare_files(tiny_checkpoint, [narrow, engine], limit=2, controls=1)
+    assert report.passed
+    assert [engine.file_name for engine in report.engines] == ["fp32.onnx"]
+    (left_out,) = report.not_compared
+    assert left_out.name == str(narrow)
+    assert f"{narrow}\n  NOT COMPARED, it cannot run here: " in rendering.table(report)
+    assert "`bf16.onnx`: **not compared**" in rendering.markdown(report, [("a.png", "b.png")])
+    assert report.to_plain()["not_compared"][0]["name"] == str(narrow)
+    with pytest.raises(CannotRunHere, match=r"bf16.onnx"):
+        compare_files(tiny_checkpoint, [narrow], limit=2, controls=1)
+
+
+def test_recorded_vectors_are_compared_without_pytorch(tmp_path: Path) -> None:
+    """The reference and its controls may be any runtimes: here both are the engine itself, in a process of its own."""
+    onnx.save(exported("trm-mlp", "step"), tmp_path / "step.onnx")
+    code = f"""
+import sys
+from pathlib import Path
+from trm_deploy import puzzles
+from trm_deploy.evaluation import accuracy, parity
+from trm_deploy.evaluation.parity import rendering
+from trm_deploy.runtimes import load
+
+tokens = puzzles.get("sudoku-4x4").examples()[:3]
+runtime = load(Path({str(tmp_path / "step.onnx")!r}))
+judge = accuracy.by_rules(puzzles.get("sudoku-4x4"), tokens)
+report = parity.compare(
+    runtime, [runtime], [("engine", runtime)], tokens, solved=judge, max_steps=2, halt_threshold=0.0
+)
+assert report.engines[0].step_differences[0].largest == 0
+print(rendering.table(report))
+assert "torch" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "parity holds" in done.stdout
 
 
 def test_files_of_different_models_are_not_compared(tiny_checkpoint: Path, tmp_path: Path) -> None:
     path = tmp_path / "other.onnx"
     onnx.save(exported("trm-att", "loop"), path)
     with pytest.raises(ArtefactError, match="is of another model than the checkpoint"):
-        parity.compare_files(tiny_checkpoint, [path])
+        compare_files(tiny_checkpoint, [path])
 
 
 def test_a_model_without_a_task_is_compared_on_random_tokens(tmp_path: Path) -> None:
@@ -235,11 +335,11 @@ def test_a_model_without_a_task_is_compared_on_random_tokens(tmp_path: Path) -> 
     model = random_model(nameless)
     checkpoints.save(tmp_path / "c.pt", Checkpoint(nameless, model.state_dict()))
     onnx.save(export_onnx(model), tmp_path / "e.onnx")
-    report = parity.compare_files(tmp_path / "c.pt", [tmp_path / "e.onnx"])
+    report = compare_files(tmp_path / "c.pt", [tmp_path / "e.onnx"])
     assert report.passed
     assert report.reference.solved is None
     with pytest.raises(InputError, match="names no task"):
-        parity.compare_files(tmp_path / "c.pt", [tmp_path / "e.onnx"], puzzles="puzzles.txt")
+        compare_files(tmp_path / "c.pt", [tmp_path / "e.onnx"], puzzles="puzzles.txt")
 
 
 def test_the_report_is_json_with_a_schema_and_a_table(model: RecursiveReasoner, tmp_path: Path) -> None:
@@ -249,18 +349,15 @@ def test_the_report_is_json_with_a_schema_and_a_table(model: RecursiveReasoner, 
     assert document["passed"] is True
     assert document["engines"][0]["passed"] is True
     assert len(document["engines"][0]["step_differences"]) == 6
-    text = report.table()
+    text = rendering.table(report)
     assert "ONNX Runtime step fp32" in text
     assert "parity holds" in text
 
 
 def test_the_check_after_an_export_is_cut_to_the_model() -> None:
-    assert parity.affordable(random_model(tiny_spec("trm-mlp")), 12, 16) == (12, 16)
+    assert affordable(tiny_spec("trm-mlp"), 12, 16) == (12, 16)
     task = TaskSpec(name="", sequence_length=81, vocabulary=tuple("0123456789a"))
-    with torch.device("meta"):
-        published = RecursiveReasoner(preset("trm-att", task))
-        larger = RecursiveReasoner(preset("trm-att", task, architecture={"hidden_size": 4096}))
-    count, steps = parity.affordable(published, 12, 16)
+    count, steps = affordable(preset("trm-att", task), 12, 16)
     assert 2 <= count < 12
     assert 2 <= steps < 16
-    assert parity.affordable(larger, 12, 16) == (1, 2)
+    assert affordable(preset("trm-att", task, architecture={"hidden_size": 4096}), 12, 16) == (1, 2)

@@ -10,15 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
-from tests.conftest import random_model, tiny_spec
-from trm_deploy import puzzles
+from tests.conftest import exported, random_model, tiny_spec
+from trm_deploy import puzzles, runtimes
 from trm_deploy.errors import InputError, TrmDeployError
 from trm_deploy.evaluation import parity
-from trm_deploy.evaluation.parity import BOUNDS, Report, Tolerance
+from trm_deploy.evaluation.parity import BOUNDS, Report, Tolerance, rendering
 from trm_deploy.evaluation.parity.bounds import free_failures, scattered
+from trm_deploy.evaluation.parity.files import ParitySettings, compare_files
+from trm_deploy.evaluation.parity.pytorch import reference_and_controls
 from trm_deploy.evaluation.parity.report import FreeRun, Noise
+from trm_deploy.models.perturb import perturb_by_one_ulp
 from trm_deploy.models.recursive import RecursiveReasoner
 from trm_deploy.puzzles.base import Tokens
 from trm_deploy.runtimes.backends.pytorch import TorchRuntime
@@ -34,12 +38,18 @@ def model() -> RecursiveReasoner:
 
 
 def compare(model: RecursiveReasoner, *engines: Runtime, **options: Any) -> Report:
-    settings = {"solved": None, "max_steps": 6, "halt_threshold": 0.0, "controls": 2, **options}
-    return parity.compare(model, [(f"folder/{n}.onnx", engine) for n, engine in enumerate(engines)], TOKENS, **settings)
+    settings = {"solved": None, "max_steps": 6, "halt_threshold": 0.0, **options}
+    controls = settings.pop("controls", 2)
+    return parity.compare(
+        *reference_and_controls(model, controls),
+        [(f"folder/{n}.onnx", engine) for n, engine in enumerate(engines)],
+        TOKENS,
+        **settings,
+    )
 
 
 def test_each_step_has_logits_and_cosines_beside_the_controls(model: RecursiveReasoner) -> None:
-    (engine,) = compare(model, TorchRuntime(parity.moved_by_one_ulp(model, 7))).engines
+    (engine,) = compare(model, TorchRuntime(perturb_by_one_ulp(model, 7))).engines
     assert [drift.step for drift in engine.drift] == [1, 2, 3, 4, 5, 6]
     for difference in engine.step_differences:
         assert 0 < difference.median <= difference.largest <= difference.bound
@@ -68,8 +78,8 @@ def test_a_tolerance_in_place_of_the_bounds(model: RecursiveReasoner) -> None:
     assert re.search(r"expected at most 1e-05 \+ 0.0005 \* \|expected\|", failed.engines[0].failures[0])
     for wrong in (-1.0, float("nan"), float("inf")):
         with pytest.raises(InputError, match=r"--rtol is .*, expected a number of 0 or more"):
-            parity.ParitySettings(rtol=wrong).tolerance()
-    assert parity.ParitySettings(rtol=0.1).tolerance() == Tolerance(0.0, 0.1)
+            ParitySettings(rtol=wrong).tolerance()
+    assert ParitySettings(rtol=0.1).tolerance() == Tolerance(0.0, 0.1)
 
 
 class OnDevice:
@@ -106,7 +116,7 @@ def test_pytorch_in_a_narrow_precision_is_compared(model: RecursiveReasoner) -> 
 def test_flags_of_pytorch_reach_every_checkpoint(tiny_checkpoint: Path, tmp_path: Path) -> None:
     shutil.copy(tiny_checkpoint, tmp_path / "copy.pt")
     files = [tmp_path / "copy.pt", tiny_checkpoint]
-    report = parity.compare_files(tiny_checkpoint, files, limit=2, controls=1, precision="bf16")
+    report = compare_files(tiny_checkpoint, files, limit=2, controls=1, precision="bf16")
     assert [engine.precision for engine in report.engines] == ["bf16", "bf16"]
     assert [engine.file_name for engine in report.engines] == ["copy.pt in PyTorch bf16", "tiny.pt in PyTorch bf16"]
 
@@ -159,7 +169,7 @@ def test_solved_verified_and_who_solved_what(model: RecursiveReasoner) -> None:
     assert (free.lost, report.reference.solved) == ([], 0.0)
     assert free.solved == len(shown) / len(TOKENS)
     assert free.verified == 1.0
-    assert "16 attempts" in report.table()
+    assert "16 attempts" in rendering.table(report)
 
 
 def test_the_page_and_the_pictures(model: RecursiveReasoner, tmp_path: Path) -> None:
@@ -167,7 +177,7 @@ def test_the_page_and_the_pictures(model: RecursiveReasoner, tmp_path: Path) -> 
     narrow.precision = "fp16"
     narrow.arithmetic = "fp32 between casts"
     report = compare(model, narrow, Scaled(random_model(model.spec)), solved=right, max_steps=3)
-    report.write(tmp_path)
+    rendering.write(report, tmp_path)
     page = (tmp_path / "report.md").read_text()
     assert "parity holds for the fp16 file, computed in fp32 between casts" in page
     assert "says nothing of hardware that computes in fp16" in page
@@ -179,10 +189,18 @@ def test_the_page_and_the_pictures(model: RecursiveReasoner, tmp_path: Path) -> 
     assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
     document = json.loads((tmp_path / "report.json").read_text())
     assert document["engines"][0]["arithmetic"] == narrow.arithmetic
-    assert "parity holds for the fp16 file" in report.table()
+    assert "parity holds for the fp16 file" in rendering.table(report)
     (tmp_path / "file").touch()
     with pytest.raises(TrmDeployError, match="cannot be written"):
-        report.write(tmp_path / "file" / "folder")
+        rendering.write(report, tmp_path / "file" / "folder")
+
+
+def test_a_single_control_spans_one_number(model: RecursiveReasoner, tmp_path: Path) -> None:
+    onnx.save(exported("trm-mlp", "loop"), tmp_path / "loop.onnx")
+    report = compare(model, runtimes.load(tmp_path / "loop.onnx"), max_steps=2, controls=1)
+    (line,) = [line for line in rendering.table(report).splitlines() if "median drift" in line]
+    assert re.fullmatch(r" *free-running to step 2, halting off: median drift \S+, the control's \S+", line)
+    assert "That alone changes no answer." in rendering.markdown(report, [("a.png", "b.png")])
 
 
 def test_what_is_no_number_is_drawn_and_fails(model: RecursiveReasoner, tmp_path: Path) -> None:
@@ -194,7 +212,7 @@ def test_what_is_no_number_is_drawn_and_fails(model: RecursiveReasoner, tmp_path
 
     report = compare(model, NotANumber(random_model(model.spec)), max_steps=2, controls=1)
     assert "differs by inf" in report.engines[0].failures[0]
-    report.write(tmp_path)
+    rendering.write(report, tmp_path)
     json.loads((tmp_path / "report.json").read_text(), parse_constant=pytest.fail)
 
 

@@ -18,6 +18,7 @@ from trm_deploy.artefacts import onnx_file
 from trm_deploy.artefacts.onnx_file import GRAPH_KEY, METADATA_KEY, PRECISION_KEY
 from trm_deploy.errors import CannotRunHere, InputError
 from trm_deploy.evaluation import parity
+from trm_deploy.evaluation.parity.pytorch import reference_and_controls
 from trm_deploy.export.engine.build import BatchProfile, BuildSettings, build_engine
 from trm_deploy.export.graph.assemble import OPSET, trace
 from trm_deploy.export.graph.calibration import SAMPLED, _sampled, largest_inputs, questions
@@ -99,13 +100,12 @@ def test_parity_within_the_bounds_of_int8(preset: str, graph: str, tmp_path: Pat
     engine = load(path)
     assert (engine.precision, engine.arithmetic.split()[0]) == ("int8", "int8")
     report = parity.compare(
-        random_model(tiny_spec(preset)),
+        *reference_and_controls(random_model(tiny_spec(preset)), 1),
         [("s.onnx", engine)],
         TOKENS,
         solved=None,
         max_steps=6,
         halt_threshold=0.0,
-        controls=1,
     )
     (found,) = report.engines
     # Not the share that halts: one random sample of 32 at the threshold's edge is three points.
@@ -167,13 +167,12 @@ def test_the_static_form_builds_for_tensorrt(tmp_path: Path) -> None:
     assert (built.precision, built.precision_source) == ("int8", "network")
     # ONNX Runtime takes it as well, which is how an export is checked without a GPU.
     report = parity.compare(
-        random_model(tiny_spec("trm-mlp")),
+        *reference_and_controls(random_model(tiny_spec("trm-mlp")), 1),
         [("s.onnx", load(tmp_path / "s.onnx"))],
         TOKENS,
         solved=None,
         max_steps=6,
         halt_threshold=0.0,
-        controls=1,
     )
     assert all(difference.passed for difference in report.engines[0].step_differences)
 

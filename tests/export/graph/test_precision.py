@@ -14,6 +14,7 @@ from tests.conftest import GRAPHS, PRESETS, Graph, exported, random_model, tiny_
 from tests.stand_ins import types_of
 from trm_deploy.errors import CannotRunHere
 from trm_deploy.evaluation import parity
+from trm_deploy.evaluation.parity.pytorch import reference_and_controls
 from trm_deploy.export.engine.build import BatchProfile, BuildSettings, build_engine
 from trm_deploy.export.graph.passes.int8 import graphs
 from trm_deploy.export.graph.passes.widening import widened
@@ -63,7 +64,12 @@ def test_parity_within_the_bounds_of_float16(preset: str, graph: Graph, tmp_path
     model = random_model(tiny_spec(preset))
     tokens = np.random.default_rng(0).integers(6, size=(32, 16)).astype(np.int32)
     report = parity.compare(
-        model, [("s.onnx", load(path))], tokens, solved=None, max_steps=6, halt_threshold=0.0, controls=1
+        *reference_and_controls(model, 1),
+        [("s.onnx", load(path))],
+        tokens,
+        solved=None,
+        max_steps=6,
+        halt_threshold=0.0,
     )
     report.raise_if_failed()
     largest = (
@@ -99,7 +105,12 @@ def test_bfloat16(tmp_path: Path) -> None:
     tokens = np.random.default_rng(0).integers(6, size=(32, 16)).astype(np.int32)
     reference = random_model(tiny_spec("trm-mlp"))
     report = parity.compare(
-        reference, [("s", engine)], tokens, solved=None, max_steps=6, halt_threshold=0.0, controls=1
+        *reference_and_controls(reference, 1),
+        [("s", engine)],
+        tokens,
+        solved=None,
+        max_steps=6,
+        halt_threshold=0.0,
     )
     # Not the share that halts: one random sample of 32 at the threshold's edge is three points.
     assert all(difference.passed for difference in report.engines[0].step_differences)

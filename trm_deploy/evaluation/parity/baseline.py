@@ -112,10 +112,10 @@ def read(path: Path) -> Baseline:
         ) from error
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(
-            f"{path}: is no parity report ({error})", hint="expected the report.json of --report"
+            f"{path}: is not a parity report ({error})", hint="expected the report.json of --report"
         ) from error
     if not isinstance(document, dict) or "schema" not in document or "engines" not in document:
-        raise InputError(f"{path}: is no parity report", hint="expected the report.json of --report")
+        raise InputError(f"{path}: is not a parity report", hint="expected the report.json of --report")
     if document["schema"] != SCHEMA:
         raise InputError(
             f"{path}: is a report of schema {document['schema']!r}, this trm-deploy compares schema {SCHEMA}",
@@ -125,7 +125,7 @@ def read(path: Path) -> Baseline:
         return _parsed(path, document)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(
-            f"{path}: is no whole parity report ({type(error).__name__}: {error})",
+            f"{path}: is not a whole parity report ({type(error).__name__}: {error})",
             hint="expected the report.json of --report",
         ) from error
 
@@ -151,5 +151,5 @@ def _parsed(path: Path, document: dict[str, Any]) -> Baseline:
 def _share(value: Any) -> float:
     share = float(value)
     if not 0 <= share <= 1:
-        raise ValueError(f"{value!r} is no share")
+        raise ValueError(f"{value!r} is not a share")
     return share

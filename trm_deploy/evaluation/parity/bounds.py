@@ -14,19 +14,19 @@ class Bounds:
     """What an engine may differ by.
 
     Attributes:
-        logits: largest absolute difference of a logit (answer or halting) or of the state, in one step from the same
-            state.
-        sensitivity: times the largest difference that a control shows in one step from the same state; holds in place
-            of `logits` where it is more. A step of many recursions amplifies the last bit by itself: the shipped
+        logits: largest absolute difference of a logit (answer or halting) or of the state, in one teacher-forced step.
+        sensitivity: times the largest difference that a control shows in one teacher-forced step; holds in place of
+            `logits` where it is more. A step of many recursions amplifies the last bit by itself: the shipped
             model, with T = 8, by up to 3e-4 (measured).
-        median: times the median that a control shows in one step from the same state; the engine's median over puzzles
-            is held to it, or to `logits` where that is more. The largest difference is that of the one puzzle that
-            amplifies most, and in narrow precisions its bound lies beyond any logit; the median is steady.
-        drift: of a loop engine's later steps: times the control's drift, in the median over puzzles.
-        solved: points of the solved share that the engine may lie below the worst control, beside scatter.
-        agreement: points of the share of puzzles with PyTorch's answer and steps that it may lie below the worst
-            control, beside scatter; None where a control, which is float32, says nothing of them: the last bits decide
-            about wrong answers, and a narrower precision has fewer. The share that halts is held to `solved` then.
+        median: times the median that a control shows in one teacher-forced step; the engine's median over puzzles is
+            held to it, or to `logits` where that is more. The largest difference is that of the one puzzle that
+            amplifies most, and in narrow precisions its bound is beyond any logit; the median is steady.
+        drift: for a loop engine's later steps: times the control's drift, in the median over puzzles.
+        solved: points of the solved share that the engine may be below the worst control, in addition to scatter.
+        agreement: points of the share of puzzles with PyTorch's answer and steps that it may be below the worst
+            control, in addition to scatter; None where a control, which is float32, says nothing of them: the last
+            bits decide about wrong answers, and a narrower precision has fewer. The share that halts is held to
+            `solved` then.
         verified: as `solved`, of the share verified within several attempts.
         reason: why these, in a sentence or two; the report prints it.
     """
@@ -41,7 +41,7 @@ class Bounds:
     reason: str = ""
 
     def of_a_step(self, sensitivity: float) -> float:
-        """What one step from the same state may differ by, of a model that a control differs from by `sensitivity`."""
+        """What one teacher-forced step may differ by, of a model that a control differs from by `sensitivity`."""
         return max(self.logits, self.sensitivity * sensitivity)
 
     def of_the_median(self, control: float) -> float:
@@ -122,7 +122,7 @@ def step_failures(differences: Sequence[StepDifference]) -> list[str]:
     for difference in differences:
         if difference.passed:
             continue
-        kind = "from the same state" if difference.same_state else "free running, median over puzzles"
+        kind = "teacher-forced" if difference.same_state else "free-running, median over puzzles"
         if difference.within_bound:
             return [
                 f"step {difference.step}: differs by {difference.median:.2g} ({kind}, median over puzzles),"
@@ -139,14 +139,14 @@ def step_failures(differences: Sequence[StepDifference]) -> list[str]:
 def free_failures(
     free: FreeRun, controls: Sequence[FreeRun], noise: Noise, bounds: Bounds, *, puzzles: int, attempts: int
 ) -> list[str]:
-    """What of a free run lies below the worst control by more than the bounds and scatter allow, in words."""
+    """What of a free run is below the worst control by more than the bounds and scatter allow, in words."""
     failures = []
 
     def check(what: str, share: float, others: Sequence[float], points: float, scatter: float) -> None:
         allowed = points / 100 + scatter / puzzles
         if share < min(others) - allowed - 1e-9:
             failures.append(
-                f"free running: {what} {share:.1%}, the control {min(others):.1%},"
+                f"free-running: {what} {share:.1%}, the control {min(others):.1%},"
                 f" expected at most {100 * allowed:.1f} points below it"
             )
 

@@ -1,4 +1,4 @@
-"""The comparison of files: a checkpoint, engines made from it, and the puzzles to ask them."""
+"""The comparison of files: a checkpoint, engines made from it, and the puzzles to compare them on."""
 
 from __future__ import annotations
 
@@ -9,27 +9,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 import trm_deploy
 from trm_deploy import checkpoints
 from trm_deploy import puzzles as tasks
 from trm_deploy.artefacts.kind import is_checkpoint
 from trm_deploy.checkpoints import Checkpoint
-from trm_deploy.errors import ArtefactError, InputError
+from trm_deploy.errors import ArtefactError, CannotRunHere, InputError
+from trm_deploy.evaluation.accuracy import by_rules
 from trm_deploy.evaluation.parity import baseline as baselines
-from trm_deploy.evaluation.parity.compare import Solved, Tolerance, compare, digest, work
-from trm_deploy.evaluation.parity.report import Report
-from trm_deploy.flops import step_flops
-from trm_deploy.models.recursive import RecursiveReasoner
+from trm_deploy.evaluation.parity.compare import compare, digest, work
+from trm_deploy.evaluation.parity.judged_steps import Tolerance
+from trm_deploy.evaluation.parity.pytorch import reference_and_controls
+from trm_deploy.evaluation.parity.report import NotCompared, Report
+from trm_deploy.evaluation.threshold import threshold_in_force
 from trm_deploy.puzzles.base import Puzzle
+from trm_deploy.puzzles.sampling import sample_questions
 from trm_deploy.runtimes import load
 from trm_deploy.runtimes.backends.pytorch import TorchRuntime
-from trm_deploy.runtimes.base import Device, Int32, Runtime
+from trm_deploy.runtimes.base import Device, Runtime
 from trm_deploy.signature import Precision
 from trm_deploy.spec import ModelSpec
 from trm_deploy.support.progress import progress
+
+DEFAULT_CONTROLS = 3
 
 
 @dataclass(frozen=True)
@@ -38,13 +40,14 @@ class ParitySettings:
 
     Attributes:
         puzzles: a file with puzzles; those that come with the package where None.
-        limit: use the first so many.
-        max_steps, halt_threshold: those of the checkpoint's spec where None.
-        controls: how many times the weights are moved.
-        attempts: tries a puzzle, under its symmetries, for the verified share.
+        limit: use the first N puzzles; all where None.
+        max_steps: maximum number of supervision steps; the checkpoint's own where None.
+        halt_threshold: that in force where None, see `threshold_in_force`.
+        controls: number of ulp-perturbed controls.
+        attempts: maximum number of attempts a puzzle, under its symmetries, for the verified share.
         baseline: the report.json of the last accepted comparison, see `trm_deploy.evaluation.parity.baseline`.
-        atol, rtol: in place of the precisions' bounds on a step from the same state, see `Tolerance`; where one is
-            given, the other is 0.
+        atol, rtol: in place of the precisions' bounds on a teacher-forced step, see `Tolerance`; where one is given,
+            the other is 0.
         precision, compiled: how PyTorch runs the engines that are checkpoints, the reference itself for one.
     """
 
@@ -52,7 +55,7 @@ class ParitySettings:
     limit: int | None = None
     max_steps: int | None = None
     halt_threshold: float | None = None
-    controls: int = 3
+    controls: int = DEFAULT_CONTROLS
     attempts: int = 1
     baseline: Path | None = None
     atol: float | None = None
@@ -76,55 +79,44 @@ def compare_files(
     checkpoint: Path,
     engines: Sequence[Path],
     *,
-    settings: Sequence[str] = (),
+    overrides: Sequence[str] = (),
     device: Device = "cpu",
     allow_host_code: bool = False,
     **how: Any,
 ) -> Report:
     """`compare` for files.
 
+    An engine that cannot run here does not end the comparison of the others: `Report.not_compared` names it.
+
     Args:
         checkpoint: the reference.
         engines: artefacts of the same model.
-        settings: KEY=VALUE, see `trm_deploy.checkpoints.published.parse_overrides`.
+        overrides: KEY=VALUE, see `trm_deploy.checkpoints.published.parse_overrides`.
         device: where the engines run; the reference runs on the CPU, a plan on the GPU.
         allow_host_code: see `trm_deploy.runtimes.load`.
         how: see `ParitySettings`.
 
     Raises:
         InputError: a file cannot be read, an engine is of another model, a setting makes no sense, or the baseline is
-            none of this comparison.
+            of another comparison.
+        CannotRunHere: none of the engines can run here.
     """
-    asked = ParitySettings(**how)
-    tolerance = asked.tolerance()
-    accepted = None if asked.baseline is None else baselines.read(asked.baseline)
-    loaded = checkpoints.load(checkpoint, settings)
-    runtimes: list[tuple[str, Runtime]] = []
-    for path in engines:
-        if is_checkpoint(path):
-            other = checkpoints.load(path, settings)
-            _require_same_model(path, other.spec, loaded)
-            in_torch = TorchRuntime(
-                other.model(), device=device, precision=asked.precision or "fp32", compiled=asked.compiled
-            )
-            runtimes.append((f"{path} in {in_torch.description}", in_torch))
-        else:
-            runtimes.append((str(path), _load_engine(path, loaded, device, allow_host_code=allow_host_code)))
-    if (asked.precision or asked.compiled) and not any(isinstance(runtime, TorchRuntime) for _, runtime in runtimes):
-        flag = "--precision" if asked.precision else "--compile"
-        raise InputError(
-            f"{flag} goes with a checkpoint as an engine: an exported file has its own",
-            hint=f"leave it out, or type: trm-deploy parity {checkpoint} {checkpoint} {flag} ...",
-        )
-    tokens = questions(loaded, asked.puzzles, asked.limit)
+    settings = ParitySettings(**how)
+    tolerance = settings.tolerance()
+    accepted = None if settings.baseline is None else baselines.read(settings.baseline)
+    loaded = checkpoints.load(checkpoint, overrides)
+    _check_torch_flags(checkpoint, engines, settings)
+    runtimes, not_compared = _load_engines(engines, loaded, settings, overrides, device, allow_host_code)
+    task = loaded.spec.task
+    tokens = sample_questions(task.name, task.sequence_length, len(task.vocabulary), settings.puzzles, settings.limit)
     puzzle = _task_with_rules(loaded)
-    if asked.attempts > 1 and puzzle is None:
+    if settings.attempts > 1 and puzzle is None:
         raise InputError(
-            f"--attempts {asked.attempts}: the checkpoint's task has no rules that verify an answer",
+            f"--attempts {settings.attempts}: the checkpoint's task has no rules that verify an answer",
             hint="leave out --attempts",
         )
-    max_steps = asked.max_steps or loaded.spec.halting.max_steps
-    halt_threshold = loaded.spec.halting.threshold if asked.halt_threshold is None else asked.halt_threshold
+    max_steps = settings.max_steps or loaded.spec.halting.max_steps
+    halt_threshold = threshold_in_force(settings.halt_threshold, engines, loaded.spec)
     if accepted is not None:
         accepted.refuse_other(
             {
@@ -132,26 +124,67 @@ def compare_files(
                 "puzzles": len(tokens),
                 "max_steps": max_steps,
                 "halt_threshold": halt_threshold,
-                "attempts": asked.attempts,
+                "attempts": settings.attempts,
             },
             [name for name, _ in runtimes],
         )
-    with progress("comparing", work(len(tokens), len(engines), asked.controls), unit="puzzles") as advance:
+    with progress("comparing", work(len(tokens), len(runtimes), settings.controls), unit="puzzles") as advance:
         report = compare(
-            loaded.model(),
+            *reference_and_controls(loaded.model(), settings.controls),
             runtimes,
             tokens,
-            solved=_rules(puzzle, tokens),
+            solved=by_rules(puzzle, tokens),
             max_steps=max_steps,
             halt_threshold=halt_threshold,
-            controls=asked.controls,
-            attempts=asked.attempts,
+            attempts=settings.attempts,
             puzzle=puzzle,
             tolerance=tolerance,
             report_work=advance,
         )
-    report.sources.update(_sources(checkpoint, loaded, asked.puzzles))
+    report.not_compared.extend(not_compared)
+    report.sources.update(_sources(checkpoint, loaded, settings.puzzles))
     return report if accepted is None else accepted.judge(report)
+
+
+def _check_torch_flags(checkpoint: Path, engines: Sequence[Path], settings: ParitySettings) -> None:
+    """Refuse --precision and --compile where no engine is a checkpoint."""
+    if (settings.precision or settings.compiled) and not any(is_checkpoint(path) for path in engines):
+        flag = "--precision" if settings.precision else "--compile"
+        raise InputError(
+            f"{flag} is for a checkpoint as an engine: an exported file has its own",
+            hint=f"leave it out, or type: trm-deploy parity {checkpoint} {checkpoint} {flag} ...",
+        )
+
+
+def _load_engines(
+    engines: Sequence[Path],
+    loaded: Checkpoint,
+    settings: ParitySettings,
+    overrides: Sequence[str],
+    device: Device,
+    allow_host_code: bool,
+) -> tuple[list[tuple[str, Runtime]], list[NotCompared]]:
+    """The engines that can run here, and those that cannot; raises as the last of them where none can."""
+    runtimes: list[tuple[str, Runtime]] = []
+    not_compared: list[NotCompared] = []
+    refused: CannotRunHere | None = None
+    for path in engines:
+        try:
+            if is_checkpoint(path):
+                other = checkpoints.load(path, overrides)
+                _require_same_model(path, other.spec, loaded)
+                in_torch = TorchRuntime(
+                    other.model(), device=device, precision=settings.precision or "fp32", compiled=settings.compiled
+                )
+                runtimes.append((f"{path} in {in_torch.description}", in_torch))
+            else:
+                runtimes.append((str(path), load_engine(path, loaded, device, allow_host_code=allow_host_code)))
+        except CannotRunHere as error:
+            refused = error
+            not_compared.append(NotCompared(str(path), str(error)))
+    if refused is not None and not runtimes:
+        raise refused
+    return runtimes, not_compared
 
 
 def _sources(checkpoint: Path, loaded: Checkpoint, puzzles: str | None) -> dict[str, Any]:
@@ -169,48 +202,13 @@ def _sources(checkpoint: Path, loaded: Checkpoint, puzzles: str | None) -> dict[
     }
 
 
-# What the check after an export may cost, in GFLOP: about five seconds on two cores.
-EXPORT_BUDGET = 800.0
-# Puzzles below which steps are given up instead.
-FEW_PUZZLES = 4
+def load_engine(path: Path, loaded: Checkpoint, device: Device, *, allow_host_code: bool) -> Runtime:
+    """The runtime of an artefact that is to be compared with a checkpoint.
 
-
-def affordable(model: RecursiveReasoner, puzzles: int, max_steps: int) -> tuple[int, int]:
-    """How many puzzles and steps of `compare` with one engine and one control stay within `EXPORT_BUDGET`.
-
-    All of them for a small model; a large one gives up puzzles first, then steps. At least one puzzle and two steps.
+    Raises:
+        ArtefactError: it cannot be read, or is of another model.
+        CannotRunHere: this machine cannot run it.
     """
-    step = step_flops(model.spec) / 1e9
-    steps = max_steps
-    while True:
-        # Free runs and trajectories of reference, control and engine, and the engine's first 1, 2, 4 ... steps.
-        count = int(EXPORT_BUDGET / (step * 8 * steps))
-        if count >= min(FEW_PUZZLES, puzzles) or steps <= 2:
-            return min(puzzles, max(count, 1)), steps
-        steps //= 2
-
-
-def verify_export(loaded: Checkpoint, engine: Path, name: str) -> Report:
-    """The check after every export: a few puzzles that come with the package, one control.
-
-    A large model gets fewer puzzles and steps, see `affordable`; the report says how many.
-    """
-    model = loaded.model()
-    tokens = questions(loaded, None, None)
-    count, steps = affordable(model, len(tokens), loaded.spec.halting.max_steps)
-    tokens = tokens[:count]
-    return compare(
-        model,
-        [(name, _load_engine(engine, loaded, "cpu", allow_host_code=True))],  # it was built a moment ago
-        tokens,
-        solved=_rules(_task_with_rules(loaded), tokens),
-        max_steps=steps,
-        halt_threshold=loaded.spec.halting.threshold,
-        controls=1,
-    )
-
-
-def _load_engine(path: Path, loaded: Checkpoint, device: Device, *, allow_host_code: bool) -> Runtime:
     runtime = load(path, device=device, allow_host_code=allow_host_code)
     _require_same_model(path, runtime.spec, loaded)
     return runtime
@@ -222,42 +220,7 @@ def _require_same_model(path: Path, spec: ModelSpec, loaded: Checkpoint) -> None
         raise ArtefactError(f"{path}: is of another model than the checkpoint (their specs differ)", hint=given)
 
 
-# Random tokens stand in for puzzles where nothing names the task.
-RANDOM_PUZZLES = 16
-
-
-def questions(loaded: Checkpoint, file: str | None, limit: int | None) -> Int32:
-    """int32 [N, L]: the puzzles of a file, else the task's examples, else random tokens where nothing names the task.
-
-    Raises:
-        InputError: a puzzle that cannot be read, or a file for a model whose task nothing names.
-    """
-    task = loaded.spec.task
-    if not task.name:
-        if file is not None:
-            raise InputError(
-                f"{file}: the checkpoint names no task, so puzzles cannot be read", hint="leave out --puzzles"
-            )
-        shape = (min(limit or RANDOM_PUZZLES, RANDOM_PUZZLES), task.sequence_length)
-        return np.random.default_rng(0).integers(len(task.vocabulary), size=shape).astype(np.int32)
-    puzzle = tasks.get(task.name)
-    if file is None:
-        return puzzle.examples()[:limit]
-    return tasks.read_tokens(file, puzzle, limit)
-
-
 def _task_with_rules(loaded: Checkpoint) -> Puzzle | None:
     """The checkpoint's task; None where nothing names it, or it has no rules."""
     puzzle = tasks.get(loaded.spec.task.name) if loaded.spec.task.name else None
     return puzzle if puzzle is not None and puzzle.has_rules else None
-
-
-def _rules(puzzle: Puzzle | None, tokens: Int32) -> Solved | None:
-    """Tells which answers obey the task's rules; None where there are none."""
-    if puzzle is None:
-        return None
-
-    def solved(answers: Int32) -> NDArray[np.bool_]:
-        return np.array([not puzzle.answer_faults(*pair) for pair in zip(tokens, answers)])
-
-    return solved

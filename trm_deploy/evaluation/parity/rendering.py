@@ -5,27 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from trm_deploy.evaluation.parity.bounds import BOUNDS, scattered
+from trm_deploy.evaluation.parity.report import Cosine, EngineParity, FreeRun, Report, StepDifference
 from trm_deploy.support.figures import require_matplotlib, write_figure
 from trm_deploy.support.files import write_atomic
 from trm_deploy.support.jsontext import dumps
 
-if TYPE_CHECKING:
-    from trm_deploy.evaluation.parity.report import Cosine, EngineParity, FreeRun, Report, StepDifference
-
-# Of a list of puzzles' numbers; the JSON has all.
+# Puzzles of a list that are shown; the JSON has all.
 SHOWN_NUMBERS = 20
 PYTORCH, ENGINE, CONTROL = "#333333", "#d95f02", "#7aa6c2"
 
 
 def table(report: Report) -> str:
-    """For a terminal."""
+    """The report as text for a terminal."""
     verified = report.attempts > 1
-    head = f"{'free running':32} {'solved':>7} "
+    head = f"{'free-running':32} {'solved':>7} "
     head += f"{'verified':>9} " if verified else ""
     lines = [
-        f"{report.puzzles} puzzles, at most {report.max_steps} steps, halting threshold {report.halt_threshold:g}"
+        f"{report.puzzles} puzzles, up to {report.max_steps} steps, halting threshold {report.halt_threshold:g}"
         + (f", {report.attempts} attempts" if verified else ""),
         "",
         head + f"{'halted':>7} {'mean steps':>11} {'same answer':>12} {'same steps':>11}",
@@ -38,10 +37,23 @@ def table(report: Report) -> str:
         )
     for engine in report.engines:
         lines += ["", f"{engine.name} ({engine.description})"]
-        lines += [f"  {line}" for line in _step_lines(engine)]
+        lines += [f"  {line}" for line in (*_step_lines(engine), *_baseline_lines(engine))]
         lines += [f"  note: {note}" for note in engine.notes]
         lines += [f"  FAILED {failure}" for failure in engine.failures] or [f"  {_holds(engine)}"]
+    for left_out in report.not_compared:
+        lines += ["", f"{left_out.name}", f"  NOT COMPARED, it cannot run here: {left_out.reason}"]
     return "\n".join(lines)
+
+
+def number(value: float) -> str:
+    """A difference, in the one format that all of them have: two digits."""
+    return f"{value:.2g}"
+
+
+def _range(low: float, high: float) -> str:
+    """What the controls' draws span; one number where it shows as one."""
+    ends = number(low), number(high)
+    return ends[0] if ends[0] == ends[1] else " to ".join(ends)
 
 
 def _runs(report: Report) -> list[tuple[str, FreeRun]]:
@@ -62,19 +74,30 @@ def _step_lines(engine: EngineParity) -> list[str]:
         worst = max(same, key=lambda d: d.checked)
         what = f"{len(same)} steps" if len(same) > 1 else f"step {same[0].step}"
         whole = "logits and state" if worst.cosine_y else "logits"
-        relative = f" + {worst.rtol:.2g} of what is expected" if worst.rtol else ""
-        line = f"from the same state, {what}: {whole} within {worst.checked:.2g} (bound {worst.bound:.2g}{relative})"
+        relative = f" + {number(worst.rtol)} of what is expected" if worst.rtol else ""
+        line = f"teacher-forced, {what}: {whole} within {number(worst.checked)} (bound {number(worst.bound)}{relative})"
         nearest = _nearest_median(same)
-        if nearest is not None:
-            line += f", median over puzzles {nearest.median:.2g} (bound {nearest.median_bound:.2g})"
+        if nearest is not None and nearest.median_bound is not None:
+            line += f", median over puzzles {number(nearest.median)} (bound {number(nearest.median_bound)})"
         lines.append(line)
     if free:
         last = engine.drift[-1]
         lines.append(
-            f"free running to step {last.step}, halting off: median drift {last.median:.1e},"
-            f" the control's {last.control_low:.1e} to {last.control_high:.1e}"
+            f"free-running to step {last.step}, halting off: median drift {number(last.median)},"
+            f" the control's {_range(last.control_low, last.control_high)}"
         )
     return lines
+
+
+def _baseline_lines(engine: EngineParity) -> list[str]:
+    if not engine.baseline:
+        return []
+    shares = [f"{MEASURES[name]} {now:.1%} (then {then:.1%})" for name, (then, now) in engine.baseline.items()]
+    return [f"against the baseline: {', '.join(shares)}"]
+
+
+# What to call the shares that a baseline holds.
+MEASURES = {"solved": "solved", "verified": "verified", "same_answer": "same answer as PyTorch"}
 
 
 def _nearest_median(steps: Sequence[StepDifference]) -> StepDifference | None:
@@ -90,7 +113,12 @@ def _holds(engine: EngineParity) -> str:
 
 
 def write(report: Report, folder: Path) -> None:
-    """report.md, report.json and the pictures that report.md shows; see `Report.write`."""
+    """Write report.md, report.json and the pictures that report.md shows into a folder.
+
+    Raises:
+        MissingPackage: matplotlib is not installed.
+        TrmDeployError: the folder cannot be written.
+    """
     require_matplotlib()
     pictures = []
     for number, engine in enumerate(report.engines, start=1):
@@ -105,7 +133,7 @@ def write(report: Report, folder: Path) -> None:
 
 
 def markdown(report: Report, pictures: Sequence[tuple[str, str]]) -> str:
-    """The whole report.
+    """The whole report as a page.
 
     Args:
         report: what was found.
@@ -116,7 +144,7 @@ def markdown(report: Report, pictures: Sequence[tuple[str, str]]) -> str:
         "**Parity holds.**" if report.passed else "**Parity fails.**",
         _verdicts(report),
         _setup(report),
-        "## Free running",
+        "## Free-running",
         _free_table(report),
         _free_words(report),
         _turned_table(report),
@@ -133,13 +161,15 @@ def _verdicts(report: Report) -> str:
         said = "; ".join(engine.failures) if engine.failures else _holds(engine)
         lines.append(f"- `{engine.file_name}` ({engine.description}): {'**fails**: ' if engine.failures else ''}{said}")
         lines += [f"  - note: {note}" for note in engine.notes]
+    for left_out in report.not_compared:
+        lines.append(f"- `{Path(left_out.name).name}`: **not compared**, it cannot run here: {left_out.reason}")
     return "\n".join(lines)
 
 
 def _setup(report: Report) -> str:
     sources = report.sources
     lines = [
-        f"{report.puzzles} puzzles (digest {report.questions_sha256[:12]}), at most {report.max_steps} supervision"
+        f"{report.puzzles} puzzles (digest {report.questions_sha256[:12]}), up to {report.max_steps} supervision"
         f" steps, halting threshold {report.halt_threshold:g}, {_attempts(report.attempts)} a puzzle,"
         f" {len(report.controls)} draws of the control. Single steps and drift: the first {report.step_puzzles}"
         " puzzles."
@@ -206,11 +236,20 @@ def _free_words(report: Report) -> str:
         if report.attempts == 1
         else f"Verified: an answer that obeys the rules within {report.attempts} attempts under the task's symmetries."
     )
-    return (
-        f"{within} Same answer and same steps are PyTorch's. The control is PyTorch with every weight one unit in the"
-        f" last place off: that alone changes up to {noise.answers} answers, and turns up to {noise.solved} verdicts"
-        " on whether a puzzle is solved."
+    turned = (
+        f"changes up to {_count(noise.answers, 'answer')}, and turns up to {_count(noise.solved, 'verdict')} on whether"
+        " a puzzle is solved"
+        if noise.answers
+        else "changes no answer"
     )
+    return (
+        f"{within} Same answer and same steps are PyTorch's. The control is ulp-perturbed: PyTorch with every weight"
+        f" one unit in the last place off. That alone {turned}."
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _turned_table(report: Report) -> str:
@@ -239,19 +278,19 @@ def _engine_blocks(report: Report, engine: EngineParity, drift: str, halting: st
         rows = [_row(name.replace("_", " "), *map(_percent, shares)) for name, shares in engine.baseline.items()]
         blocks.append("\n".join([*_head("against the baseline", "then", "now"), *rows]))
     if any(d.same_state for d in engine.step_differences):
-        blocks += ["### From PyTorch's state", _same_state_table(engine)]
+        blocks += ["### Teacher-forced: each step from PyTorch's state", _teacher_forced_table(engine)]
     if not engine.step_differences[-1].cosine_y:
         blocks.append(
             "This form of the graph takes no state and gives none: after the first step only a free run can be"
             " compared, and a cosine of the state cannot be known. The step form shows both"
             " (`trm-deploy export CHECKPOINT --graph step`)."
         )
-    blocks += ["### Free running, halting off", _drift_table(engine), f"![drift against step]({drift})"]
+    blocks += ["### Free-running, halting off", _drift_table(engine), f"![drift against step]({drift})"]
     blocks += ["### Halting steps", _halting_table(report, engine), f"![halting steps]({halting})"]
     return blocks
 
 
-def _same_state_table(engine: EngineParity) -> str:
+def _teacher_forced_table(engine: EngineParity) -> str:
     lines = _head(
         "step", "logits, largest", "the control's", "logits, median", "the control's",
         "cosine of y: smallest, median", "the control's", "cosine of z: smallest, median", "the control's", "place",
@@ -262,35 +301,33 @@ def _same_state_table(engine: EngineParity) -> str:
         control = d.control
         lines.append(
             _row(
-                d.step, f"{d.largest:.1e}", f"{control.largest:.1e}",
-                f"{d.median:.1e}", f"{control.median_low:.1e} to {control.median_high:.1e}",
+                d.step, number(d.largest), number(control.largest),
+                number(d.median), _range(control.median_low, control.median_high),
                 _cosine(d.cosine_y), _cosine(control.cosine_y), _cosine(d.cosine_z), _cosine(control.cosine_z), d.where,
             )
         )  # fmt: skip
     bound = next(d for d in engine.step_differences if d.same_state)
-    relative = f" + {bound.rtol:.2g} times what is expected" if bound.rtol else ""
+    relative = f" + {number(bound.rtol)} times what is expected" if bound.rtol else ""
     what = "logit and of the state" if bound.cosine_y else "logit"
-    words = f"Bound on the largest difference of a {what}: {bound.bound:.2g}{relative}."
+    words = f"Bound on the largest difference of a {what}: {number(bound.bound)}{relative}."
     nearest = _nearest_median([d for d in engine.step_differences if d.same_state])
-    if nearest is not None:
+    if nearest is not None and nearest.median_bound is not None:
         words += (
-            f" Bound on the median, where it is nearest, in step {nearest.step}: {nearest.median_bound:.2g};"
-            f" the median is {nearest.median:.2g} there."
+            f" Bound on the median, where it is nearest, in step {nearest.step}: {number(nearest.median_bound)};"
+            f" the median is {number(nearest.median)} there."
         )
     return "\n".join(lines) + f"\n\n{words}"
 
 
 def _cosine(cosine: Cosine | None) -> str:
     # How far below 1: 0.99999998 and 0.9999 look alike otherwise.
-    return "-" if cosine is None else f"1 - {1 - cosine.smallest:.1e}, 1 - {1 - cosine.median:.1e}"
+    return "-" if cosine is None else f"1 - {number(1 - cosine.smallest)}, 1 - {number(1 - cosine.median)}"
 
 
 def _drift_table(engine: EngineParity) -> str:
     lines = _head("step", "median over puzzles", "the control's", "largest")
     for d in engine.drift:
-        lines.append(
-            _row(d.step, f"{d.median:.1e}", f"{d.control_low:.1e} to {d.control_high:.1e}", f"{d.largest:.1e}")
-        )
+        lines.append(_row(d.step, number(d.median), _range(d.control_low, d.control_high), number(d.largest)))
     return "\n".join(lines)
 
 
@@ -311,19 +348,18 @@ def _padded(counts: Sequence[int], length: int) -> list[int]:
 
 
 def _bounds(report: Report) -> str:
-    from trm_deploy.evaluation.parity.bounds import BOUNDS, scattered
-
     lines = []
     for precision in dict.fromkeys(engine.precision for engine in report.engines):
         bounds = BOUNDS[precision]
         lines.append(
             f"- {precision}: the solved share at most {bounds.solved:g} points below the worst control, the verified"
-            f" share {bounds.verified:g}; one step within {bounds.logits:g} or {bounds.sensitivity:g} times the"
-            f" control's, its median within {bounds.logits:g} or {bounds.median:g} times the control's. {bounds.reason}"
+            f" share {bounds.verified:g}; one teacher-forced step within {bounds.logits:g} or"
+            f" {bounds.sensitivity:g} times the control's, its median within {bounds.logits:g} or {bounds.median:g}"
+            f" times the control's. {bounds.reason}"
         )
     scatter = scattered(report.noise.solved, report.noise.answers) / report.puzzles
     lines.append(
-        f"- Beside them the solved share may scatter by {100 * scatter:.1f} points here: two standard deviations of"
+        f"- In addition the solved share may scatter by {100 * scatter:.1f} points here: two standard deviations of"
         " what noise turns, as counted between PyTorch and its controls."
     )
     return "\n".join(lines)
@@ -334,7 +370,7 @@ def _draw_drift(engine: EngineParity, figure: Any) -> None:
     left, right = figure.subplots(1, 2, sharey=True)
     steps = [d.step for d in same]
     controls = [d.control for d in same if d.control is not None]
-    left.set_title("each step from PyTorch's state", fontsize=10)
+    left.set_title("teacher-forced: each step from PyTorch's state", fontsize=10)
     left.plot(steps, _above([d.largest for d in same]), "o-", color=ENGINE, label="engine, largest")
     left.plot(steps, _above([d.median for d in same]), "o--", color=ENGINE, markersize=3, label="engine, median")
     left.plot(steps, _above([c.largest for c in controls]), "s-", color=CONTROL, label="control, largest")
@@ -346,7 +382,7 @@ def _draw_drift(engine: EngineParity, figure: Any) -> None:
     bounded = [(d.step, d.median_bound) for d in same if d.median_bound is not None]
     if bounded:
         left.plot(*zip(*bounded), color=PYTORCH, linewidth=1, linestyle="--", label="bound on the median")
-    right.set_title("free running, halting off: median over puzzles", fontsize=10)
+    right.set_title("free-running, halting off: median over puzzles", fontsize=10)
     steps = [d.step for d in engine.drift]
     low, high = _above([d.control_low for d in engine.drift]), _above([d.control_high for d in engine.drift])
     right.fill_between(steps, low, high, color=CONTROL, alpha=0.4, label="control, all draws")
@@ -366,7 +402,7 @@ def _draw_drift(engine: EngineParity, figure: Any) -> None:
 
 
 def _above(values: Sequence[float]) -> list[float]:
-    """For a logarithmic axis: no difference at all is drawn as 1e-9, what is no number not at all."""
+    """For a logarithmic axis: no difference is drawn as 1e-9, NaN not at all."""
     return [max(value, 1e-9) for value in values]
 
 
@@ -381,7 +417,7 @@ def _draw_halting(report: Report, engine: EngineParity, figure: Any) -> None:
     )
     low, high = [min(counts) for counts in zip(*draws)], [max(counts) for counts in zip(*draws)]
     axis.vlines(steps, low, high, color=PYTORCH, linewidth=2, label="control, all draws")
-    axis.set_xlabel(f"supervision steps until halting (at most {report.max_steps})")
+    axis.set_xlabel(f"supervision steps until halting (maximum {report.max_steps})")
     axis.set_ylabel("puzzles")
     axis.set_xticks(list(steps))
     axis.grid(axis="y", alpha=0.3)

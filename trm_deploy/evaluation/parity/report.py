@@ -1,4 +1,4 @@
-"""What a parity comparison found, as data. `rendering` turns it into text, Markdown and pictures."""
+"""What a parity comparison found, as data alone; `rendering` turns it into text, Markdown and pictures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from trm_deploy.errors import ParityFailure
-from trm_deploy.evaluation.parity import rendering
 
 SCHEMA = 2
 
@@ -26,12 +25,12 @@ class Cosine:
 
 @dataclass(frozen=True, kw_only=True)
 class ControlStep:
-    """One supervision step of the controls from PyTorch's state, which is beside an engine's what noise alone does.
+    """One teacher-forced supervision step of the controls: what noise alone does, beside an engine's step.
 
     Attributes:
         largest: largest absolute difference of a logit, over all puzzles and draws.
-        median_low, median_high: median over puzzles of each one's largest difference; of the draws, lowest and highest.
-        cosine_y, cosine_z: of the state, the smallest and the median over draws.
+        median_low, median_high: median over puzzles of each one's largest difference; lowest and highest of the draws.
+        cosine_y, cosine_z: cosines of the state, the smallest and the median over draws.
     """
 
     largest: float
@@ -47,14 +46,14 @@ class StepDifference:
 
     Attributes:
         step: from 1.
-        same_state: whether both started from the same state.
+        same_state: whether it was teacher-forced: both started from the same state.
         largest: largest absolute difference of a logit (answer or halting), over all puzzles.
         median: median over puzzles of each one's largest difference.
-        cosine_y, cosine_z: of the state that comes out; None where the engine does not show its state.
-        control: the controls' from the same state; None where the engine did not start from it.
+        cosine_y, cosine_z: cosines of the state that comes out; None where the engine does not show its state.
+        control: the controls' same step; None where the engine's was not teacher-forced.
         where: the place of what differs most beyond rtol.
-        checked: what is held to the bound: from the same state the largest difference of a logit or of the state, less
-            rtol times what was expected; free running the median.
+        checked: what is held to the bound: teacher-forced the largest difference of a logit or of the state, less rtol
+            times what was expected; free running the median.
         bound, rtol: `checked` may be `bound`.
         median_bound: `median` may be that; None where it is not held to anything.
     """
@@ -74,7 +73,7 @@ class StepDifference:
 
     @property
     def within_bound(self) -> bool:
-        """Whether `checked` is. No number is, and of a control that gives none neither is infinity."""
+        """Whether `checked` is within its bound: neither NaN nor infinity is, even where a control gives infinity."""
         return math.isfinite(self.checked) and self.checked <= self.bound
 
     @property
@@ -89,8 +88,8 @@ class Drift:
 
     Attributes:
         step: from 1.
-        median, largest: over puzzles, of each one's largest difference of a logit.
-        control_low, control_high: the controls' medians, of the draws lowest and highest.
+        median, largest: median and largest over puzzles of each one's largest difference of a logit.
+        control_low, control_high: the controls' medians, lowest and highest of the draws.
     """
 
     step: int
@@ -108,9 +107,9 @@ class FreeRun:
         solved: answers that are right at the first attempt.
         verified: puzzles with a right answer within the attempts.
         halted: samples whose halting logit exceeded the threshold.
-        mean_steps: supervision steps a puzzle, of the first attempt.
+        mean_steps: supervision steps of the first attempt, a puzzle.
         same_answer, same_steps: puzzles with PyTorch's answer, and with its number of steps.
-        steps: how many puzzles took 1, 2, ... steps.
+        steps: the number of puzzles that took 1, 2, ... steps.
         lost, gained: numbers, from 1, of the puzzles that PyTorch solves and this does not, and the reverse.
     """
 
@@ -127,7 +126,7 @@ class FreeRun:
 
 @dataclass(frozen=True, kw_only=True)
 class Noise:
-    """Puzzles about which the last bit decides: by how many PyTorch and a control differ, of all draws the most.
+    """Puzzles about which the last bit decides: the number by which PyTorch and a control differ, at the worst draw.
 
     Attributes:
         answers: the answer is another.
@@ -149,13 +148,13 @@ class EngineParity:
     Attributes:
         name: its file.
         description: runtime, graph form and precision.
-        precision: of the file, as the flag names it.
+        precision: the file's, as the flag names it.
         arithmetic: what the runtime really computes in, where that is not the file's precision; else None.
         step_differences: what is held to bounds.
         drift: free running with halting off; of a loop engine after the steps that it was run to.
         free: the free run.
         failures: empty where parity holds.
-        notes: what a reader has to know beside.
+        notes: what else a reader has to know.
         baseline: measure -> [share in the last accepted report, share now]; empty without one.
     """
 
@@ -182,18 +181,32 @@ class EngineParity:
 
 
 @dataclass(frozen=True)
+class NotCompared:
+    """An engine that cannot run here.
+
+    Attributes:
+        name: its file.
+        reason: why, and what to do about it.
+    """
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Report:
     """The whole comparison.
 
     Attributes:
-        puzzles: how many.
+        puzzles: their number.
         questions_sha256: digest of their tokens: the same puzzles in the same order have the same.
-        step_puzzles: the first so many took part in the comparison of single steps.
-        max_steps, halt_threshold, attempts: as asked for.
+        step_puzzles: the first N took part in the comparison of single steps.
+        max_steps, halt_threshold, attempts: of every free run.
         reference, controls: free runs of PyTorch float32, and with every weight one unit in the last place off.
         noise: what differs between those.
         engines: one entry an engine.
         sources: what was compared, for readers: file names, digests, versions.
+        not_compared: engines that cannot run here.
     """
 
     puzzles: int
@@ -207,10 +220,11 @@ class Report:
     noise: Noise
     engines: list[EngineParity] = field(default_factory=list)
     sources: dict[str, Any] = field(default_factory=dict)
+    not_compared: list[NotCompared] = field(default_factory=list)
 
     @property
     def passed(self) -> bool:
-        """Whether every engine passed."""
+        """Whether every engine that was compared passed."""
         return all(engine.passed for engine in self.engines)
 
     def raise_if_failed(self) -> None:
@@ -222,7 +236,7 @@ class Report:
                 raise ParityFailure(f"{engine.name}: {what}{failure}")
 
     def summary(self) -> dict[str, Any]:
-        """For a build record: whether it passed, and the largest difference of a logit from the same state."""
+        """For a build record: whether it passed, and the largest teacher-forced difference of a logit."""
         same_state = [d.largest for engine in self.engines for d in engine.step_differences if d.same_state]
         return {
             "passed": self.passed,
@@ -238,16 +252,3 @@ class Report:
             for step, difference in zip(plain["step_differences"], engine.step_differences):
                 step["passed"] = difference.passed
         return document
-
-    def table(self) -> str:
-        """The report as text for a terminal."""
-        return rendering.table(self)
-
-    def write(self, folder: Path) -> None:
-        """Write report.md, report.json and the pictures that report.md shows into a folder.
-
-        Raises:
-            MissingPackage: matplotlib is not installed.
-            TrmDeployError: the folder cannot be written.
-        """
-        rendering.write(self, folder)

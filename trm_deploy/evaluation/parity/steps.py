@@ -1,4 +1,4 @@
-"""Supervision steps side by side: from PyTorch's state, and each runtime from its own.
+"""Supervision steps side by side: teacher-forced, from the reference's state, and each runtime from its own.
 
 B samples, S positions, D hidden size, L tokens, V vocabulary.
 """
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trm_deploy.runtimes.base import Float32, Int32, StepResult, StepRuntime, initial_numpy_state
+from trm_deploy.runtimes.base import Float32, Int32, StepResult, StepRuntime, host_values, initial_numpy_state
 
 Floats = NDArray[np.floating[Any]]
 
@@ -36,90 +36,98 @@ class Difference:
 
     @property
     def largest(self) -> float:
-        """Of a logit."""
+        """The largest difference of a logit over all puzzles."""
         return largest_of(self.logits)
 
     @property
     def median(self) -> float:
-        """Over puzzles, of each one's largest difference of a logit."""
+        """The median over puzzles of each one's largest difference of a logit."""
         return float(np.median(self.logits))
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a step or a whole solution gives, state apart."""
+    """What a step or a whole solution gives, except for the state."""
 
     logits: Float32  # [B, L, V]
     halt_logit: Float32  # [B]
 
 
 @dataclass
-class Followed:
-    """One runtime beside PyTorch.
+class Trajectory:
+    """One runtime beside the reference.
 
     Attributes:
         runtime: does single steps.
-        same_state: the difference after each step from PyTorch's state; after the first alone where not asked for more.
-        free: after each step of a free run with halting off.
+        teacher_forced: the difference after each step that starts from the reference's state; after the first alone
+            where no engine needs more.
+        free: the difference after each step of a free run with halting off.
     """
 
     runtime: StepRuntime
-    same_state: list[Difference] = field(default_factory=list)
+    teacher_forced: list[Difference] = field(default_factory=list)
     free: list[Difference] = field(default_factory=list)
 
 
-def follow(
+def run_side_by_side(
     reference: StepRuntime,
     controls: Sequence[StepRuntime],
     engines: Sequence[StepRuntime],
     tokens: Int32,
+    puzzle_ids: Int32,
     *,
     steps: int,
     rtol: float,
-) -> tuple[list[Outputs], list[Followed], list[Followed]]:
+) -> tuple[list[Outputs], list[Trajectory], list[Trajectory]]:
     """Run everything that can do single steps through the same puzzles, halting off.
 
     Args:
-        reference: PyTorch.
-        controls: PyTorch with weights moved. Without engines they start from PyTorch's state at the first step alone.
-        engines: the engines with a step form.
+        reference: what the others are compared with.
+        controls: the ulp-perturbed controls. Without engines, only their first step is teacher-forced.
+        engines: those with a step form.
         tokens: int32 [B, L].
-        steps: how many.
-        rtol: see `Difference.excess`; of the engines.
+        puzzle_ids: int32 [B].
+        steps: number of supervision steps.
+        rtol: of the engines, see `Difference.excess`.
 
     Returns:
-        What the reference gave after each step; the controls; the engines.
+        The reference's outputs after each step; the controls' trajectories; the engines'.
     """
-    trail = []
-    moved, followed = [Followed(control) for control in controls], [Followed(engine) for engine in engines]
-    own: dict[int, tuple[Any, Any]] = {}
+    reference_outputs = []
+    perturbed, compared = [Trajectory(control) for control in controls], [Trajectory(engine) for engine in engines]
+    # y and z of each trajectory's own free run, by its place.
+    own_state: dict[int, tuple[Any, Any]] = {}
     y, z = initial_numpy_state(reference.spec, len(tokens))
     for step in range(1, steps + 1):
         reset = np.full(len(tokens), step == 1)
-        expected = reference.step(tokens, reset, y, z)
-        for place, entry in enumerate((*moved, *followed)):
-            tolerance = 0.0 if place < len(moved) else rtol
-            result = entry.runtime.step(tokens, reset, *own.get(place, (y, z)))
+        expected = reference.step(tokens, reset, y, z, puzzle_ids)
+        for place, entry in enumerate((*perturbed, *compared)):
+            tolerance = 0.0 if place < len(perturbed) else rtol
+            result = entry.runtime.step(tokens, reset, *own_state.get(place, (y, z)), puzzle_ids)
             entry.free.append(difference_of_outputs(expected, result))
             if step == 1:
-                entry.same_state.append(difference(expected, result, tolerance))
-            # Read at once: an engine's next step, from another state, may overwrite what lies on its device.
-            own[place] = host(result.y), host(result.z)
+                entry.teacher_forced.append(difference(expected, result, tolerance))
+            # Read at once: an engine's next step, from another state, may overwrite what is on its device.
+            own_state[place] = host_values(result.y), host_values(result.z)
             if step > 1 and engines:
-                entry.same_state.append(difference(expected, entry.runtime.step(tokens, reset, y, z), tolerance))
-        trail.append(Outputs(host(expected.logits), host(expected.halt_logit)))
-        y, z = host(expected.y), host(expected.z)
-    return trail, moved, followed
+                forced = entry.runtime.step(tokens, reset, y, z, puzzle_ids)
+                entry.teacher_forced.append(difference(expected, forced, tolerance))
+        reference_outputs.append(Outputs(host_values(expected.logits), host_values(expected.halt_logit)))
+        y, z = host_values(expected.y), host_values(expected.z)
+    return reference_outputs, perturbed, compared
 
 
 def difference(expected: StepResult, actual: StepResult, rtol: float = 0.0) -> Difference:
-    """Of logits and state."""
+    """The difference of logits and state."""
     outputs = difference_of_outputs(expected, actual, rtol)
     excess, where = outputs.excess, outputs.where
     cosines = []
     # A state that is off would show in the logits only one step later, and after the last step never.
-    for name, ours, theirs in (("y", host(expected.y), host(actual.y)), ("z", host(expected.z), host(actual.z))):
-        state = _excess(ours, theirs, rtol).max((1, 2))
+    for name, ours, theirs in (
+        ("y", host_values(expected.y), host_values(actual.y)),
+        ("z", host_values(expected.z), host_values(actual.z)),
+    ):
+        state = _excess(ours, theirs, rtol).reshape(len(ours), -1).max(1)
         if not largest_of(state) <= largest_of(excess):
             where = f"puzzle {argmax(state) + 1}, state {name}"
         excess = np.maximum(excess, state)
@@ -128,9 +136,9 @@ def difference(expected: StepResult, actual: StepResult, rtol: float = 0.0) -> D
 
 
 def difference_of_outputs(expected: Any, actual: Any, rtol: float = 0.0) -> Difference:
-    """Of logits alone: of anything that has `logits` [B, L, V] and `halt_logit` [B]."""
-    ours, theirs = host(expected.logits), host(actual.logits)
-    our_halting, their_halting = host(expected.halt_logit), host(actual.halt_logit)
+    """The difference of logits alone, between anything that has `logits` [B, L, V] and `halt_logit` [B]."""
+    ours, theirs = host_values(expected.logits), host_values(actual.logits)
+    our_halting, their_halting = host_values(expected.halt_logit), host_values(actual.halt_logit)
     logits, halting = _excess(ours, theirs, rtol), _excess(our_halting, their_halting, rtol)
     excess = np.maximum(logits.max((1, 2)), halting)
     puzzle = argmax(excess)
@@ -143,18 +151,13 @@ def difference_of_outputs(expected: Any, actual: Any, rtol: float = 0.0) -> Diff
     return Difference(plain, excess, where)
 
 
-def host(result: Any) -> NDArray[Any]:
-    """A result's values: numpy has no way to PyTorch's tensors on a GPU, and knows no bfloat16."""
-    return np.asarray(result.cpu().float() if hasattr(result, "cpu") else result)
-
-
 def argmax(values: Floats) -> int:
-    """Place of the largest value; one that is no number counts as infinite."""
+    """Place of the largest value; NaN counts as infinite."""
     return int(np.argmax(np.nan_to_num(values, nan=np.inf)))
 
 
 def largest_of(values: Floats) -> float:
-    """The largest value; infinite where any is no number, so that no comparison lets it pass."""
+    """The largest value; infinite where any is NaN, so that no comparison lets it pass."""
     return float(np.nan_to_num(values, nan=np.inf).max())
 
 
@@ -164,7 +167,7 @@ def _excess(expected: Floats, actual: Floats, rtol: float) -> Floats:
 
 
 def _cosine(expected: Floats, actual: Floats) -> Floats:
-    """Of [B, S, D] with [B, S, D], as one vector a puzzle; float64 [B]. Infinite values have none: not a number."""
+    """The cosine of [B, S, D] and [B, S, D], each puzzle as one vector; float64 [B], NaN where a value is infinite."""
     ours, theirs = (state.reshape(len(state), -1).astype(np.float64) for state in (expected, actual))
     lengths = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -1,0 +1,60 @@
+"""The check after every export: a few puzzles, as many supervision steps as are affordable, and one control."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trm_deploy import puzzles
+from trm_deploy.checkpoints import Checkpoint
+from trm_deploy.evaluation.accuracy import by_rules
+from trm_deploy.evaluation.parity.compare import compare
+from trm_deploy.evaluation.parity.files import load_engine
+from trm_deploy.evaluation.parity.pytorch import reference_and_controls
+from trm_deploy.evaluation.parity.report import Report
+from trm_deploy.flops import step_flops
+from trm_deploy.puzzles.sampling import sample_questions
+from trm_deploy.spec import ModelSpec
+
+# What the check after an export may cost, in GFLOP: about five seconds on two cores.
+EXPORT_BUDGET = 800.0
+# Puzzles below which steps are given up instead.
+FEW_PUZZLES = 4
+
+
+def affordable(spec: ModelSpec, puzzles: int, max_steps: int) -> tuple[int, int]:
+    """The number of puzzles and of steps with which `compare`, of one engine and one control, keeps `EXPORT_BUDGET`.
+
+    All of them for a small model; a large one gives up puzzles first, then steps. One puzzle and two steps or more.
+    """
+    step = step_flops(spec) / 1e9
+    steps = max_steps
+    while True:
+        # Free runs and trajectories of reference, control and engine, and the engine's first 1, 2, 4 ... steps.
+        count = int(EXPORT_BUDGET / (step * 8 * steps))
+        if count >= min(FEW_PUZZLES, puzzles) or steps <= 2:
+            return min(puzzles, max(count, 1)), steps
+        steps //= 2
+
+
+def verify_export(loaded: Checkpoint, engine: Path, name: str) -> Report:
+    """Compare an artefact with the checkpoint that it was made from.
+
+    A large model gets fewer puzzles and steps, see `affordable`; the report has their numbers.
+
+    Args:
+        loaded: the checkpoint.
+        engine: the artefact's file, which may be a temporary one.
+        name: what to call it.
+    """
+    spec = loaded.spec
+    tokens = sample_questions(spec.task.name, spec.task.sequence_length, len(spec.task.vocabulary))
+    count, steps = affordable(spec, len(tokens), spec.halting.max_steps)
+    tokens = tokens[:count]
+    return compare(
+        *reference_and_controls(loaded.model(), 1),
+        [(name, load_engine(engine, loaded, "cpu", allow_host_code=True))],  # it was built a moment ago
+        tokens,
+        solved=by_rules(puzzles.get(spec.task.name) if spec.task.name else None, tokens),
+        max_steps=steps,
+        halt_threshold=spec.halting.threshold,
+    )

@@ -1,0 +1,137 @@
+"""From what runtimes differ by, step by step, to what is held to a bound."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trm_deploy.evaluation.parity.bounds import Bounds
+from trm_deploy.evaluation.parity.report import ControlStep, Cosine, Drift, StepDifference
+from trm_deploy.evaluation.parity.steps import Difference, Outputs, Trajectory, difference_of_outputs, largest_of
+from trm_deploy.runtimes.base import Int32, Runtime
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """In place of a precision's bound on a teacher-forced step: |difference| <= atol + rtol * |expected|."""
+
+    atol: float
+    rtol: float
+
+
+def teacher_forced(
+    controls: Sequence[Trajectory], engine: Trajectory, bounds: Bounds, tolerance: Tolerance | None
+) -> tuple[list[StepDifference], list[Drift]]:
+    """Every step of an engine from the reference's state, beside the controls', and its drift in a free run."""
+    sensitivity = max(largest_of(found.excess) for control in controls for found in control.teacher_forced)
+    differences = []
+    for place, found in enumerate(engine.teacher_forced):
+        control = _control_step([control.teacher_forced[place] for control in controls])
+        differences.append(_checked_step(place + 1, found, control, sensitivity, bounds, tolerance))
+    drift = [
+        _drift(place + 1, found, [control.free[place] for control in controls])
+        for place, found in enumerate(engine.free)
+    ]
+    return differences, drift
+
+
+def free_running(
+    reference_outputs: Sequence[Outputs],
+    controls: Sequence[Trajectory],
+    engine: Runtime,
+    tokens: Int32,
+    puzzle_ids: Int32,
+    max_steps: int,
+    bounds: Bounds,
+    tolerance: Tolerance | None,
+) -> tuple[list[StepDifference], list[Drift]]:
+    """The first k steps of a loop engine with halting off, for k = 1, 2, 4 ...; of an unrolled one for its own k."""
+    sensitivity = max(largest_of(control.teacher_forced[0].excess) for control in controls)
+    differences, drift = [], []
+    for step in [max_steps] if engine.fixed_steps else _doubling(max_steps):
+        solution = engine.solve(tokens, puzzle_ids, max_steps=step, halt_threshold=math.inf)
+        found = difference_of_outputs(
+            reference_outputs[step - 1], solution, tolerance.rtol if tolerance and step == 1 else 0.0
+        )
+        beside = [control.free[step - 1] for control in controls]
+        drift.append(_drift(step, found, beside))
+        if step == 1:
+            control = _control_step([control.teacher_forced[0] for control in controls])
+            differences.append(_checked_step(step, found, control, sensitivity, bounds, tolerance))
+            continue
+        bound = max(bounds.logits, bounds.drift * drift[-1].control_high)
+        differences.append(
+            StepDifference(
+                step=step,
+                same_state=False,
+                largest=found.largest,
+                median=found.median,
+                where=found.where,
+                checked=found.median if math.isfinite(found.median) else math.inf,
+                bound=bound,
+            )
+        )
+    return differences, drift
+
+
+def _doubling(last: int) -> list[int]:
+    """1, 2, 4 ... and `last`."""
+    return sorted({1 << k for k in range(last.bit_length())} | {last})
+
+
+def _checked_step(
+    step: int,
+    found: Difference,
+    control: ControlStep,
+    sensitivity: float,
+    bounds: Bounds,
+    tolerance: Tolerance | None,
+) -> StepDifference:
+    return StepDifference(
+        step=step,
+        same_state=True,
+        largest=found.largest,
+        median=found.median,
+        cosine_y=_cosine(found.cosine_y),
+        cosine_z=_cosine(found.cosine_z),
+        control=control,
+        where=found.where,
+        checked=largest_of(found.excess),
+        bound=tolerance.atol if tolerance else bounds.of_a_step(sensitivity),
+        rtol=tolerance.rtol if tolerance else 0.0,
+        median_bound=None if tolerance else bounds.of_the_median(control.median_high),
+    )
+
+
+def _cosine(values: NDArray[Any] | None) -> Cosine | None:
+    # The median of anything with a NaN is NaN too, and says so.
+    return None if values is None else Cosine(float(values.min()), float(np.median(values)))
+
+
+def _control_step(found: Sequence[Difference]) -> ControlStep:
+    medians = [entry.median for entry in found]
+    cosines = [_cosine(np.concatenate([getattr(entry, name) for entry in found])) for name in ("cosine_y", "cosine_z")]
+    y, z = (cosine or Cosine(math.nan, math.nan) for cosine in cosines)
+    return ControlStep(
+        largest=max(entry.largest for entry in found),
+        median_low=min(medians),
+        median_high=max(medians),
+        cosine_y=y,
+        cosine_z=z,
+    )
+
+
+def _drift(step: int, found: Difference, controls: Sequence[Difference]) -> Drift:
+    medians = [control.median for control in controls]
+    return Drift(
+        step=step,
+        median=found.median,
+        largest=found.largest,
+        control_low=min(medians),
+        control_high=max(medians),
+    )
