@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from tests.conftest import tiny_spec
+from tests.fakes import Call, FakeRuntime, solution
 from trm_deploy.puzzles.arc import Arc
 from trm_deploy.puzzles.base import Tokens
 from trm_deploy.puzzles.maze import Maze
 from trm_deploy.puzzles.sudoku import Sudoku
-from trm_deploy.runtimes.base import Int32, Solution
+from trm_deploy.runtimes.base import Solution
 from trm_deploy.runtimes.solving.attempts import Attempts, BestAttempt, Forms, Schedule, solve_verified
 from trm_deploy.runtimes.solving.scheduling import Finished, Limits
 
@@ -20,37 +21,24 @@ QUESTION = np.where(np.arange(16) % 5 == 0, ANSWER, 1).astype(np.int32)
 SCHEDULE = Schedule(attempts=8, attempt_steps=(4,), halt_threshold=0.0)
 
 
-class Fickle:
-    """A real solver of 4 x 4 grids that fails a chosen number of times for each question it meets again.
+def fickle(failures: int) -> FakeRuntime:
+    """A real solver of 4 x 4 grids whose first calls fail.
 
-    It solves whatever symmetric form it is asked, by search: what is tested is the mapping there and back.
+    It solves whatever symmetric form it gets, by search: what is tested is the mapping there and back.
     """
 
-    spec = tiny_spec("trm-mlp")
-    arithmetic = "fp32"
-    description = "fickle"
-    precision = "fp32"
-    arithmetic = "fp32"
-    fixed_steps = None
-    largest_batch = None
+    def answer(call: Call) -> Solution:
+        if len(runtime.calls) <= failures:
+            return solution(call.tokens, steps=call.max_steps, halt_logit=-1.0, vocabulary=6)
+        return solution(np.stack([search(row) for row in call.tokens]), steps=2, halt_logit=1.0, vocabulary=6)
 
-    def __init__(self, failures: int) -> None:
-        self.failures = failures
-        self.asked: list[Tokens] = []
-        self.limits: list[int] = []
-        self.puzzle_ids: list[list[int]] = []
+    runtime = FakeRuntime(tiny_spec("trm-mlp"), answer)
+    return runtime
 
-    def solve(
-        self, tokens: Int32, puzzle_ids: Int32 | None = None, *, max_steps: int, halt_threshold: float
-    ) -> Solution:
-        self.asked.append(tokens.copy())
-        self.limits.append(max_steps)
-        self.puzzle_ids.append([] if puzzle_ids is None else puzzle_ids.tolist())
-        fails = len(self.asked) <= self.failures
-        answers = np.stack([tokens[row] if fails else search(tokens[row]) for row in range(len(tokens))])
-        logit = np.full(len(tokens), -1.0 if fails else 1.0, np.float32)
-        steps = np.full(len(tokens), max_steps if fails else 2, np.int32)
-        return Solution(answers, steps, logit, np.zeros((len(tokens), 16, 6), np.float32))
+
+def given(runtime: FakeRuntime) -> list[Tokens]:
+    """The questions of each call."""
+    return [call.tokens for call in runtime.calls]
 
 
 def search(question: Tokens) -> Tokens:
@@ -67,73 +55,73 @@ def search(question: Tokens) -> Tokens:
     return question
 
 
-def solve(runtime: Fickle, schedule: Schedule = SCHEDULE, questions: Tokens = QUESTION[None]) -> list[BestAttempt]:
+def solve(runtime: FakeRuntime, schedule: Schedule = SCHEDULE, questions: Tokens = QUESTION[None]) -> list[BestAttempt]:
     return solve_verified(runtime, PUZZLE, questions, schedule)
 
 
 def test_a_puzzle_solved_at_once_takes_one_attempt() -> None:
-    (answer,) = solve(Fickle(0))
+    (answer,) = solve(fickle(0))
     assert answer.verified
     assert (answer.attempts, answer.steps, answer.total_steps, answer.halted) == (1, 2, 2, True)
 
 
 def test_further_attempts_ask_symmetric_forms_and_map_back() -> None:
-    runtime = Fickle(3)
+    runtime = fickle(3)
     (answer,) = solve(runtime)
     assert answer.verified
     assert PUZZLE.answer_faults(QUESTION, answer.answer) == []
     assert (answer.attempts, answer.steps, answer.total_steps) == (4, 2, 3 * 4 + 2)
-    np.testing.assert_array_equal(runtime.asked[0], QUESTION[None])
-    assert len({asked.tobytes() for asked in runtime.asked}) >= 3
+    np.testing.assert_array_equal(given(runtime)[0], QUESTION[None])
+    assert len({asked.tobytes() for asked in given(runtime)}) >= 3
 
 
 def test_an_unsolved_puzzle_is_never_called_verified() -> None:
-    (answer,) = solve(Fickle(100))
+    (answer,) = solve(fickle(100))
     assert not answer.verified
     assert answer.faults == ("12 cells have no digit",)
     assert (answer.attempts, answer.total_steps, answer.halted) == (8, 32, False)
 
 
 def test_only_unverified_puzzles_are_tried_again() -> None:
-    runtime = Fickle(1)
+    runtime = fickle(1)
     complete = np.stack([ANSWER, QUESTION, ANSWER])
     answers = solve(runtime, questions=complete)
     assert [answer.attempts for answer in answers] == [1, 2, 1]
-    assert [len(asked) for asked in runtime.asked] == [3, 1]
+    assert [len(asked) for asked in given(runtime)] == [3, 1]
     assert all(answer.verified for answer in answers)
 
 
 def test_an_attempt_does_not_depend_on_what_shares_its_batch() -> None:
-    alone, together = Fickle(2), Fickle(2)
+    alone, together = fickle(2), fickle(2)
     solve(alone)
     solve(together, questions=np.stack([np.roll(QUESTION, 3), QUESTION]))
-    for one, both in zip(alone.asked, together.asked):
+    for one, both in zip(given(alone), given(together)):
         np.testing.assert_array_equal(one[0], both[-1])
 
 
 def test_a_maze_is_asked_in_each_of_its_eight_forms_once() -> None:
     maze = Maze(5, 5)
     question = maze.examples()[0]
-    runtime = Fickle(100)  # shows every question back: no path at all
+    runtime = fickle(100)  # shows every question back: no path at all
     schedule = Schedule(attempts=20, attempt_steps=(4,), halt_threshold=0.0)
     (answer,) = solve_verified(runtime, maze, question[None], schedule)
     assert (answer.attempts, answer.verified) == (8, False)
-    np.testing.assert_array_equal(runtime.asked[0], question[None])
-    assert len({asked.tobytes() for asked in runtime.asked}) == 8
+    np.testing.assert_array_equal(given(runtime)[0], question[None])
+    assert len({asked.tobytes() for asked in given(runtime)}) == 8
 
 
 def test_each_attempt_has_steps_of_its_own() -> None:
-    runtime = Fickle(100)
+    runtime = fickle(100)
     (answer,) = solve(runtime, Schedule(attempts=5, attempt_steps=(1, 2, 6), halt_threshold=0.0))
-    assert runtime.limits == [1, 2, 6, 6, 6]
+    assert [call.max_steps for call in runtime.calls] == [1, 2, 6, 6, 6]
     assert (answer.attempts, answer.total_steps) == (5, 21)
 
 
 def test_further_attempts_are_of_the_same_puzzle_id() -> None:
-    runtime = Fickle(2)
+    runtime = fickle(2)
     ids = np.array([3, 5], np.int32)
     solve_verified(runtime, PUZZLE, np.stack([QUESTION, QUESTION]), SCHEDULE, ids)
-    assert runtime.puzzle_ids == [[3, 5], [3, 5], [3, 5]]
+    assert [None if call.puzzle_ids is None else call.puzzle_ids.tolist() for call in runtime.calls] == [[3, 5]] * 3
 
 
 def test_attempts_can_be_driven_by_hand() -> None:

@@ -10,6 +10,7 @@ import onnx
 import pytest
 
 from tests.conftest import exported, random_model, tiny_spec
+from tests.fakes import around
 from trm_deploy import puzzles, runtimes
 from trm_deploy.errors import InputError
 from trm_deploy.runtimes.backends.pytorch import TorchRuntime
@@ -178,10 +179,7 @@ def test_an_engine_without_the_step_form_is_told_so(tmp_path: Path) -> None:
 
 
 def test_a_batch_beyond_the_profile_is_refused(runtime: StepRuntime) -> None:
-    class Narrow(TorchRuntime):
-        largest_batch = 4  # type: ignore[assignment]
-
-    narrow = Narrow(random_model(tiny_spec("trm-mlp")))
+    narrow = around(runtime, largest_batch=4)
     check_batch(narrow, 4, "e.plan")
     with pytest.raises(InputError, match=r"e.plan: takes up to 4 puzzles at a time, --batch is 5; use --batch 4"):
         check_batch(narrow, 5, "e.plan")

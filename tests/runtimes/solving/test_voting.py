@@ -11,6 +11,7 @@ import pytest
 
 from tests.cli.test_commands import assert_one_line_error, trm
 from tests.conftest import random_model, tiny_spec
+from tests.fakes import Call, FakeRuntime, solution
 from trm_deploy import checkpoints
 from trm_deploy.artefacts import identifiers
 from trm_deploy.checkpoints import Checkpoint
@@ -22,7 +23,6 @@ from trm_deploy.runtimes import load
 from trm_deploy.runtimes.base import Int32, Solution
 from trm_deploy.runtimes.solving import voting as arc_running
 from trm_deploy.runtimes.solving.session import OpenEngine, RunSettings
-from trm_deploy.spec import ModelSpec
 
 
 def grid(*rows: str) -> Grid:
@@ -38,42 +38,27 @@ def names_of(tasks: Sequence[str], augmentations: int) -> list[str]:
     return names
 
 
-class Knowing:
-    """Answers what it was told of each puzzle id and question; what it was not told is an error."""
+class Known:
+    """What a runtime answers to each puzzle id and question; what it was not told is an error."""
 
-    arithmetic = "fp32"
-    description = "knowing"
-    precision = "fp32"
-    arithmetic = "fp32"
-    fixed_steps = None
-    largest_batch = None
-
-    def __init__(self, spec: ModelSpec) -> None:
-        self.spec = spec
+    def __init__(self) -> None:
         self.answers: dict[tuple[int, bytes], tuple[Int32, float]] = {}
-        self.batches: list[int] = []
 
     def learn(self, puzzle_id: int, question: Grid, answer: Int32, halt_logit: float = 1.0) -> None:
         self.answers[puzzle_id, arc.to_tokens(question).tobytes()] = answer, halt_logit
 
-    def solve(
-        self, tokens: Int32, puzzle_ids: Int32 | None = None, *, max_steps: int, halt_threshold: float
-    ) -> Solution:
-        assert puzzle_ids is not None
-        self.batches.append(len(tokens))
-        found = [self.answers[int(number), row.tobytes()] for number, row in zip(puzzle_ids, tokens)]
-        return Solution(
-            np.stack([answer for answer, _ in found]),
-            np.full(len(tokens), 3, np.int32),
-            np.array([logit for _, logit in found], np.float32),
-            np.zeros((len(tokens), arc.SIDE * arc.SIDE, 12), np.float32),
-        )
+    def answer(self, call: Call) -> Solution:
+        assert call.puzzle_ids is not None
+        found = [self.answers[int(number), row.tobytes()] for number, row in zip(call.puzzle_ids, call.tokens)]
+        logits = np.array([logit for _, logit in found], np.float32)
+        return solution(np.stack([answer for answer, _ in found]), steps=3, halt_logit=logits, vocabulary=12)
 
 
-def knowing(path: Path, names: list[str]) -> tuple[OpenEngine, Knowing]:
+def knowing(path: Path, names: list[str]) -> tuple[OpenEngine, FakeRuntime, Known]:
     identifiers.write(path, names)
-    runtime = Knowing(tiny_spec("trm-att", task="arc", identifiers=len(names)))
-    return OpenEngine(path, runtime, arc.Arc()), runtime
+    known = Known()
+    runtime = FakeRuntime(tiny_spec("trm-att", task="arc", identifiers=len(names)), known.answer)
+    return OpenEngine(path, runtime, arc.Arc()), runtime, known
 
 
 def test_who_knows_the_answers_scores_all_of_the_published_tasks(published_data: Path, tmp_path: Path) -> None:
@@ -81,20 +66,20 @@ def test_who_knows_the_answers_scores_all_of_the_published_tasks(published_data:
     solutions = read_solutions(f"{stem}solutions.json" for stem in stems)
     tasks = [with_solutions(task, solutions) for task in read_tasks(f"{stem}challenges.json" for stem in stems)]
     names = names_of([task.name for task in tasks], augmentations=2)
-    engine, runtime = knowing(tmp_path / "arc.onnx", names)
+    engine, runtime, known = knowing(tmp_path / "arc.onnx", names)
     by_name = {task.name: task for task in tasks}
     for number, name in enumerate(names[1:], start=1):
         task, augmentation = arc.parse_identifier(name)
         for pair in by_name[task].test:
             assert pair.output is not None
             answer = arc.to_tokens(augmentation.apply(pair.output))
-            runtime.learn(number, augmentation.apply(pair.input), answer)
+            known.learn(number, augmentation.apply(pair.input), answer)
 
     outcomes = list(arc_running.run(engine, tasks, RunSettings(batch_size=2)))
     assert len(outcomes) == 416 + 419
     assert [outcome.right_within(1) for outcome in outcomes] == [True] * len(outcomes)
     assert {(outcome.attempts, outcome.predictions[0].votes) for outcome in outcomes} == {(3, 3)}
-    assert set(runtime.batches) == {1, 2}
+    assert {len(call.tokens) for call in runtime.calls} == {1, 2}
     document = json.loads(json.dumps(arc_running.submission(outcomes)))
     for stem in stems:
         for name, outputs in json.loads(Path(f"{stem}solutions.json").read_text()).items():
@@ -112,14 +97,14 @@ TASK = Task("t", "t.json", (), (Pair(QUESTION, grid("12")), Pair(grid("5"), grid
 
 def test_votes_count_first_and_confidence_second(tmp_path: Path) -> None:
     names = names_of(["t"], augmentations=4)
-    engine, runtime = knowing(tmp_path / "arc.onnx", names)
+    engine, _, known = knowing(tmp_path / "arc.onnx", names)
     # In the task's own form: two attempts say 12; two 34, surer; one has no grid.
     said = [(grid("12"), 0.0), (grid("34"), 2.0), (grid("12"), 1.0), (grid("34"), 1.0), (None, 9.0)]
     for number, (answer, logit) in enumerate(said, start=1):
         _, augmentation = arc.parse_identifier(names[number])
         tokens = np.zeros(900, np.int32) if answer is None else arc.to_tokens(augmentation.apply(answer))
         for pair in TASK.test:
-            runtime.learn(number, augmentation.apply(pair.input), tokens, logit)
+            known.learn(number, augmentation.apply(pair.input), tokens, logit)
     first, _ = arc_running.run(engine, [TASK], RunSettings(batch_size=2))
     assert [(p.grid.tolist(), p.votes) for p in first.predictions] == [([[3, 4]], 2), ([[1, 2]], 2)]
     assert first.predictions[0].confidence == pytest.approx((1 / (1 + np.exp(-2)) + 1 / (1 + np.exp(-1))) / 2)
@@ -138,9 +123,9 @@ def test_votes_count_first_and_confidence_second(tmp_path: Path) -> None:
 
 def test_a_lone_prediction_stands_twice_and_none_is_said(tmp_path: Path) -> None:
     names = names_of(["t"], augmentations=0)
-    engine, runtime = knowing(tmp_path / "arc.onnx", names)
-    runtime.learn(1, QUESTION, arc.to_tokens(grid("8")))
-    runtime.learn(1, grid("5"), np.ones(900, np.int32))
+    engine, _, known = knowing(tmp_path / "arc.onnx", names)
+    known.learn(1, QUESTION, arc.to_tokens(grid("8")))
+    known.learn(1, grid("5"), np.ones(900, np.int32))
     outcomes = list(arc_running.run(engine, [TASK], RunSettings()))
     assert arc_running.submission(outcomes) == {
         "t": [{"attempt_1": [[8]], "attempt_2": [[8]]}, {"attempt_1": [[0]], "attempt_2": [[0]]}]
@@ -150,13 +135,13 @@ def test_a_lone_prediction_stands_twice_and_none_is_said(tmp_path: Path) -> None
 
 
 def test_a_task_that_was_not_trained_is_refused_before_any_is_solved(tmp_path: Path) -> None:
-    engine, runtime = knowing(tmp_path / "arc.onnx", names_of(["t"], augmentations=1))
+    engine, runtime, _ = knowing(tmp_path / "arc.onnx", names_of(["t"], augmentations=1))
     unknown = Task("t2", "many.json task t2", (), TASK.test)
     with pytest.raises(
         InputError, match=r"many.json task t2: the task 't2' is not in arc.onnx.identifiers.json: a model"
     ):
         list(arc_running.run(engine, [TASK, unknown], RunSettings()))
-    assert runtime.batches == []
+    assert runtime.calls == []
     identifiers.write(engine.path, ["<blank>", "t", "t|||t9|||0123456789"])
     runtime.spec = tiny_spec("trm-att", task="arc", identifiers=3)
     with pytest.raises(InputError, match=r"arc.onnx.identifiers.json entry 2: the identifier .* is malformed"):
