@@ -10,6 +10,7 @@
     |-- ParityFailure         3   an engine does not give PyTorch's answers
     |-- CannotRunHere         4   this machine or installation lacks what is needed
     |   `-- MissingPackage    4   a Python package of one of the extras
+    |-- UnverifiedAnswers     5   `run --strict`, and a puzzle stayed without a verified answer
     `-- Interrupted         130   Ctrl-C
 
 A message is one line: the file, the place, what came, what was expected. `hint` is the next command to type or
@@ -19,6 +20,7 @@ the change to make; the command line prints it behind the message.
 from __future__ import annotations
 
 import importlib
+import re
 import reprlib
 from types import ModuleType
 from typing import ClassVar
@@ -88,6 +90,12 @@ class MissingPackage(CannotRunHere):
     """A Python package that belongs to one of the extras is not installed."""
 
 
+class UnverifiedAnswers(TrmDeployError):
+    """`run --strict`, and not every puzzle has an answer that obeys its rules."""
+
+    exit_code = 5
+
+
 class Interrupted(TrmDeployError):
     """The user pressed Ctrl-C; what was being written is gone, what is left is whole."""
 
@@ -116,6 +124,13 @@ _SHORT = _Short()
 def shown(value: object) -> str:
     """A value that came from outside, as a message shows it: shortened where it is long or deep."""
     return _SHORT.repr(value)
+
+
+def reason(error: BaseException) -> str:
+    """What a library says went wrong, for a message to quote: one line, without its own codes and paths."""
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", " ".join(str(error).split()))
+    text = re.sub(r"^Load model from .{1,4096}? failed:\s*", "", text).rstrip(".")
+    return text[:160] or type(error).__name__
 
 
 def require(module: str, *, extra: str, purpose: str) -> ModuleType:

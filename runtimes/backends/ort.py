@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trm_deploy.artefacts import onnx_file
-from trm_deploy.errors import ArtefactError, CannotRunHere, require
+from trm_deploy.errors import ArtefactError, CannotRunHere, reason, require
 from trm_deploy.runtimes.base import Device, LoadOptions
 from trm_deploy.runtimes.graph_runtime import ONNX_TYPES, GraphRuntime, LoadedGraph, open_graph
 from trm_deploy.signature import BATCH, DType, TensorSpec
@@ -84,7 +83,7 @@ class OrtSession:
             self._session.run_with_iobinding(binding)
         except Exception as error:  # ONNX Runtime's exceptions share no base class below Exception
             raise ArtefactError(
-                f"{self._path}: ONNX Runtime cannot run it ({_reason(error)})",
+                f"{self._path}: ONNX Runtime cannot run it ({reason(error)})",
                 hint="copy the file again, or export again from the checkpoint",
             ) from error
         return {tensor.name: OnDevice(value) for tensor, value in zip(self.outputs, binding.get_outputs())}
@@ -158,15 +157,10 @@ def open_session(path: Path, device: Device) -> Any:
         session = ort.InferenceSession(str(path), options, providers=[(provider, settings)])
     except Exception as error:  # ONNX Runtime's exceptions share no base class below Exception
         raise ArtefactError(
-            f"{path}: is not an ONNX model that ONNX Runtime can load, or is truncated ({_reason(error)})",
+            f"{path}: is not an ONNX model that ONNX Runtime can load, or is truncated ({reason(error)})",
             hint="type: trm-deploy export CHECKPOINT --format onnx",
         ) from error
     if provider not in session.get_providers():
         # ONNX Runtime falls back to the CPU by itself; whoever named CUDA must not get that.
         raise CannotRunHere(f"ONNX Runtime could not start {provider} for {path}", hint="type: trm-deploy doctor")
     return session
-
-
-def _reason(error: Exception) -> str:
-    """What ONNX Runtime says, without its own name and codes."""
-    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", " ".join(str(error).split()))[:160]

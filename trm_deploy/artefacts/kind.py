@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import difflib
+import json
 import zipfile
 from enum import Enum
 from pathlib import Path
+from typing import NoReturn
 
 from trm_deploy.errors import ArtefactError
 
 EXPECTED = "expected an ONNX file, a TensorRT plan or a checkpoint"
 # Bytes that are looked at.
 HEAD = 512
+# A JSON file up to this size is read to say what it is.
+LARGEST_JSON = 64 << 20
+# The command that makes a file, by the end of its name.
+MADE_BY = {
+    ".onnx": "type: trm-deploy export CHECKPOINT --format onnx",
+    ".plan": "type: trm-deploy export CHECKPOINT --format trt",
+}
 
 
 class Kind(str, Enum):
@@ -40,7 +50,7 @@ def of(path: Path) -> Kind:
         ArtefactError: there is no such file, it is empty, text, or a folder without a checkpoint.
     """
     if not path.exists():
-        raise ArtefactError(f"{path}: there is no such file", hint="type: trm-deploy export CHECKPOINT --format onnx")
+        _refuse_missing(path)
     if is_checkpoint(path):
         return Kind.checkpoint
     if path.is_dir():
@@ -52,10 +62,7 @@ def of(path: Path) -> Kind:
     if head[:4] in MAGIC:
         return MAGIC[head[:4]]
     if _is_text(head):
-        raise ArtefactError(
-            f"{path}: is no ONNX model, plan or checkpoint but text, {EXPECTED}",
-            hint="type: trm-deploy export CHECKPOINT --format onnx",
-        )
+        _refuse_text(path)
     return Kind.onnx
 
 
@@ -70,3 +77,35 @@ def _is_text(head: bytes) -> bool:
     """Whether bytes are characters and white space only; a character cut off at their end counts."""
     text = head.decode("utf-8", errors="ignore" if len(head) == HEAD else "replace")
     return all(character.isprintable() or character.isspace() for character in text) and "\ufffd" not in text
+
+
+def _refuse_missing(path: Path) -> NoReturn:
+    """There is no such file: the nearest name in its folder, else the command that makes such a file."""
+    near: list[str] = []
+    if path.parent.is_dir():
+        near = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1, cutoff=0.8)
+    hint = f"did you mean {path.with_name(near[0])}?" if near else MADE_BY.get(path.suffix)
+    raise ArtefactError(f"{path}: there is no such file", hint=hint)
+
+
+def _refuse_text(path: Path) -> NoReturn:
+    """A text file; those that lie beside an artefact are called by their name."""
+    what, suffix = "text", ""
+    if path.stat().st_size <= LARGEST_JSON:
+        try:
+            document = json.loads(path.read_text("utf-8"))
+        except (OSError, ValueError, RecursionError):
+            pass
+        else:
+            what = "JSON"
+            if isinstance(document, dict) and {"artefact_sha256", "precision_source"} <= document.keys():
+                what, suffix = "a build record", ".json"
+            elif isinstance(document, list) and document and all(isinstance(name, str) for name in document):
+                what, suffix = "a list of puzzle identifiers", ".identifiers.json"
+    hint = None
+    if suffix:
+        hint = "name the file that it describes"
+        described = path.with_name(path.name.removesuffix(suffix))
+        if described != path and described.is_file():
+            hint += f": {described}"
+    raise ArtefactError(f"{path}: is {what}, {EXPECTED}", hint=hint)
