@@ -116,7 +116,8 @@ def train(name: str, text: str, folder: Path) -> dict[str, Any]:
         return result
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "log.txt").open("a") as log, contextlib.redirect_stderr(log):
-        trainer = Trainer(recipe.parse(text, source=name), folder, resume=(folder / "resume.pt").exists())
+        resume = (folder / "resume.pt").exists()
+        trainer = Trainer(recipe.parse(text, source=name), folder, resume=resume, force=not resume)
         first = trainer.step
         # Of this process, not of the clock: other processes may share the cores.
         started = time.process_time()

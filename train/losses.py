@@ -20,9 +20,9 @@ from trm_deploy.train.recipe import Loss
 class StepLoss(NamedTuple):
     """Per-sample losses and what they were made from."""
 
-    answer: Tensor  # float32 [B]: cross entropy, mean over the tokens that are asked for
+    answer: Tensor  # float32 [B]: cross entropy, mean over the tokens that the label names
     halting: Tensor  # float32 [B]: see `HALTING_LOSSES`
-    correct: Tensor  # bool [B]: every token that is asked for is right
+    correct: Tensor  # bool [B]: every token that the label names is right
 
 
 def log_softmax(logits: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ def q_learning_loss(q: Tensor, correct: Tensor, last: Tensor, next_q: Callable[[
 
 
 # q float32 [B, 2] (q_halt, q_continue), the answer is right bool [B], it is the last supervision step bool [B], q one
-# supervision step later, without gradient (computed only when asked for) -> float32 [B].
+# supervision step later, without gradient (computed only where it is used) -> float32 [B].
 HALTING_LOSSES: dict[HaltingRule, Callable[[Tensor, Tensor, Tensor, Callable[[], Tensor]], Tensor]] = {
     "halt": correctness_loss,
     "halt-continue": q_learning_loss,
@@ -84,15 +84,15 @@ def step_loss(
     Args:
         logits: float32 [B, L, V].
         q: float32 [B, 2]: q_halt and q_continue.
-        labels: int64 [B, L]; IGNORED where nothing is asked.
+        labels: int64 [B, L]; IGNORED where there is nothing to learn.
         last: bool [B]: the sample's last supervision step.
         next_q: gives q one supervision step later, without gradient.
         loss: how logits become probabilities.
         rule: the model's halting rule.
     """
-    asked = labels != IGNORED
-    chosen = LOG_PROBABILITIES[loss](logits).gather(-1, labels.where(asked, 0)[..., None]).squeeze(-1)
-    answer = -(chosen * asked).sum(-1) / asked.sum(-1).clamp_min(1)
+    wanted = labels != IGNORED
+    chosen = LOG_PROBABILITIES[loss](logits).gather(-1, labels.where(wanted, 0)[..., None]).squeeze(-1)
+    answer = -(chosen * wanted).sum(-1) / wanted.sum(-1).clamp_min(1)
     with torch.no_grad():
-        correct = ((logits.argmax(-1) == labels) | ~asked).all(-1)
+        correct = ((logits.argmax(-1) == labels) | ~wanted).all(-1)
     return StepLoss(answer, HALTING_LOSSES[rule](q, correct, last, next_q), correct)

@@ -51,7 +51,7 @@ class PuzzleTable:
         self._weight_decay = section.puzzle_weight_decay
         self._ranks = ranks
 
-    def lend_to(self, model: RecursiveReasoner) -> None:
+    def share_with(self, model: RecursiveReasoner) -> None:
         """Let the model look rows up, as evaluation does."""
         model.puzzles = self.weight  # type: ignore[assignment]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from trm_deploy.errors import require
 from trm_deploy.support.files import atomic_path, write_atomic
+from trm_deploy.train import run_folder
 
 
 class RunLog:
@@ -25,11 +27,11 @@ class RunLog:
         require("tensorboard", extra="train", purpose="to log a training run")
         from torch.utils.tensorboard import SummaryWriter
 
-        self._metrics = folder / "metrics.jsonl"
-        self._curves = folder / "curves.png"
+        self._metrics = folder / run_folder.METRICS
+        self._curves = folder / run_folder.CURVES
         lines = [line for line in read_metrics(self._metrics) if line["step"] <= step]
         write_atomic(self._metrics, "".join(json.dumps(line) + "\n" for line in lines))
-        self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+        self._events = SummaryWriter(str(folder / run_folder.EVENTS), purge_step=step + 1)
 
     def record(self, line: dict[str, Any]) -> None:
         """One line of metrics; `step` is the optimiser step."""
@@ -45,11 +47,11 @@ class RunLog:
         plot(self._metrics, self._curves)
 
     def flush(self) -> None:
-        """See to it that the events are on the disk."""
+        """Bring the events to the disk."""
         self._events.flush()
 
     def close(self) -> None:
-        """The last word."""
+        """Write what is left of the events."""
         self._events.close()
 
 
@@ -59,6 +61,19 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         return []
     lines = path.read_text().split("\n")[:-1]
     return [json.loads(line) for line in lines]
+
+
+def summary(metrics: Path) -> str:
+    """What a run came to: optimiser steps, time, and the result on the puzzles kept out of training."""
+    lines = read_metrics(metrics)
+    if not lines:
+        return "no step is logged"
+    told = f"{lines[-1]['step']:,} steps in {timedelta(seconds=round(lines[-1]['seconds']))}"
+    results = [line for line in lines if "held_out_solved" in line]
+    if results:
+        solved, steps = results[-1]["held_out_solved"], results[-1]["held_out_mean_steps"]
+        told += f", {solved:.1%} of the held-out puzzles solved in {steps:.1f} supervision steps on average"
+    return told
 
 
 def plot(metrics: Path, output: Path) -> None:

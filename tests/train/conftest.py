@@ -1,4 +1,4 @@
-"""A recipe and a dataset small enough to train in a second."""
+"""Recipes and a dataset small enough to train in a second."""
 
 from __future__ import annotations
 
@@ -8,7 +8,18 @@ import numpy as np
 import pytest
 
 from trm_deploy.puzzles.sudoku import Sudoku
+from trm_deploy.train import recipe
 from trm_deploy.train.data.layout import Metadata, Split, write_identifiers, write_split
+from trm_deploy.train.recipe import Recipe
+
+SMALL = recipe.shipped()["sudoku-4x4"]
+TINY = (
+    SMALL.replace("steps = 600", "steps = 12\nlog_every = 4\ncheckpoint_every = 4\nrotation = 2")
+    .replace("puzzles = 4000", "puzzles = 100")
+    .replace("puzzles = 256", "puzzles = 16")
+    .replace("hidden_size = 64", "hidden_size = 16")
+    .replace("puzzle_embedding_size = 64", "puzzle_embedding_size = 16")
+)
 
 # Every supervision step of its eight samples is logged: twelve lines of losses.
 DATASET_RECIPE = """
@@ -72,3 +83,13 @@ def dataset(tmp_path: Path) -> Path:
     write_split(folder, "test", sudoku_split(10, seed=1))
     write_identifiers(folder, ["<blank>", *(f"puzzle {number}" for number in range(1, 21))])
     return folder
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRM_DEPLOY_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+def parsed(text: str = TINY) -> Recipe:
+    """A recipe from its text."""
+    return recipe.parse(text, source="test.toml")

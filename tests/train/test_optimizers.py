@@ -61,5 +61,5 @@ def test_the_gradient_reaches_the_rows_that_the_model_is_given() -> None:
     embedded.sum().backward()  # type: ignore[no-untyped-call]
     assert rows.grad is not None
     assert (rows.grad != 0).all()
-    table.lend_to(model)
+    table.share_with(model)
     assert torch.equal(model.embed(tokens, ids), expected)

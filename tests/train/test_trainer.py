@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -14,33 +13,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.train.conftest import DATASET_RECIPE
+from tests.train.conftest import DATASET_RECIPE, SMALL, TINY, parsed
 from trm_deploy import checkpoints
 from trm_deploy.checkpoints import archive
-from trm_deploy.errors import CheckpointError, RecipeError, TrmDeployError
-from trm_deploy.train import recipe
-from trm_deploy.train.ema import warmed_average
-from trm_deploy.train.recipe import Recipe
+from trm_deploy.errors import RecipeError
 from trm_deploy.train.runlog import read_metrics
 from trm_deploy.train.trainer import Trainer
-
-SMALL = recipe.shipped()["sudoku-4x4"]
-TINY = (
-    SMALL.replace("steps = 600", "steps = 12\nlog_every = 4\ncheckpoint_every = 4\nrotation = 2")
-    .replace("puzzles = 4000", "puzzles = 100")
-    .replace("puzzles = 256", "puzzles = 16")
-    .replace("hidden_size = 64", "hidden_size = 16")
-    .replace("puzzle_embedding_size = 64", "puzzle_embedding_size = 16")
-)
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TRM_DEPLOY_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-
-
-def parsed(text: str = TINY) -> Recipe:
-    return recipe.parse(text, source="test.toml")
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -161,16 +139,6 @@ def _saved_step(folder: Path) -> int:
     return torch.load(path, weights_only=True)["step"] if path.exists() else 0
 
 
-def test_a_run_is_not_overwritten_and_not_mixed_up(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="holds no run to resume"):
-        Trainer(parsed(), tmp_path / "run", resume=True)
-    Trainer(parsed(), tmp_path / "run").run()
-    with pytest.raises(TrmDeployError, match="holds a run already; add --resume"):
-        Trainer(parsed(), tmp_path / "run")
-    with pytest.raises(CheckpointError, match="is a run of another recipe"):
-        Trainer(parsed(TINY.replace("ema = 0.99", "ema = 0.9")), tmp_path / "run", resume=True)
-
-
 def test_a_diverging_run_stops_and_says_why(tmp_path: Path) -> None:
     wild = TINY.replace("learning_rate = 2e-3", "learning_rate = 1e30\nclip_norm = 0.0")
     with pytest.raises(RecipeError, match=r"the loss is (nan|inf) at step \d+.*lower optimizer.learning_rate"):
@@ -219,32 +187,3 @@ def test_the_curriculum_deepens_the_recursion(tmp_path: Path) -> None:
         calls.append(0)
         trainer._optimize()
     assert calls == [1] * 3 + [3] * 3 + [2] * 6
-
-
-def test_the_first_batch_is_out_of_step_and_fresh_samples_start_at_zero(tmp_path: Path) -> None:
-    trainer = Trainer(parsed(), tmp_path / "run")
-    first = trainer._refill(trainer.batches[0])
-    assert sorted(set(first.steps.tolist())) == list(range(8))
-    trainer.step = 50
-    halted = torch.zeros(32, dtype=torch.bool)
-    halted[3] = True
-    later = trainer._refill(first._replace(halted=halted))
-    assert later.steps[3] == 0
-    assert torch.equal(later.steps[4:], first.steps[4:])
-    assert torch.equal(later.tokens[4:], first.tokens[4:])
-
-
-def test_the_average_is_warmed_up() -> None:
-    update = warmed_average(0.9)
-    average, weight = [torch.zeros(1)], [torch.ones(1)]
-    update(average, weight, torch.tensor(0))
-    assert average[0].item() == pytest.approx(0.9)  # after the first update nearly all of it is new
-    average = [torch.zeros(1)]
-    update(average, weight, torch.tensor(10_000))
-    assert average[0].item() == pytest.approx(0.1)
-
-
-def test_metrics_survive_a_line_cut_short(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.jsonl"
-    path.write_text(json.dumps({"step": 1}) + '\n{"step": 2, "los')
-    assert read_metrics(path) == [{"step": 1}]

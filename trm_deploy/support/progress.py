@@ -80,13 +80,15 @@ def _bar(title: str, total: int | None, done: int, unit: str) -> Iterator[Advanc
 
 def _lines(title: str, total: int | None, done: int, unit: str) -> Advance:
     start = last = time.monotonic()
-    first = done
+    first, latest = done, ""
 
     def advance(count: int, note: str = "") -> None:
-        nonlocal done, last
+        nonlocal done, last, latest
         done += count
+        note = latest = note or latest
         now = time.monotonic()
-        if now - last >= PLAIN_INTERVAL_S:
+        ends = count > 0 and done == total and last > start  # what was shown on its way is shown at its end
+        if ends or now - last >= PLAIN_INTERVAL_S:
             last = now
             far = f"{done} {unit}"
             if total is not None:
