@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trm_deploy.errors import InputError
-from trm_deploy.signature import Precision, Y, Z
+from trm_deploy.signature import Graph, Precision, Y, Z
 from trm_deploy.spec import MAX_STEPS, ModelSpec
 from trm_deploy.support.machine import Device as Device
 
@@ -64,6 +64,14 @@ class Runtime(Protocol):
     @property
     def spec(self) -> ModelSpec:
         """What the model is."""
+
+    @property
+    def backend(self) -> str:
+        """The name of its row in `trm_deploy.runtimes.registry`."""
+
+    @property
+    def graph(self) -> Graph:
+        """The graph form; "step" for PyTorch, which runs a checkpoint step by step."""
 
     @property
     def precision(self) -> str:

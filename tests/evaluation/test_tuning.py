@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import ASSETS, random_model, tiny_spec
+from tests.fakes import around
 from trm_deploy import checkpoints, puzzles
 from trm_deploy.artefacts import record
 from trm_deploy.checkpoints import native
@@ -20,25 +21,9 @@ from trm_deploy.evaluation import tuning
 from trm_deploy.evaluation.parity.files import compare_files
 from trm_deploy.evaluation.tuning import Pass, Point, TuneSettings, recommend
 from trm_deploy.runtimes.backends.pytorch import TorchRuntime
-from trm_deploy.runtimes.base import Int32, Solution
 from trm_deploy.runtimes.solving.session import OpenEngine, RunSettings, open_engine
 
 TASK = puzzles.get("sudoku-4x4")
-
-
-class LoopOnly:
-    """PyTorch without its step form."""
-
-    def __init__(self, runtime: TorchRuntime) -> None:
-        self._runtime = runtime
-        self.spec, self.precision, self.arithmetic, self.description = runtime.spec, "fp32", "fp32", "loop"
-        self.fixed_steps: int | None = None
-        self.largest_batch = None
-
-    def solve(
-        self, tokens: Int32, puzzle_ids: Int32 | None = None, *, max_steps: int, halt_threshold: float
-    ) -> Solution:
-        return self._runtime.solve(tokens, puzzle_ids, max_steps=max_steps, halt_threshold=halt_threshold)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +41,7 @@ def test_a_pass_foretells_every_run(runtime: TorchRuntime) -> None:
         assert recorded.at(threshold).mean_steps == pytest.approx(solution.steps.mean())
         seen.add(float(solution.steps.mean()))
     assert len(seen) > 3
-    again = tuning.record_pass(LoopOnly(runtime), TASK, tokens, 6)
+    again = tuning.record_pass(around(runtime), TASK, tokens, 6)
     np.testing.assert_allclose(again.halt_logit, recorded.halt_logit, atol=1e-5)
     np.testing.assert_array_equal(again.right, recorded.right)
 
@@ -94,8 +79,7 @@ def test_what_is_recommended() -> None:
 
 def test_refused(runtime: TorchRuntime, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "p.txt").write_text("..34341221434321\n")
-    unrolled = LoopOnly(runtime)
-    unrolled.fixed_steps = 4
+    unrolled = around(runtime, fixed_steps=4)
     with pytest.raises(InputError, match=r"u.onnx: is unrolled to 4 steps.*--graph step -o step.onnx"):
         tuning.tune(OpenEngine(Path("u.onnx"), unrolled, TASK), str(tmp_path / "p.txt"), TuneSettings())
     with pytest.raises(InputError, match="has no rules"):
@@ -104,7 +88,7 @@ def test_refused(runtime: TorchRuntime, tmp_path: Path, capsys: pytest.CaptureFi
     with pytest.raises(InputError, match=r"bad.txt line 1"):
         tuning.tune(OpenEngine(Path("e.onnx"), runtime, TASK), str(tmp_path / "bad.txt"), TuneSettings())
     with pytest.raises(InputError, match="solves none"):
-        tuning.tune(OpenEngine(Path("e.onnx"), LoopOnly(runtime), TASK), str(tmp_path / "p.txt"), TuneSettings())
+        tuning.tune(OpenEngine(Path("e.onnx"), around(runtime), TASK), str(tmp_path / "p.txt"), TuneSettings())
     assert "3.5 times the work of a step graph" in capsys.readouterr().err
 
 

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from tests.conftest import ASSETS, GRAPHS, exported, random_model, tiny_spec
+from tests.fakes import Call, FakeRuntime, FakeStepRuntime, around
 from trm_deploy import checkpoints, puzzles, runtimes
 from trm_deploy.checkpoints import Checkpoint
 from trm_deploy.errors import ArtefactError, CannotRunHere, CheckpointError, InputError, ParityFailure
@@ -29,7 +30,7 @@ from trm_deploy.models.perturb import perturb_by_one_ulp
 from trm_deploy.models.presets import preset
 from trm_deploy.models.recursive import RecursiveReasoner
 from trm_deploy.runtimes.backends.pytorch import TorchRuntime
-from trm_deploy.runtimes.base import Int32, Runtime, Solution
+from trm_deploy.runtimes.base import Runtime, Solution, StepResult
 from trm_deploy.spec import TaskSpec
 from trm_deploy.support.jsontext import dumps
 
@@ -90,94 +91,65 @@ def test_a_slightly_wrong_weight_fails(model: RecursiveReasoner, graph: Graph, t
         report.raise_if_failed()
 
 
-class Wrapped:
+def wrong(model: RecursiveReasoner, precision: str = "fp32", **how: Any) -> FakeRuntime:
     """PyTorch in place of a loop engine, with one thing wrong: its steps are PyTorch's."""
-
-    arithmetic = "fp32"
-    description = "wrong"
-    fixed_steps = None
-    largest_batch = None
-
-    def __init__(self, model: RecursiveReasoner, precision: str = "fp32") -> None:
-        self.right = TorchRuntime(model)
-        self.spec = model.spec
-        self.precision = precision
-
-    def solve(
-        self, tokens: Int32, puzzle_ids: Int32 | None = None, *, max_steps: int, halt_threshold: float
-    ) -> Solution:
-        threshold = self.threshold(halt_threshold)
-        return self.spoil(self.right.solve(tokens, puzzle_ids, max_steps=max_steps, halt_threshold=threshold))
-
-    def threshold(self, given: float) -> float:
-        return given
-
-    def spoil(self, solution: Solution) -> Solution:
-        return solution
+    return around(TorchRuntime(random_model(model.spec)), precision=precision, **how)
 
 
-class NeverHalts(Wrapped):
-    def threshold(self, given: float) -> float:
-        return math.inf
+def never_halts(call: Call) -> Call:
+    return replace(call, halt_threshold=math.inf)
 
 
-class CountsFromZero(Wrapped):
-    def spoil(self, solution: Solution) -> Solution:
-        return replace(solution, steps=solution.steps - 1)
+def counts_from_zero(solution: Solution) -> Solution:
+    return replace(solution, steps=solution.steps - 1)
 
 
-class WrongAnswers(Wrapped):
-    def spoil(self, solution: Solution) -> Solution:
-        return replace(solution, answer=np.roll(solution.answer, 1, axis=1))
+def wrong_answers(solution: Solution) -> Solution:
+    return replace(solution, answer=np.roll(solution.answer, 1, axis=1))
 
 
 @pytest.mark.parametrize(
-    ("kind", "message"),
+    ("how", "message"),
     [
-        (NeverHalts, "PyTorch's number of steps in"),
-        (CountsFromZero, "PyTorch's number of steps in"),
-        (WrongAnswers, "PyTorch's answer in"),
+        ({"before": never_halts}, "PyTorch's number of steps in"),
+        ({"after": counts_from_zero}, "PyTorch's number of steps in"),
+        ({"after": wrong_answers}, "PyTorch's answer in"),
     ],
 )
 def test_a_wrong_free_run_fails_though_every_step_is_right(
-    model: RecursiveReasoner, kind: type[Wrapped], message: str
+    model: RecursiveReasoner, how: dict[str, Any], message: str
 ) -> None:
-    (engine,) = compare(model, kind(random_model(model.spec))).engines
+    (engine,) = compare(model, wrong(model, **how)).engines
     assert [failure for failure in engine.failures if message in failure]
     assert all(difference.passed for difference in engine.step_differences)
 
 
 def test_a_narrow_engine_that_never_halts_fails(model: RecursiveReasoner) -> None:
-    report = compare(model, NeverHalts(random_model(model.spec), "fp16"))
+    report = compare(model, wrong(model, "fp16", before=never_halts))
     assert report.engines[0].free.halted < report.reference.halted
     assert "free-running: halted" in report.engines[0].failures[0]
 
 
 def test_changed_answers_that_no_rule_judges_are_told(model: RecursiveReasoner) -> None:
-    (engine,) = compare(model, WrongAnswers(random_model(model.spec), "fp16")).engines
+    (engine,) = compare(model, wrong(model, "fp16", after=wrong_answers)).engines
     assert "0.0% of the answers are PyTorch's, of a control's 100.0% or more; no rule tells" in engine.notes[-1]
-    (same,) = compare(model, Wrapped(random_model(model.spec), "fp16")).engines
+    (same,) = compare(model, wrong(model, "fp16")).engines
     assert "no rule" not in "".join(same.notes)
 
 
 def test_a_lower_solved_share_fails(model: RecursiveReasoner) -> None:
     right = TorchRuntime(model).solve(TOKENS, max_steps=6, halt_threshold=0.0).answer
-    report = compare(
-        model, WrongAnswers(random_model(model.spec)), solved=lambda answers: (answers == right).all(axis=1)
-    )
+    report = compare(model, wrong(model, after=wrong_answers), solved=lambda answers: (answers == right).all(axis=1))
     assert report.reference.solved == 1.0
     assert "free-running: solved 0.0%, the control 100.0%" in report.engines[0].failures[0]
 
 
-class NotANumber(TorchRuntime):
-    def step(self, *args: Any, **kwargs: Any) -> Any:
-        result = super().step(*args, **kwargs)
+def test_not_a_number_fails(model: RecursiveReasoner) -> None:
+    def spoil(result: StepResult) -> StepResult:
         result.logits[2, 3, 4] = np.nan
         return result
 
-
-def test_not_a_number_fails(model: RecursiveReasoner) -> None:
-    report = compare(model, NotANumber(random_model(model.spec)))
+    report = compare(model, FakeStepRuntime(TorchRuntime(random_model(model.spec)), spoil))
     assert not report.passed
     assert "step 1: differs by inf" in report.engines[0].failures[0]
     assert json.loads(dumps(report.to_plain()))["engines"][0]["step_differences"][0]["largest"] == "inf"
@@ -234,26 +206,14 @@ def test_the_control_moves_every_weight_by_one_unit_in_the_last_place(model: Rec
     assert not torch.equal(third.tokens.weight, moved.tokens.weight)
 
 
-class Recorded:
-    """A runtime whose attempts' puzzle ids are written down."""
-
-    def __init__(self, runtime: TorchRuntime) -> None:
-        self.runtime = runtime
-        self.spec, self.precision, self.arithmetic = runtime.spec, "fp32", "fp32"
-        self.description, self.fixed_steps, self.largest_batch = "recorded", None, None
-        self.ids: list[int] = []
-
-    def solve(
-        self, tokens: Int32, puzzle_ids: Int32 | None = None, *, max_steps: int, halt_threshold: float
-    ) -> Solution:
-        assert puzzle_ids is not None
-        self.ids += puzzle_ids.tolist()
-        return self.runtime.solve(tokens, puzzle_ids, max_steps=max_steps, halt_threshold=halt_threshold)
+def ids_of(engine: FakeRuntime) -> list[int]:
+    """The puzzle ids that it was given, those of further attempts included."""
+    return [int(number) for call in engine.calls if call.puzzle_ids is not None for number in call.puzzle_ids]
 
 
 def test_further_attempts_are_of_the_first_ones_puzzle_id() -> None:
     model = random_model(tiny_spec("trm-att", identifiers=5))
-    engine = Recorded(TorchRuntime(model))
+    engine = around(TorchRuntime(model))
     tokens = puzzles.get("sudoku-4x4").examples()[:1]
     ids = np.array([3], np.int32)
     parity.compare(
@@ -267,15 +227,15 @@ def test_further_attempts_are_of_the_first_ones_puzzle_id() -> None:
         attempts=4,
         puzzle=puzzles.get("sudoku-4x4"),
     )
-    assert len(engine.ids) > 4
-    assert set(engine.ids) == {3}
+    assert len(ids_of(engine)) > 4
+    assert set(ids_of(engine)) == {3}
 
 
 def test_every_question_has_a_puzzle_id_of_its_own() -> None:
     model = random_model(tiny_spec("trm-att", identifiers=5))
-    engine = Recorded(TorchRuntime(model))
+    engine = around(TorchRuntime(model))
     compare(model, engine, max_steps=1)
-    assert len(set(engine.ids)) > 2
+    assert len(set(ids_of(engine))) > 2
 
 
 def test_an_engine_that_cannot_run_here_is_a_row(

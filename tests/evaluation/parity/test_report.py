@@ -14,6 +14,7 @@ import onnx
 import pytest
 
 from tests.conftest import exported, random_model, tiny_spec
+from tests.fakes import Call, FakeRuntime, FakeStepRuntime
 from trm_deploy import puzzles, runtimes
 from trm_deploy.errors import InputError, TrmDeployError
 from trm_deploy.evaluation import parity
@@ -61,16 +62,17 @@ def test_each_step_has_logits_and_cosines_beside_the_controls(model: RecursiveRe
             assert 1 - 1e-9 < cosine.smallest <= cosine.median <= 1
 
 
-class Scaled(TorchRuntime):
-    """Logits that are a tenth of a percent off."""
+def scaled(model: RecursiveReasoner) -> FakeStepRuntime:
+    """PyTorch with logits that are a tenth of a percent off."""
 
-    def step(self, *args: Any, **kwargs: Any) -> StepResult:
-        result = super().step(*args, **kwargs)
+    def change(result: StepResult) -> StepResult:
         return replace(result, logits=result.logits * 1.001)
+
+    return FakeStepRuntime(TorchRuntime(random_model(model.spec)), change)
 
 
 def test_a_tolerance_in_place_of_the_bounds(model: RecursiveReasoner) -> None:
-    engine = Scaled(random_model(model.spec))
+    engine = scaled(model)
     short = {"max_steps": 1, "controls": 1}
     assert not compare(model, engine, **short).passed
     assert compare(model, engine, tolerance=Tolerance(1e-5, 2e-3), **short).passed
@@ -85,7 +87,7 @@ def test_a_tolerance_in_place_of_the_bounds(model: RecursiveReasoner) -> None:
 class OnDevice:
     """A state that the next step of its runtime overwrites."""
 
-    def __init__(self, runtime: Overwrites, values: Any) -> None:
+    def __init__(self, runtime: FakeStepRuntime, values: Any) -> None:
         self._runtime, self._values, self._step = runtime, values, runtime.steps
 
     def __array__(self, *arguments: Any, **options: Any) -> Any:
@@ -93,17 +95,13 @@ class OnDevice:
         return np.asarray(self._values)
 
 
-class Overwrites(TorchRuntime):
-    steps = 0
-
-    def step(self, *args: Any, **kwargs: Any) -> StepResult:
-        result = super().step(*args, **kwargs)
-        self.steps += 1
-        return replace(result, y=OnDevice(self, result.y), z=OnDevice(self, result.z))
-
-
 def test_states_are_read_before_they_are_overwritten(model: RecursiveReasoner) -> None:
-    assert compare(model, Overwrites(random_model(model.spec)), max_steps=3, controls=1).passed
+    def overwritten(result: StepResult) -> StepResult:
+        return replace(result, y=OnDevice(engine, result.y), z=OnDevice(engine, result.z))
+
+    engine = FakeStepRuntime(TorchRuntime(random_model(model.spec)), overwritten)
+    assert compare(model, engine, max_steps=3, controls=1).passed
+    assert engine.steps > 3
 
 
 def test_pytorch_in_a_narrow_precision_is_compared(model: RecursiveReasoner) -> None:
@@ -136,23 +134,18 @@ def solution_of(question: Tokens) -> Tokens:
     return question
 
 
-class Oracle:
+def oracle_of(model: RecursiveReasoner) -> FakeRuntime:
     """A loop engine that is right on what has a given in its first cell, and nowhere else."""
+    runtime = TorchRuntime(random_model(model.spec))
 
-    precision = arithmetic = "fp32"
-    description = "oracle"
-    fixed_steps = largest_batch = None
+    def answer(call: Call) -> Solution:
+        found = runtime.solve(
+            call.tokens, call.puzzle_ids, max_steps=call.max_steps, halt_threshold=call.halt_threshold
+        )
+        answers = [solution_of(row) if row[0] > 1 else np.ones_like(row) for row in call.tokens]
+        return replace(found, answer=np.stack(answers))
 
-    def __init__(self, model: RecursiveReasoner) -> None:
-        self._runtime = TorchRuntime(model)
-        self.spec = model.spec
-
-    def solve(
-        self, tokens: Int32, puzzle_ids: Int32 | None = None, *, max_steps: int, halt_threshold: float
-    ) -> Solution:
-        solution = self._runtime.solve(tokens, puzzle_ids, max_steps=max_steps, halt_threshold=halt_threshold)
-        answers = [solution_of(row) if row[0] > 1 else np.ones_like(row) for row in tokens]
-        return replace(solution, answer=np.stack(answers))
+    return FakeRuntime(model.spec, answer)
 
 
 def right(answers: Int32) -> Any:
@@ -160,7 +153,7 @@ def right(answers: Int32) -> Any:
 
 
 def test_solved_verified_and_who_solved_what(model: RecursiveReasoner) -> None:
-    oracle = Oracle(random_model(model.spec))
+    oracle = oracle_of(model)
     report = compare(model, oracle, solved=right, puzzle=TASK, attempts=16, max_steps=1, controls=1)
     free = report.engines[0].free
     shown = [row + 1 for row in range(len(TOKENS)) if TOKENS[row][0] > 1]
@@ -176,7 +169,7 @@ def test_the_page_and_the_pictures(model: RecursiveReasoner, tmp_path: Path) -> 
     narrow = TorchRuntime(random_model(model.spec))
     narrow.precision = "fp16"
     narrow.arithmetic = "fp32 between casts"
-    report = compare(model, narrow, Scaled(random_model(model.spec)), solved=right, max_steps=3)
+    report = compare(model, narrow, scaled(model), solved=right, max_steps=3)
     rendering.write(report, tmp_path)
     page = (tmp_path / "report.md").read_text()
     assert "parity holds for the fp16 file, computed in fp32 between casts" in page
@@ -204,13 +197,12 @@ def test_a_single_control_spans_one_number(model: RecursiveReasoner, tmp_path: P
 
 
 def test_what_is_no_number_is_drawn_and_fails(model: RecursiveReasoner, tmp_path: Path) -> None:
-    class NotANumber(TorchRuntime):
-        def step(self, *args: Any, **kwargs: Any) -> StepResult:
-            result = super().step(*args, **kwargs)
-            result.logits[:] = np.nan
-            return replace(result, y=result.y * np.nan)
+    def spoil(result: StepResult) -> StepResult:
+        result.logits[:] = np.nan
+        return replace(result, y=result.y * np.nan)
 
-    report = compare(model, NotANumber(random_model(model.spec)), max_steps=2, controls=1)
+    engine = FakeStepRuntime(TorchRuntime(random_model(model.spec)), spoil)
+    report = compare(model, engine, max_steps=2, controls=1)
     assert "differs by inf" in report.engines[0].failures[0]
     rendering.write(report, tmp_path)
     json.loads((tmp_path / "report.json").read_text(), parse_constant=pytest.fail)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from trm_deploy.artefacts.kind import is_checkpoint
 from trm_deploy.errors import ArtefactError, CannotRunHere, InputError
-from trm_deploy.runtimes import load
+from trm_deploy.runtimes import load, registry
 from trm_deploy.runtimes.base import Device, Runtime, StepRuntime
 from trm_deploy.runtimes.solving.scheduling import check_batch
 from trm_deploy.signature import Precision
@@ -121,7 +121,6 @@ def _with_batch(contestant: Contestant, batch: int | None) -> Contestant:
 
 
 def _of_engine(path: Path, runtime: Runtime) -> Contestant:
-    graph = runtime.description.split()[-2]
     in_flight = isinstance(runtime, StepRuntime)
     if not in_flight:
         print(
@@ -129,9 +128,9 @@ def _of_engine(path: Path, runtime: Runtime) -> Contestant:
             " trm-deploy export CHECKPOINT --graph step makes one",
             file=sys.stderr,
         )
-    library = " ".join(runtime.description.split()[:-2])
     way: Way = "in-flight" if in_flight else "batches"
-    return Contestant(path.stem, library, graph, runtime, way, BATCHES, f"trm-deploy run -e {path}")
+    library = registry.get(runtime.backend).title
+    return Contestant(path.stem, library, runtime.graph, runtime, way, BATCHES, f"trm-deploy run -e {path}")
 
 
 Make = Callable[[], Runtime]

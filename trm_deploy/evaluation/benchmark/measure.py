@@ -140,11 +140,12 @@ def _best_batches(found: Sequence[Contestant], questions: Tokens, settings: Sett
     mean = float(halting.steps.mean())
     times: dict[tuple[int, int], float] = {}
     best: dict[str, int] = {}
+    in_flight: dict[tuple[str, str, str], int] = {}
     # Engines whose batches wait come last: they get the batch of the same runtime in flight, to be compared with.
     for contestant in sorted(found, key=lambda contestant: contestant.way == "batches"):
-        twin = f"{contestant.library} step {contestant.runtime.precision}"
-        if contestant.way == "batches" and twin in best:
-            best[contestant.name] = best[twin]
+        twin = (contestant.library, "step", contestant.runtime.precision)
+        if contestant.way == "batches" and twin in in_flight:
+            best[contestant.name] = in_flight[twin]
             continue
         rates = {}
         for batch in contestant.batches:
@@ -158,7 +159,7 @@ def _best_batches(found: Sequence[Contestant], questions: Tokens, settings: Sett
             rates[batch] = 1 / (calls * times[key])
         best[contestant.name] = max(rates, key=lambda batch: rates[batch])
         if contestant.way == "in-flight":
-            best[f"{contestant.library} {contestant.graph} {contestant.runtime.precision}"] = best[contestant.name]
+            in_flight[contestant.library, contestant.graph, contestant.runtime.precision] = best[contestant.name]
     return best
 
 
