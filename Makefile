@@ -105,7 +105,7 @@ table-memory: $(VENV)/installed
 
 # Damaged files, claims, interruptions and rubbish, in the counts that docs/reliability.md tells; a quarter of an hour.
 hostile: $(VENV)/installed
-	$(BIN)/python tools/hostile.py --output build/hostile.json
+	$(BIN)/python -m tools.hostile --output build/hostile.json
 
 # That a Jetson on JetPack 6 can install the package from wheels alone.
 check-aarch64: $(VENV)/installed

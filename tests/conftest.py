@@ -35,14 +35,20 @@ os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
 
 
+@functools.cache
 def load_tool(name: str) -> ModuleType:
-    """A script of tools/, which is no package."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    """A script of tools/, or a package of it with all its modules."""
+    folder = ROOT / "tools" / name
+    path = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
+    inside = [str(folder)] if folder.is_dir() else None
+    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=inside)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up
+    sys.modules[name] = module  # dataclasses and relative imports look their module up
     spec.loader.exec_module(module)
+    for part in sorted(folder.glob("[!_]*.py")):
+        importlib.import_module(f"{name}.{part.stem}")
     return module
 
 

@@ -1,165 +1,21 @@
-"""A seeded sample of what tools/hostile.py does in full (`make hostile`), and what claims more than memory holds."""
+"""What claims more than there is, is refused in bounded memory."""
 
 from __future__ import annotations
 
 import json
-import os
 import pickle
-import signal
 import subprocess
 import sys
-import time
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 
-from tests.conftest import ASSETS, ROOT, load_tool, tiny_spec
-from trm_deploy import checkpoints
-from trm_deploy.artefacts import onnx_file
-from trm_deploy.errors import ArtefactError, CheckpointError
+from tests.conftest import ROOT, load_tool, tiny_spec
 
 hostile = load_tool("hostile")
-
-# The others need a graph to be traced or a plan to be built, or copy a table of 80 MB each time.
-SAMPLED = (
-    "checkpoint",
-    "published checkpoint",
-    "its all_config.yaml and dataset.json",
-    "ONNX, loop form",
-    "build record",
-    "dataset's arrays",
-    "dataset's dataset.json",
-)
-
-
-@pytest.fixture(scope="module")
-def reader() -> Iterator[Any]:
-    with hostile.Reader() as process:
-        yield process
-
-
-@pytest.mark.parametrize("kind", SAMPLED)
-def test_damaged_files_are_refused_or_give_right_answers(kind: str, reader: Any, tmp_path: Path) -> None:
-    counts = hostile.try_kind(kind, tmp_path / "files", reader, cuts=5, flips=10, seed=1)
-    assert counts["failures"] == []
-    assert counts["tried"] >= 15
-    assert counts["refused"] > 0
-
-
-def test_the_tool_sees_a_crash_and_a_hang(reader: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (path,) = hostile.KINDS["ONNX, loop form"].make(tmp_path / "files")
-    reader.begin("ONNX, loop form", path)
-    reader._process.send_signal(signal.SIGSTOP)
-    with monkeypatch.context() as patched:
-        patched.setattr(hostile, "TIMEOUT_S", 0.2)
-        assert reader.read(path) == "failed: hangs for 0 s"
-    reader._started().kill()
-    assert reader.read(path) == "failed: the process died (-9)"
-
-
-def test_the_document_tells_the_counts_of_the_measurement() -> None:
-    document = json.loads((ROOT / "docs" / "measurements" / "hostile.json").read_text())
-    text = (ROOT / "docs" / "reliability.md").read_text()
-    for table in hostile.tables(document):
-        assert table in text
-    assert not any(row["failed"] for part in ("damaged", "interrupted", "parsers") for row in document[part])
-
-
-# A command's first sign of being at work, and what it does then for long enough to be interrupted.
-@pytest.mark.parametrize(
-    ("command", "number", "sign"),
-    [("export", signal.SIGINT, ""), ("data build", signal.SIGINT, ""), ("train", signal.SIGTERM, "out/recipe.toml")],
-)
-def test_an_interrupted_command_leaves_no_half_written_file(
-    command: str, number: signal.Signals, sign: str, tmp_path: Path
-) -> None:
-    process = hostile.start(command, tmp_path / "run")
-    if command == "export":
-        assert "exporting" in process.stderr.readline()
-    deadline = time.monotonic() + 100
-    while sign and not (tmp_path / "run" / sign).exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    if command == "data build":
-        time.sleep(1.0)
-    assert hostile.ended(process, tmp_path / "run", number) in ("ended", "done")
-
-
-def test_ctrl_c_says_so_and_how_to_go_on(tmp_path: Path) -> None:
-    process = hostile.start("run to a file", tmp_path / "run")
-    answers = tmp_path / "run" / "answers.jsonl"
-    deadline = time.monotonic() + 100
-    while not (answers.exists() and answers.stat().st_size) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=100)
-    assert process.returncode == 130
-    assert errors.endswith("error: interrupted; add --resume to go on\n")
-
-
-class TestSeal:
-    def test_only_what_was_sealed_is_read(self, tmp_path: Path) -> None:
-        whole = (ASSETS / "sudoku.onnx").read_bytes()
-        path = tmp_path / "s.onnx"
-        path.write_bytes(whole)
-        assert onnx_file.check_seal(path)
-        sealed = onnx_file.read(path)
-        for place in (0, 1000, len(whole) // 2, *range(len(whole) - 90, len(whole))):
-            changed = bytearray(whole)
-            changed[place] ^= 1
-            path.write_bytes(changed)
-            with pytest.raises(ArtefactError, match=r"s\.onnx: is altered: the SHA-256 of its bytes is not the one"):
-                onnx_file.check_seal(path)
-        # An older file has none, and is read all the same.
-        path.write_bytes(whole[: -onnx_file.SEAL_BYTES])
-        assert not onnx_file.check_seal(path)
-        assert onnx_file.read(path) == sealed
-
-
-class TestPickles:
-    """What asks for code is refused in every container, and nothing of it is run."""
-
-    @pytest.mark.parametrize("beside", [False, True])
-    @pytest.mark.parametrize("how", ["reduce", "build", "in a state dict"])
-    def test_code_is_not_run(self, how: str, beside: bool, tmp_path: Path) -> None:
-        witness = tmp_path / "witness"
-        path = tmp_path / "step_1"
-        torch.save({"L_level.layers.0.mlp.down_proj.weight": torch.ones(2, 2)}, path)
-        call = (
-            b"cposix\nsystem\n(X" + (text := f"touch {witness}".encode()).__len__().to_bytes(4, "little") + text + b"tR"
-        )
-        payload = {
-            "reduce": b"\x80\x02" + call + b".",
-            "build": b"\x80\x02ccollections\nOrderedDict\n)R}X\x01\x00\x00\x00a" + call + b"sb.",
-            "in a state dict": b"\x80\x02}X\x01\x00\x00\x00a" + call + b"s.",
-        }[how]
-        _replace_pickle(path, payload)
-        if beside:
-            (tmp_path / "all_config.yaml").write_text(f"arch: !!python/object/apply:os.system ['touch {witness}']\n")
-        with pytest.raises(CheckpointError, match=r"refused: the pickle asks for code|its pickle is damaged"):
-            checkpoints.load(path)
-        assert not witness.exists()
-
-    def test_code_in_the_published_settings_is_not_run(self, tmp_path: Path) -> None:
-        (path, _) = hostile.KINDS["its all_config.yaml and dataset.json"].make(tmp_path / "files")
-        witness = tmp_path / "witness"
-        path.write_text(f"arch: !!python/object/apply:os.system ['touch {witness}']\n")
-        with pytest.raises(CheckpointError, match=r"all_config\.yaml: is no plain YAML"):
-            checkpoints.load(path.with_name("step_1"))
-        assert not witness.exists()
-
-
-def _replace_pickle(path: Path, payload: bytes) -> None:
-    """Put other pickle bytes into what torch.save wrote, with the right CRC."""
-    with zipfile.ZipFile(path) as archive:
-        entries = {entry.filename: archive.read(entry) for entry in archive.infolist()}
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for name, data in entries.items():
-            archive.writestr(name, payload if name.endswith("data.pkl") else data)
 
 
 def test_what_claims_more_than_there_is_is_refused_in_bounded_memory(tmp_path: Path) -> None:
@@ -209,19 +65,22 @@ READ_CLAIMS = """
 import json, resource, sys
 from pathlib import Path
 import numpy, torch
-from trm_deploy import checkpoint, embeddings, onnx_file
+from trm_deploy import checkpoints
+from trm_deploy.artefacts import embeddings, onnx_file
 from trm_deploy.errors import TrmDeployError
 from trm_deploy.puzzles.arc_tasks import read_tasks
-from trm_deploy.runtimes import plan
 from trm_deploy.spec import ModelSpec
-from trm_deploy.train import recipe, sources
+from trm_deploy.train import recipe
+from trm_deploy.train.data import sources
 from trm_deploy.train.data.layout import read_split
+from trm_deploy.train.data.settings import DatasetFolder
+from trm_deploy.trt import plan_file
 
 folder = Path(sys.argv[1])
 has = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (has + (1 << 30),) * 2)
 table = ModelSpec.from_json((folder / "table.spec").read_text())
-dataset = sources.FolderSettings(task="sudoku-4x4", folder=str(folder / "identifiers"))
+dataset = DatasetFolder(task="sudoku-4x4", folder=str(folder / "identifiers"))
 read = {
     "spec": lambda path: ModelSpec.from_json(path.read_text()),
     "recipe": lambda path: recipe.load(str(path)),
@@ -229,7 +88,7 @@ read = {
     "table": lambda path: embeddings.open_table(path, table),
     "checkpoint": checkpoints.load,
     "onnx": onnx_file.read,
-    "plan": plan.read,
+    "plan": plan_file.read,
     "arc": lambda path: read_tasks([str(path)]),
     "yaml": checkpoints.load,
 }
@@ -269,7 +128,7 @@ def _write_claims(folder: Path) -> None:
     write("spec parameters", with_spec(hidden_size=65536, layers=100))
     write("spec number", with_spec(hidden_size=10**4000))
 
-    recipe = hostile.RECIPE
+    recipe = hostile.interruptions.RECIPE
     write("recipe", recipe.replace("puzzles = 200", "puzzles = 1000000000"), "r0.toml")
     write("recipe batch", recipe.replace("batch_size = 8", "batch_size = 1000000000"), "r1.toml")
     write("recipe width", recipe.replace("hidden_size = 32", "hidden_size = 1000000000"), "r2.toml")
@@ -315,7 +174,7 @@ def _write_claims(folder: Path) -> None:
     for name, grid in (("arc rows", [[0]] * 100_000), ("arc columns", big)):
         write(name, json.dumps({"a": {"train": [], "test": [{"input": grid}]}}))
 
-    (path, _) = hostile.KINDS["its all_config.yaml and dataset.json"].make(folder / "published")
+    (path, _) = hostile.kinds.KINDS["its all_config.yaml and dataset.json"].make(folder / "published")
     lines = ["a0: &a0 [x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30))]
     path.write_text("\n".join([*lines, "arch:", "  hidden_size: *a29", ""]))
     places["yaml"] = path.with_name("step_1")
