@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,7 +155,7 @@ def open_session(path: Path, device: Device) -> Any:
     try:
         # TF32, ONNX Runtime's default on a GPU, keeps ten bits of a float32's mantissa: that would not be float32.
         settings = {"use_tf32": "0"} if device == "cuda" else {}
-        session = ort.InferenceSession(str(path), options, providers=[(provider, settings)])
+        session = ort.InferenceSession(_source(path), options, providers=[(provider, settings)])
     except Exception as error:  # ONNX Runtime's exceptions share no base class below Exception
         raise ArtefactError(
             f"{path}: is not an ONNX model that ONNX Runtime can load, or is truncated ({reason(error)})",
@@ -164,3 +165,12 @@ def open_session(path: Path, device: Device) -> Any:
         # ONNX Runtime falls back to the CPU by itself; whoever named CUDA must not get that.
         raise CannotRunHere(f"ONNX Runtime could not start {provider} for {path}", hint="type: trm-deploy doctor")
     return session
+
+
+def _source(path: Path) -> str | bytes:
+    """The file for ONNX Runtime, which takes a name for UTF-8 whatever the locale: its bytes where that is wrong."""
+    try:
+        readable = str(path).encode() == os.fsencode(path)
+    except UnicodeEncodeError:
+        readable = False
+    return str(path) if readable else path.read_bytes()

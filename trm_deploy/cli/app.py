@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import sys
@@ -24,6 +23,7 @@ from trm_deploy.cli.run import run
 from trm_deploy.cli.train import train
 from trm_deploy.cli.tune import tune
 from trm_deploy.errors import Interrupted, TrmDeployError
+from trm_deploy.support.terminal import write_any_text
 
 app = typer.Typer(
     name="trm-deploy",
@@ -64,14 +64,14 @@ def run_app() -> None:
     """Run the command that `sys.argv` names; end with its exit code."""
     messages.show()
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a file's name need not be text that the terminal can show
-            stream.reconfigure(errors="backslashreplace")
+        write_any_text(stream)
     signal.signal(signal.SIGTERM, _terminated)
     try:
         # Without standalone mode, errors reach this place and an exit code comes back as a value; so does Ctrl-C.
         code = app(prog_name="trm-deploy", standalone_mode=False)
         if code == Interrupted.exit_code:
             raise Interrupted
+        sys.stdout.flush()  # what cannot be written is told here, not when Python ends
         sys.exit(code)
     except TrmDeployError as error:
         _fail(str(error), error.exit_code)
@@ -88,13 +88,25 @@ def run_app() -> None:
     except MemoryError:
         _fail("this needs more memory than there is", TrmDeployError.exit_code)
     except OSError as error:
-        place = f"{error.filename}: " if error.filename is not None else ""
-        _fail(f"{place}{error.strerror or error}", TrmDeployError.exit_code)
+        place = error.filename if error.filename is not None else _full_stream()
+        _fail(
+            f"{place}: {error.strerror or error}" if place else str(error.strerror or error), TrmDeployError.exit_code
+        )
 
 
 def _in_words(message: str) -> str:
     """A usage error in the words of this program: typer's end with a full stop."""
     return message.rstrip(".")
+
+
+def _full_stream() -> str | None:
+    """The name of our own output where that is what cannot be written, as on a full disk."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor can it be when Python ends
+        return "standard output"
+    return None
 
 
 def _terminated(number: int, frame: object) -> NoReturn:

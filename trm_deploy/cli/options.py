@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -11,7 +12,7 @@ import typer
 
 from trm_deploy import signature
 from trm_deploy.cli.values import one_of, real, whole
-from trm_deploy.errors import InputError, Interrupted
+from trm_deploy.errors import InputError, Interrupted, TrmDeployError
 from trm_deploy.spec import MAX_STEPS
 from trm_deploy.support import machine
 from trm_deploy.support.jsontext import dumps
@@ -101,8 +102,15 @@ def print_document(document: dict[str, Any], as_json: bool) -> None:
 
 @contextlib.contextmanager
 def resumable(file: Path) -> Iterator[None]:
-    """Where Ctrl-C leaves this file, the message says how to go on from it."""
+    """Where Ctrl-C or a full disk leaves this file, the message says how to go on from it."""
     try:
         yield
     except KeyboardInterrupt as pressed:
         raise Interrupted(hint="add --resume to go on" if file.exists() else None) from pressed
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise TrmDeployError(
+            f"{error.filename or file}: {error.strerror}",
+            hint="free some space, then add --resume to go on" if file.exists() else "free some space",
+        ) from error
