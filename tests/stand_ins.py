@@ -1,9 +1,9 @@
-"""Stand-ins for the `tensorrt` and `cuda.bindings.runtime` modules, for machines without a GPU.
+"""A stand-in for the `tensorrt` module, for machines without a GPU. Imports nothing of what it is used to test.
 
-They have the attributes of the real ones that this project may use, in the shape of TensorRT 10.3 or 11: what a version
-lacks raises AttributeError, so that a call to a removed API fails here and not on a device. A "plan" of theirs holds
-the ONNX file, and executing it runs ONNX Runtime on the CPU. That drives our builder and runtime; what it returns says
-nothing about TensorRT, and no parity result may come from it.
+It has the attributes of the real one that this project may use, in the shape of TensorRT 10.3 or 11: what a version
+lacks raises AttributeError, so that a call to a removed API fails here and not on a device. Its plans hold the ONNX
+file, and executing one runs ONNX Runtime on the CPU. That drives our builder and runtime; what it returns says
+nothing about TensorRT, and no parity result may come from it. `Cuda` is the stand-in for `cuda.bindings.runtime`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import ctypes
 import enum
 import importlib.machinery
 import json
-from collections.abc import Callable
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,7 +22,9 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from trm_deploy.export.graph.passes.int8 import graphs
+from tests.cuda_stand_in import Cuda
+
+__all__ = ["VERSIONS", "Cuda", "tensorrt", "types_of"]
 
 VERSIONS = {"10.3": "10.3.0.30", "11": "11.0.0.114"}
 
@@ -46,112 +48,6 @@ TYPES: dict[int, DataType] = {
 NUMPY = {DataType.FLOAT: np.float32, DataType.HALF: np.float16, DataType.INT32: np.int32, DataType.BOOL: np.bool_}
 
 
-class Cuda:
-    """The CUDA runtime API with host memory for device memory, and streams that run at once unless captured."""
-
-    cudaStreamNonBlocking = 1
-
-    class cudaMemcpyKind(enum.IntEnum):  # noqa: N801
-        cudaMemcpyDefault = 4
-
-    class cudaStreamCaptureMode(enum.IntEnum):  # noqa: N801
-        cudaStreamCaptureModeThreadLocal = 1
-
-    class Status(enum.IntEnum):
-        cudaSuccess = 0
-        cudaErrorStreamCaptureUnsupported = 900
-
-    def __init__(self, *, capture_fails: bool = False) -> None:
-        self.memory: dict[int, Any] = {}
-        self.recording: list[Callable[[], None]] | None = None
-        self.capture_fails = capture_fails
-        self.launches = 0
-        self.bytes_copied = 0
-
-    def run(self, work: Callable[[], None]) -> None:
-        """Do stream work now, or note it while a capture is on."""
-        if self.recording is None:
-            work()
-        else:
-            self.recording.append(work)
-
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"cuda.bindings.runtime has no {name} in this stand-in")
-
-    def cudaGetDeviceCount(self) -> Any:
-        return self.Status.cudaSuccess, 1
-
-    def cudaSetDevice(self, device: int) -> Any:
-        return (self.Status.cudaSuccess,)
-
-    def cudaStreamCreateWithFlags(self, flags: int) -> Any:
-        return self.Status.cudaSuccess, 7
-
-    def cudaGetLastError(self) -> Any:
-        return (self.Status.cudaSuccess,)
-
-    def cudaStreamDestroy(self, stream: int) -> Any:
-        return (self.Status.cudaSuccess,)
-
-    def cudaMalloc(self, size: int) -> Any:
-        # Filled with rubbish, as device memory is.
-        block = ctypes.create_string_buffer(b"\xc3" * size, size)
-        self.memory[ctypes.addressof(block)] = block
-        return self.Status.cudaSuccess, ctypes.addressof(block)
-
-    def cudaMallocHost(self, size: int) -> Any:
-        return self.cudaMalloc(size)
-
-    def cudaFree(self, address: int) -> Any:
-        del self.memory[address]
-        return (self.Status.cudaSuccess,)
-
-    def cudaFreeHost(self, address: int) -> Any:
-        return self.cudaFree(address)
-
-    def cudaMemcpyAsync(self, target: int, source: int, size: int, kind: int, stream: int) -> Any:
-        assert isinstance(kind, self.cudaMemcpyKind), "cuda-python wants the enum's member"
-
-        def work() -> None:
-            self.bytes_copied += size
-            ctypes.memmove(target, source, size)
-
-        self.run(work)
-        return (self.Status.cudaSuccess,)
-
-    def cudaStreamSynchronize(self, stream: int) -> Any:
-        assert self.recording is None, "synchronised while capturing"
-        return (self.Status.cudaSuccess,)
-
-    def cudaStreamBeginCapture(self, stream: int, mode: int) -> Any:
-        assert isinstance(mode, self.cudaStreamCaptureMode), "cuda-python wants the enum's member"
-        if self.capture_fails:
-            return (self.Status.cudaErrorStreamCaptureUnsupported,)
-        self.recording = []
-        return (self.Status.cudaSuccess,)
-
-    def cudaStreamEndCapture(self, stream: int) -> Any:
-        if self.recording is None:
-            return self.Status.cudaErrorStreamCaptureUnsupported, None
-        graph, self.recording = self.recording, None
-        return self.Status.cudaSuccess, graph
-
-    def cudaGraphInstantiate(self, graph: Any, flags: int) -> Any:
-        return self.Status.cudaSuccess, list(graph)
-
-    def cudaGraphDestroy(self, graph: Any) -> Any:
-        return (self.Status.cudaSuccess,)
-
-    def cudaGraphExecDestroy(self, graph: Any) -> Any:
-        return (self.Status.cudaSuccess,)
-
-    def cudaGraphLaunch(self, graph: Any, stream: int) -> Any:
-        self.launches += 1
-        for work in graph:
-            work()
-        return (self.Status.cudaSuccess,)
-
-
 class _Tensor:
     def __init__(self, value: Any, *, trip_count_on_host: bool = False) -> None:
         # Which of the two a trip count is, the network decides: both must work.
@@ -160,6 +56,15 @@ class _Tensor:
         self.name = value.name
         self.dtype = TYPES[kind.elem_type]
         self.shape = tuple(size.dim_value if size.HasField("dim_value") else -1 for size in kind.shape.dim)
+
+
+def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """A graph and those inside its nodes, at any depth."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from graphs(attribute.g)
 
 
 def types_of(model: onnx.ModelProto) -> dict[str, int]:

@@ -135,6 +135,12 @@ def test_heavy_packages_are_imported_at_the_top_only_where_they_are_the_subject(
             assert name not in LIGHT, name
 
 
+def test_stand_ins_import_nothing_of_what_they_test() -> None:
+    found = sorted((ROOT / "tests").glob("*stand_in*.py"))
+    assert [path.name for path in found] == ["cuda_stand_in.py", "stand_ins.py"]
+    assert [ours(path) for path in found] == [set(), set()]
+
+
 def test_no_file_shadows_a_library() -> None:
     assert {name.rpartition(".")[2] for name in SOURCES}.isdisjoint(HEAVY)
 
