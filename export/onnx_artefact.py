@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +22,7 @@ from trm_deploy.export.graph.assemble import IR_VERSION, OPSET, Graph, export_on
 from trm_deploy.export.graph.calibration import questions
 from trm_deploy.export.graph.passes.widening import widened
 from trm_deploy.signature import Precision
+from trm_deploy.support import machine
 from trm_deploy.support.files import atomic_path, refuse_folder, sha256
 
 VERSIONED = ("trm-deploy", "torch", "onnx", "onnxscript", "onnx-ir", "onnxruntime")
@@ -126,7 +126,7 @@ def export_checkpoint(
             artefact_sha256=sha256(target),
             opset=settings.opset,
             ir_version=IR_VERSION,
-            versions={name: version(name) for name in VERSIONED},
+            versions=machine.versions(VERSIONED),
             halting_threshold=loaded.spec.halting.threshold,
             puzzle_embeddings=table,
             parity={**result.summary(), **({"arithmetic": "fp32"} if settings.precision == "bf16" else {})},

@@ -26,6 +26,7 @@ from trm_deploy.cli import messages
 from trm_deploy.errors import InputError
 from trm_deploy.flops import step_flops
 from trm_deploy.puzzles.base import Tokens
+from trm_deploy.runtimes import registry
 from trm_deploy.runtimes.base import StepRuntime, initial_numpy_state
 from trm_deploy.runtimes.solving.scheduling import InFlight, Limits, solve_all
 from trm_deploy.spec import TaskSpec
@@ -268,7 +269,7 @@ def main(
         measure_memory(memory_of, output)
         return
     path = output / "cost-curves.json"
-    document: dict[str, Any] = {"schema": SCHEMA, "machine": machine.described(), "curves": {}}
+    document: dict[str, Any] = {"schema": SCHEMA, "machine": machine.described(registry.packages()), "curves": {}}
     if path.is_file():
         document = json.loads(path.read_text())
     with tempfile.TemporaryDirectory() as folder:

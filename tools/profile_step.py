@@ -18,6 +18,7 @@ import typer
 
 from trm_deploy import checkpoints
 from trm_deploy.models.recursive import RecursiveReasoner
+from trm_deploy.runtimes import registry
 from trm_deploy.support import machine
 from trm_deploy.support.files import write_atomic
 
@@ -111,7 +112,7 @@ def main(
         print(f"{name}: {shares['matrix products']:.0%} in matrix products")
         print("  " + ", ".join(f"{operator} {share:.0%}" for operator, share in list(shares.items())[:-1]))
     if output:
-        document = {"schema": SCHEMA, "machine": machine.described(), "batch": batch, "shares": rows}
+        document = {"schema": SCHEMA, "machine": machine.described(registry.packages()), "batch": batch, "shares": rows}
         write_atomic(output, json.dumps(document, indent=1) + "\n")
 
 

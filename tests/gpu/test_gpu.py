@@ -6,7 +6,6 @@ Run by `make test-gpu`; writes build/gpu/gpu.json and gpu.md. The reference is P
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +24,7 @@ from trm_deploy.evaluation.parity import rendering
 from trm_deploy.evaluation.parity.pytorch import reference_and_controls
 from trm_deploy.export.engine.build import BatchProfile, BuildSettings, build_engine
 from trm_deploy.export.graph.assemble import export_onnx
-from trm_deploy.runtimes import load
+from trm_deploy.runtimes import load, registry
 from trm_deploy.runtimes.backends.pytorch import TorchRuntime
 from trm_deploy.runtimes.base import Int32, Runtime
 from trm_deploy.support import machine
@@ -38,7 +37,6 @@ pytestmark = pytest.mark.gpu
 OUTPUT = Path(os.environ.get("TRM_DEPLOY_GPU_OUTPUT", "build/gpu"))
 PUZZLES = 1000
 BATCH = BatchProfile(1, 8, 64)
-PACKAGES = ("torch", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt_rtx", "cuda-bindings")
 
 
 # The runs of the reference and its control, shared by all comparisons.
@@ -53,22 +51,12 @@ def questions() -> Int32:
     return sudoku.from_digits(made[:, 0])  # type: ignore[attr-defined,no-any-return]
 
 
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
 @pytest.fixture(scope="session")
 def measurements() -> Iterator[Measurements]:
     gpu = machine.gpu()
     if gpu is None:
         pytest.skip("no NVIDIA GPU is found")
-    found = Measurements(gpu.name, gpu.compute_capability, _versions(), PUZZLES)
+    found = Measurements(gpu.name, gpu.compute_capability, machine.versions(registry.packages()), PUZZLES)
     yield found
     OUTPUT.mkdir(parents=True, exist_ok=True)
     found.write(OUTPUT)

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import cuda.bindings
+import numpy as np
 import pytest
 
 from trm_deploy.support import machine
@@ -59,3 +60,9 @@ def test_a_gpu_that_cuda_cannot_use_is_none(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.setattr(cuda.bindings, "runtime", Runtime(), raising=False)
     assert machine.gpu() is None
+
+
+def test_versions_are_of_what_is_installed() -> None:
+    found = machine.versions(("numpy", "no-such-distribution", "pytest"))
+    assert found == {"numpy": np.__version__, "pytest": pytest.__version__}
+    assert machine.described(("numpy",))["versions"] == {"numpy": np.__version__}

@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -69,23 +70,24 @@ def processor() -> str:
     return names[0] if names else platform.processor() or "unnamed"
 
 
-# What a measurement depends on.
-MEASURED_WITH = ("trm-deploy", "torch", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx", "numpy")
-
-
-def described() -> dict[str, Any]:
-    """What a measurement ran on."""
-    found = gpu()
-    versions = {}
-    for name in MEASURED_WITH:
+def versions(names: Iterable[str]) -> dict[str, str]:
+    """Distribution -> version, of those of these names that are installed."""
+    found = {}
+    for name in names:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def described(packages: Iterable[str]) -> dict[str, Any]:
+    """What a measurement ran on, the versions of these distributions included."""
+    found = gpu()
     return {
         "platform": platform_tag(),
         "processor": processor(),
         "cores": len(os.sched_getaffinity(0)),
         "gpu": found.name if found else "none",
-        "versions": versions,
+        "versions": versions(packages),
     }
 
 

@@ -15,6 +15,7 @@ from trm_deploy.evaluation.benchmark.limit import gemm_gflops
 from trm_deploy.evaluation.benchmark.report import Report, Row
 from trm_deploy.flops import step_flops
 from trm_deploy.puzzles.base import Puzzle, Tokens
+from trm_deploy.runtimes import registry
 from trm_deploy.runtimes.base import Device
 from trm_deploy.runtimes.solving.scheduling import Executor, Finished, Limits, executor, solve_all
 from trm_deploy.support import machine
@@ -88,7 +89,7 @@ def benchmark(found: Sequence[Contestant], puzzle: Puzzle, questions: Tokens, se
     gflops = gemm_gflops(spec, settings.device)
     rows = [_row(contestant, measured[contestant.name], step_flops(spec), max(gflops.values())) for contestant in found]
     return Report(
-        machine=machine.described(),
+        machine=machine.described(registry.packages()),
         puzzles=len(questions),
         repeats=settings.repeats,
         max_steps=settings.max_steps,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,11 +23,12 @@ from trm_deploy.evaluation.parity.report import NotCompared, Report
 from trm_deploy.evaluation.threshold import threshold_in_force
 from trm_deploy.puzzles.base import Puzzle
 from trm_deploy.puzzles.sampling import sample_questions
-from trm_deploy.runtimes import load
+from trm_deploy.runtimes import load, registry
 from trm_deploy.runtimes.backends.pytorch import TorchRuntime
 from trm_deploy.runtimes.base import Device, Runtime
 from trm_deploy.signature import Precision
 from trm_deploy.spec import ModelSpec
+from trm_deploy.support import machine
 from trm_deploy.support.progress import progress
 
 DEFAULT_CONTROLS = 3
@@ -188,17 +188,11 @@ def _load_engines(
 
 
 def _sources(checkpoint: Path, loaded: Checkpoint, puzzles: str | None) -> dict[str, Any]:
-    versions = {"trm-deploy": trm_deploy.__version__}
-    for package in ("torch", "numpy", "onnxruntime", "tensorrt", "tensorrt-rtx"):
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return {
         "checkpoint": checkpoint.name,
         "checkpoint_sha256": loaded.sha256,
         "puzzles": "those that come with the package" if puzzles is None else Path(puzzles).name,
-        "versions": versions,
+        "versions": {"trm-deploy": trm_deploy.__version__, **machine.versions(registry.packages())},
     }
 
 
