@@ -1,14 +1,14 @@
-"""From a checkpoint file to an artefact with its build record."""
+"""From a checkpoint to an ONNX file with its side files: `--format onnx`, and half of the way to an engine."""
 
 from __future__ import annotations
 
-import sys
+import logging
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,143 +16,164 @@ import torch
 from numpy.typing import NDArray
 
 from trm_deploy import checkpoints
-from trm_deploy.artefacts import embeddings, identifiers, onnx_file, record
+from trm_deploy.artefacts import bundle, embeddings, identifiers, onnx_file
+from trm_deploy.artefacts.record import BuildRecord
 from trm_deploy.checkpoints import Checkpoint
-from trm_deploy.export.graph.assemble import IR_VERSION, OPSET, Graph, export_onnx
+from trm_deploy.export.check import Check, announce
+from trm_deploy.export.engine.targets import Target
+from trm_deploy.export.formats import DEFAULT_GRAPH, FORMATS, IR_VERSION, OPSET
+from trm_deploy.export.graph.assemble import export_onnx
 from trm_deploy.export.graph.calibration import questions
 from trm_deploy.export.graph.passes.widening import widened
-from trm_deploy.signature import Precision
+from trm_deploy.export.options import ExportOptions
+from trm_deploy.signature import Graph, Precision
 from trm_deploy.support import machine
-from trm_deploy.support.files import atomic_path, refuse_folder, sha256
+from trm_deploy.support.files import refuse_folder
+
+log = logging.getLogger(__name__)
 
 VERSIONED = ("trm-deploy", "torch", "onnx", "onnxscript", "onnx-ir", "onnxruntime")
 
 
 @dataclass(frozen=True)
-class ExportSettings:
-    """What to export; see `export_onnx`.
+class GraphOptions:
+    """Which graph; see `export_onnx`.
 
     Attributes:
-        static_scales: int8 with static scales, for TensorRT, rather than a scale a row.
-        calibrate: puzzles for the static scales; those that come with the package where None.
+        static_scales: int8 with static scales, for TensorRT, rather than a scale for each row.
+        calibrate: puzzles for the static scales; the task's examples where None.
     """
 
-    graph: Graph = "loop"
+    graph: Graph = DEFAULT_GRAPH
     steps: int | None = None
-    precision: Precision = "fp32"
+    precision: Precision = FORMATS["onnx"].precision
     opset: int = OPSET
     unroll_inner: bool = False
     static_scales: bool = False
     calibrate: Path | None = None
 
 
-class ParityResult(Protocol):
-    """What the build needs of a parity report."""
+def build(options: ExportOptions, output: Path, check: Check) -> Checkpoint:
+    """Export what the options say; the checkpoint, for what is made of the ONNX file next.
 
-    def summary(self) -> dict[str, object]:
-        """For the build record."""
-
-    def raise_if_failed(self) -> None:
-        """Raises `ParityFailure` where an engine failed."""
+    Raises:
+        TrmDeployError: see `export_checkpoint`.
+    """
+    is_engine = options.artefact() != output
+    how = GraphOptions(
+        graph=options.graph or DEFAULT_GRAPH,
+        steps=options.steps,
+        precision=options.graph_precision(),
+        opset=options.graph_opset(),
+        # A loop cannot be captured as a CUDA graph, and capturing is what an engine of the step form is for.
+        unroll_inner=options.unroll_inner or (is_engine and options.graph == "step"),
+        static_scales=options.graph_precision() == "int8" and is_engine,
+        calibrate=options.calibrate,
+    )
+    log.info("exporting %s: graph %s, precision %s", options.source, how.graph, how.precision)
+    checkpoint, built = export_checkpoint(
+        options.source,
+        output,
+        how,
+        overrides=options.overrides,
+        identifiers_file=options.identifiers,
+        target=options.device(),
+        check=check,
+    )
+    announce(str(output), built.parity)
+    log.info("wrote %s", " and ".join(map(str, bundle.present(output))))
+    return checkpoint
 
 
 def export_checkpoint(
     source: Path,
-    target: Path,
-    settings: ExportSettings,
+    output: Path,
+    options: GraphOptions,
     *,
-    told: Sequence[str] = (),
+    overrides: tuple[str, ...] = (),
     identifiers_file: Path | None = None,
-    verify: Callable[[Checkpoint, Path, str], ParityResult],
-) -> Checkpoint:
-    """Export a checkpoint, compare it with PyTorch, and only then put it in its place with its record beside it.
+    target: Target | None = None,
+    check: Check | None = None,
+) -> tuple[Checkpoint, BuildRecord]:
+    """Export a checkpoint, compare the result with PyTorch, and only then publish it with its side files.
 
     Args:
         source: the checkpoint.
-        target: the ONNX file to write.
-        settings: what to export.
-        told: KEY=VALUE, what a published checkpoint does not say of itself.
+        output: the ONNX file to write.
+        options: which graph.
+        overrides: KEY=VALUE, what a published checkpoint does not say of itself.
         identifiers_file: names of the puzzle ids; the `identifiers.json` beside the checkpoint where None, if any.
-        verify: compares with a checkpoint an ONNX file, which is to be called by a name.
+        target: the device that it is for: its TensorRT must be able to parse the graph.
+        check: compares the ONNX file with the checkpoint; nothing does where None.
 
     Returns:
-        The checkpoint.
+        The checkpoint, and the build record that was written.
 
     Raises:
         CheckpointError: the checkpoint cannot be read.
-        InputError: settings that contradict each other, or an identifier map that does not fit the model.
+        InputError: options that contradict each other, or an identifier map that does not fit the model.
+        CannotRunHere: the target cannot parse the graph; nothing is written then.
         ParityFailure: the export does not compute what PyTorch computes; nothing is written then.
     """
-    loaded = checkpoints.load(source, told)
-    refuse_folder(target)
-    names = _identifiers(loaded, checkpoints.locate(source), identifiers_file)
+    checkpoint = checkpoints.load(source, overrides)
+    spec = checkpoint.spec
+    refuse_folder(output)
+    names = _identifiers(checkpoint, checkpoints.locate(source), identifiers_file)
     model = export_onnx(
-        loaded.model(),
-        graph=settings.graph,
-        steps=settings.steps,
-        precision=settings.precision,
-        opset=settings.opset,
-        unroll_inner=settings.unroll_inner,
-        calibration=questions(loaded.spec, settings.calibrate) if settings.static_scales else None,
+        checkpoint.model(),
+        graph=options.graph,
+        steps=options.steps,
+        precision=options.precision,
+        opset=options.opset,
+        unroll_inner=options.unroll_inner,
+        calibration=questions(spec, options.calibrate) if options.static_scales else None,
     )
-    table: dict[str, Any] = {}
-    with ExitStack() as stack:
-        temporary = stack.enter_context(atomic_path(target))
-        onnx.save(model, temporary)
-        onnx_file.seal(temporary)
-        if loaded.spec.puzzle_table_outside:
-            file = stack.enter_context(atomic_path(embeddings.path_of(target)))
-            digest = embeddings.write(file, _blocks(loaded.ema["puzzles"]), loaded.spec)
-            table = embeddings.described(loaded.spec, digest)
-            stack.enter_context(embeddings.lent(temporary, file))
-        if settings.precision == "bf16":
-            result = _verified(loaded, model, temporary, target.name, verify)
-        else:
-            result = verify(loaded, temporary, target.name)
-        result.raise_if_failed()
-        # An interruption between the two renames must leave no record of another file beside this one.
-        record.path_of(target).unlink(missing_ok=True)
-    if not table:
-        embeddings.path_of(target).unlink(missing_ok=True)  # an older export's
-    identifiers.write(target, names)
-    record.write(
-        target,
-        record.BuildRecord(
-            graph=settings.graph,
-            steps=(settings.steps or loaded.spec.halting.max_steps) if settings.graph == "unrolled" else None,
-            precision=settings.precision,
-            precision_source="network",
-            checkpoint_sha256=loaded.sha256,
-            artefact_sha256=sha256(target),
-            opset=settings.opset,
-            ir_version=IR_VERSION,
-            versions=machine.versions(VERSIONED),
-            halting_threshold=loaded.spec.halting.threshold,
-            puzzle_embeddings=table,
-            parity={**result.summary(), **({"arithmetic": "fp32"} if settings.precision == "bf16" else {})},
-        ),
+    about = BuildRecord(
+        graph=options.graph,
+        steps=(options.steps or spec.halting.max_steps) if options.graph == "unrolled" else None,
+        precision=options.precision,
+        precision_source="network",
+        checkpoint_sha256=checkpoint.sha256,
+        artefact_sha256="",
+        opset=options.opset,
+        ir_version=IR_VERSION,
+        versions=machine.versions(VERSIONED),
+        halting_threshold=spec.halting.threshold,
     )
-    return loaded
+
+    def compare(artefact: Path) -> Mapping[str, Any]:
+        if check is None:
+            return {}
+        if options.precision == "bf16":
+            return _compare_wide(checkpoint, model, artefact, str(output), check)
+        return check(checkpoint, artefact, str(output))
+
+    with bundle.staged(output) as staging:
+        onnx.save(model, staging.artefact)
+        onnx_file.seal(staging.artefact)
+        if target is not None:
+            target.check(onnx_file.read(staging.artefact), output)
+        if spec.puzzle_table_outside:
+            staging.add(embeddings.FILE, (_blocks(checkpoint.ema["puzzles"]), spec))
+        staging.add(identifiers.FILE, names)
+        return checkpoint, staging.publish(about, check=compare)
 
 
-def _verified(
-    loaded: Checkpoint,
-    model: onnx.ModelProto,
-    file: Path,
-    name: str,
-    verify: Callable[[Checkpoint, Path, str], ParityResult],
-) -> ParityResult:
+def _compare_wide(
+    checkpoint: Checkpoint, model: onnx.ModelProto, artefact: Path, name: str, check: Check
+) -> Mapping[str, Any]:
     """Compare with PyTorch what no runtime here takes as it is: a bfloat16 graph, in float32 arithmetic."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        wide = Path(folder, file.name)
+        wide = Path(folder, artefact.name)
         onnx.save(widened(model), wide)
-        if loaded.spec.puzzle_table_outside:
-            stack.enter_context(embeddings.lent(wide, embeddings.path_of(file)))
-        print(
-            f"{name}: ONNX Runtime computes no bf16 on CPUs; checked is its graph with its weights in fp32 arithmetic",
-            file=sys.stderr,
+        if checkpoint.spec.puzzle_table_outside:
+            stack.enter_context(embeddings.linked_beside(wide, embeddings.path_of(artefact)))
+        log.warning(
+            "ONNX Runtime computes no bf16 on CPUs: what is checked of %s is its graph with its weights in fp32"
+            " arithmetic, and it runs in TensorRT only",
+            name,
         )
-        return verify(loaded, wide, f"{name} in fp32 arithmetic")
+        return {**check(checkpoint, wide, f"{name} in fp32 arithmetic"), "arithmetic": "fp32"}
 
 
 # Bytes of a puzzle table that are in memory at a time.
@@ -166,11 +187,11 @@ def _blocks(table: torch.Tensor) -> Iterator[NDArray[np.float32]]:
         yield table[start : start + rows].to(torch.float32).numpy()
 
 
-def _identifiers(loaded: Checkpoint, file: Path, named: Path | None) -> tuple[str, ...] | None:
+def _identifiers(checkpoint: Checkpoint, file: Path, named: Path | None) -> tuple[str, ...] | None:
     """The names of the puzzle ids; None where there are none, or nothing to name: a model without a puzzle table."""
     path = named or file.with_name("identifiers.json")
-    if named is None and not (path.is_file() and loaded.spec.architecture.puzzle_embedding_size):
+    if named is None and not (path.is_file() and checkpoint.spec.architecture.puzzle_embedding_size):
         return None
     names = identifiers.read_file(path)
-    identifiers.check_count(names, loaded.spec.task.puzzle_identifiers, path)
+    identifiers.check_count(names, checkpoint.spec.task.puzzle_identifiers, path)
     return names

@@ -10,8 +10,9 @@ import pytest
 from tests.conftest import random_model, tiny_spec
 from trm_deploy import checkpoints
 from trm_deploy.checkpoints import Checkpoint
-from trm_deploy.evaluation.parity.export_check import verify_export
-from trm_deploy.export.pipeline import ExportRequest, fulfil
+from trm_deploy.evaluation.parity.export_check import check_export
+from trm_deploy.export.options import ExportOptions
+from trm_deploy.export.pipeline import run_export
 from trm_deploy.puzzles import reading
 from trm_deploy.puzzles.maze import Maze
 from trm_deploy.runtimes.solving import session as running
@@ -27,7 +28,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = random_model(tiny_spec("trm-mlp", task=MAZE.name))
     checkpoints.save(folder / "maze.pt", Checkpoint(model.spec, model.state_dict(), {"steps": 0}))
     path = folder / "maze.onnx"
-    fulfil(ExportRequest(source=folder / "maze.pt", output=path), verify=verify_export)
+    run_export(ExportOptions(source=folder / "maze.pt", output=path), check=check_export)
     return path
 
 

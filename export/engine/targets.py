@@ -1,8 +1,9 @@
-"""The devices that engines are built for: what their TensorRT reads, and what fits. The data stand in targets.toml."""
+"""The devices that engines are built for: what their TensorRT reads, and what fits. targets.toml has the data."""
 
 from __future__ import annotations
 
 import functools
+import logging
 import re
 import sys
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
@@ -29,13 +32,13 @@ class Target:
     Attributes:
         title: for messages.
         compute_capability: CUDA's, such as "8.7".
-        tensorrt: first and last release meant to be served there; "" where open.
+        tensorrt: first and last release that this project means to serve there; "" where open.
         opset: the highest that the oldest of them reads.
         batch: profile MIN:OPT:MAX.
         workspace_mib: device memory for the builder's tactics, MiB.
         models: substrings of the name that the device gives itself.
         rtx: TensorRT for RTX serves it too.
-        jetpack: first and last JetPack release; empty on machines that are no Jetson.
+        jetpack: first and last JetPack release; empty on machines that are not a Jetson.
         missing_operators: ONNX operators that its parser lacks.
     """
 
@@ -51,7 +54,7 @@ class Target:
     missing_operators: tuple[str, ...] = ()
 
     def check(self, described: OnnxFile, source: Path) -> None:
-        """Whether the device's TensorRT can parse a graph.
+        """Whether the device's TensorRT can parse a graph; logs what was compared.
 
         Raises:
             CannotRunHere: it cannot, and why.
@@ -69,6 +72,17 @@ class Target:
                 f" lacks {', '.join(lacking)}",
                 hint="export again from the checkpoint, in fp32 or fp16",
             )
+        log.info(
+            "%s fits %s: opset %d (TensorRT %s there reads up to %d), and none of its %d operators is among those that"
+            " it lacks (%s)",
+            source,
+            self.title,
+            described.opset,
+            self.tensorrt[0],
+            self.opset,
+            len(described.operators),
+            ", ".join(self.missing_operators) or "none known",
+        )
 
     def check_gpu(self, gpu: Gpu, *, hint: str) -> None:
         """Whether an engine built on this GPU would run on the device.

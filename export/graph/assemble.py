@@ -6,7 +6,6 @@ import contextlib
 import logging
 import warnings
 from collections.abc import Iterator
-from typing import Literal
 
 import numpy as np
 import onnx
@@ -19,22 +18,16 @@ from onnxscript import optimizer
 
 from trm_deploy.artefacts.onnx_file import GRAPH_KEY, METADATA_KEY, PRECISION_KEY, STEPS_KEY
 from trm_deploy.errors import InputError, TrmDeployError
+from trm_deploy.export.formats import DEFAULT_GRAPH, IR_VERSION, OPSET, OPSETS
 from trm_deploy.export.graph.calibration import largest_inputs
-from trm_deploy.export.graph.forms import Traced, loop_graph, step_graph, unrolled_graph
+from trm_deploy.export.graph.composer import Traced
+from trm_deploy.export.graph.forms import loop_graph, step_graph, unrolled_graph
 from trm_deploy.export.graph.passes import int8
 from trm_deploy.export.graph.pieces import RESULTS, Pieces
 from trm_deploy.models.precision import cast
 from trm_deploy.models.recursive import RecursiveReasoner
-from trm_deploy.signature import Precision
+from trm_deploy.signature import PUZZLE_EMBEDDING, PUZZLE_IDS, TOKENS, Graph, Precision, Y, Z, question
 from trm_deploy.spec import ModelSpec
-
-Graph = Literal["loop", "step", "unrolled"]
-
-# TensorRT 10.3 (JetPack 6) and older runtimes know no newer ones.
-OPSET = 20
-IR_VERSION = 10
-# torch's exporter writes 18 and up; TensorRT 10.3 reads 20 and down.
-OPSETS = range(18, OPSET + 1)
 
 # Unlike every size in the model, so that the tracer cannot take the batch for one of them.
 TRACED_BATCH = 3
@@ -44,7 +37,7 @@ MAX_BATCH = 65536
 def export_onnx(
     model: RecursiveReasoner,
     *,
-    graph: Graph = "loop",
+    graph: Graph = DEFAULT_GRAPH,
     steps: int | None = None,
     precision: Precision = "fp32",
     opset: int = OPSET,
@@ -68,7 +61,7 @@ def export_onnx(
         TrmDeployError: the exporter wrote another opset or IR version than asked for.
     """
     if steps is not None and graph != "unrolled":
-        raise InputError(f"--steps goes with --graph unrolled, not with --graph {graph}", hint="leave out --steps")
+        raise InputError(f"--steps applies to --graph unrolled, not to --graph {graph}", hint="leave out --steps")
     if steps is not None and steps < 1:
         raise InputError(f"--steps is {steps}, expected at least 1")
     if opset not in OPSETS:
@@ -130,9 +123,9 @@ def trace(model: RecursiveReasoner, opset: int) -> onnx.ModelProto:
     spec = model.spec
     state = model.initial_state(TRACED_BATCH)[0]
     inputs = {
-        "tokens": torch.ones(TRACED_BATCH, spec.task.sequence_length, dtype=torch.int32),
+        TOKENS: torch.ones(TRACED_BATCH, spec.task.sequence_length, dtype=torch.int32),
         **_puzzle_inputs(spec),
-        **{name: state.clone() for name in ("x", "y", "z", "inner")},
+        **{name: state.clone() for name in ("x", Y, Z, "inner")},
     }
     batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
     with _quiet():
@@ -159,11 +152,11 @@ def trace(model: RecursiveReasoner, opset: int) -> onnx.ModelProto:
 
 def _puzzle_inputs(spec: ModelSpec) -> dict[str, torch.Tensor | None]:
     """What tells puzzles apart: their numbers, or their rows where the table stays outside the graph."""
-    size, outside = spec.architecture.puzzle_embedding_size, spec.puzzle_table_outside
-    numbered = spec.task.puzzle_identifiers > 1 and not outside
+    taken = {tensor.name for tensor in question(spec)}
+    rows = torch.zeros(TRACED_BATCH, spec.architecture.puzzle_embedding_size)
     return {
-        "puzzle_ids": torch.zeros(TRACED_BATCH, dtype=torch.int32) if numbered else None,
-        "puzzle_embedding": torch.zeros(TRACED_BATCH, size) if outside else None,
+        PUZZLE_IDS: torch.zeros(TRACED_BATCH, dtype=torch.int32) if PUZZLE_IDS in taken else None,
+        PUZZLE_EMBEDDING: rows if PUZZLE_EMBEDDING in taken else None,
     }
 
 

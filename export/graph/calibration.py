@@ -19,6 +19,7 @@ from onnx import helper
 
 from trm_deploy.errors import require
 from trm_deploy.puzzles.sampling import sample_questions
+from trm_deploy.signature import PUZZLE_EMBEDDING, PUZZLE_IDS, RESET, TOKENS, Y_NEXT, Z_NEXT, Y, Z
 from trm_deploy.spec import ModelSpec
 
 # Activations beyond the smallest range that holds this share of them saturate.
@@ -59,7 +60,7 @@ def largest_inputs(
         if node.op_type == "MatMul" and node.input[1] in uses:
             uses[node.input[1]].append(node.input[0])
     seen = sorted({name for names in uses.values() for name in names})
-    state = next(value.type.tensor_type.elem_type for value in step.graph.input if value.name == "y")
+    state = next(value.type.tensor_type.elem_type for value in step.graph.input if value.name == Y)
     graph.graph.output.extend(helper.make_tensor_value_info(name, state, None) for name in seen)
     session = _session(graph)
     collector = _collector()
@@ -97,23 +98,21 @@ def _collector() -> Any:
 
 def _steps(session: Any, spec: ModelSpec, tokens: NDArray[np.int32], names: list[str], dtype: Any) -> Any:
     """The named values of each supervision step of a free run."""
-    architecture = spec.architecture
-    shape = (len(tokens), architecture.prefix_length + spec.task.sequence_length, architecture.hidden_size)
-    y = z = np.zeros(shape, dtype)
+    y = z = np.zeros((len(tokens), *spec.state_shapes[0]), dtype)
     inputs = {node.name for node in session.get_inputs()}
-    fixed: dict[str, NDArray[Any]] = {"tokens": tokens}
-    if "puzzle_ids" in inputs:
-        fixed["puzzle_ids"] = np.arange(len(tokens), dtype=np.int32) % spec.task.puzzle_identifiers
-    if "puzzle_embedding" in inputs:
-        fixed["puzzle_embedding"] = np.zeros((len(tokens), architecture.puzzle_embedding_size), np.float32)
+    fixed: dict[str, NDArray[Any]] = {TOKENS: tokens}
+    if PUZZLE_IDS in inputs:
+        fixed[PUZZLE_IDS] = np.arange(len(tokens), dtype=np.int32) % spec.task.puzzle_identifiers
+    if PUZZLE_EMBEDDING in inputs:
+        fixed[PUZZLE_EMBEDDING] = np.zeros((len(tokens), spec.architecture.puzzle_embedding_size), np.float32)
     for step in range(spec.halting.max_steps):
         reset = np.full(len(tokens), step == 0)
-        y, z, *values = session.run(["y_next", "z_next", *names], {**fixed, "reset": reset, "y": y, "z": z})
+        y, z, *values = session.run([Y_NEXT, Z_NEXT, *names], {**fixed, RESET: reset, Y: y, Z: z})
         yield dict(zip(names, values))
 
 
 def _sampled(arrays: list[NDArray[Any]]) -> NDArray[np.float32]:
-    """About `SAMPLED` values of arrays at the most, at a stride, as float32."""
+    """At most about `SAMPLED` values of arrays, at a stride, as float32."""
     stride = math.ceil(sum(array.size for array in arrays) / SAMPLED)
     while math.gcd(stride, arrays[0].shape[-1]) > 1:  # some columns would always be left out
         stride += 1

@@ -10,6 +10,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from trm_deploy.models.recursive import RecursiveReasoner
+from trm_deploy.signature import HALT_LOGIT, LOGITS
 
 # Each piece with its results, by their names in the traced graph.
 PIECES = {
@@ -18,7 +19,7 @@ PIECES = {
     "open": ("opened",),  # y, z -> the inner state
     "update": ("updated",),  # x, y, inner -> the inner state
     "close": ("y_closed", "z_closed"),  # x, y, z, inner
-    "heads": ("logits", "halt_logit"),  # y
+    "heads": (LOGITS, HALT_LOGIT),  # y
 }
 RESULTS = tuple(name for names in PIECES.values() for name in names)
 

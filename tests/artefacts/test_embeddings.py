@@ -24,12 +24,13 @@ from trm_deploy import spec as specs
 from trm_deploy.artefacts import embeddings, identifiers, record
 from trm_deploy.checkpoints import Checkpoint
 from trm_deploy.errors import ArtefactError, InputError, TrmDeployError
-from trm_deploy.evaluation.parity.export_check import verify_export
+from trm_deploy.evaluation.parity.export_check import check_export
 from trm_deploy.evaluation.parity.files import compare_files
 from trm_deploy.export import onnx_artefact as build
-from trm_deploy.export.engine.build import BatchProfile, BuildSettings, build_engine
+from trm_deploy.export.engine.build import build_engine
+from trm_deploy.export.engine.options import BatchProfile, EngineOptions
 from trm_deploy.export.graph.assemble import export_onnx
-from trm_deploy.export.onnx_artefact import ExportSettings, export_checkpoint
+from trm_deploy.export.onnx_artefact import GraphOptions, export_checkpoint
 from trm_deploy.inspection.artefact import inspect
 from trm_deploy.models.perturb import perturb_by_one_ulp
 from trm_deploy.models.precision import cast
@@ -43,7 +44,7 @@ from trm_deploy.support.files import sha256
 from trm_deploy.support.machine import Gpu
 
 LENGTH, VOCABULARY = 9, 5
-RTX = BuildSettings(format="rtx", batch=BatchProfile(1, 1, 1), compute_capabilities=("8.6",))
+RTX = EngineOptions(format="rtx", batch=BatchProfile(1, 1, 1), compute_capabilities=("8.6",))
 
 
 def spec_of(identifiers: int, size: int) -> ModelSpec:
@@ -113,8 +114,8 @@ def test_a_table_of_64_mib_from_checkpoint_to_answers(tmp_path: Path) -> None:
     path, artefact = saved(tmp_path / "arc.pt", spec), tmp_path / "arc.onnx"
     names = ["<blank>", *(f"task{number}" for number in range(1 << 15))]
     (tmp_path / "identifiers.json").write_text(json.dumps(names))
-    settings = ExportSettings(graph="step", unroll_inner=True)  # the form that is traced fastest
-    export_checkpoint(path, artefact, settings, verify=verify_export)
+    settings = GraphOptions(graph="step", unroll_inner=True)  # the form that is traced fastest
+    export_checkpoint(path, artefact, settings, check=check_export)
 
     assert artefact.stat().st_size < 4 << 20
     table = np.load(embeddings.path_of(artefact), mmap_mode="r")
@@ -141,14 +142,14 @@ def test_a_table_of_64_mib_from_checkpoint_to_answers(tmp_path: Path) -> None:
 def test_graphs_take_the_row(graph: Any, precision: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Through ONNX Runtime, and through an engine (of a stand-in for TensorRT) that splits the batch."""
     path, source, output = saved(tmp_path / "a.pt", spec_of(30, 40)), tmp_path / "a.onnx", tmp_path / "a.plan"
-    settings = ExportSettings(graph=graph, precision=precision, unroll_inner=graph == "step")
-    export_checkpoint(path, source, settings, verify=verify_export)
+    settings = GraphOptions(graph=graph, precision=precision, unroll_inner=graph == "step")
+    export_checkpoint(path, source, settings, check=check_export)
     api = stand_ins.Cuda()
     monkeypatch.setitem(sys.modules, "tensorrt", stand_ins.tensorrt("10.3", api))
     monkeypatch.setattr(cuda.bindings, "runtime", api, raising=False)
     monkeypatch.setattr(machine, "gpu", lambda: Gpu("Stand-in", "8.7"))
     identifiers.write(source, [f"task{number}" for number in range(30)])
-    built = build_engine(source, output, BuildSettings(format="trt", batch=BatchProfile.parse("2:2:4")))
+    built = build_engine(source, output, EngineOptions(format="trt", batch=BatchProfile.parse("2:2:4")))
     assert built.puzzle_embeddings["shape"] == [30, 40]
     assert built.puzzle_embeddings["sha256"] == sha256(embeddings.path_of(output))
     assert embeddings.path_of(output).samefile(embeddings.path_of(source)), "one table on the disk, not two"
@@ -166,8 +167,8 @@ def test_graphs_take_the_row(graph: Any, precision: Any, tmp_path: Path, monkeyp
 @pytest.mark.usefixtures("outside")
 def test_the_unrolled_form_takes_the_row(tmp_path: Path) -> None:
     path, artefact = saved(tmp_path / "a.pt", spec_of(30, 40)), tmp_path / "a.onnx"
-    settings = ExportSettings(graph="unrolled", steps=3, precision="fp16")
-    export_checkpoint(path, artefact, settings, verify=verify_export)
+    settings = GraphOptions(graph="unrolled", steps=3, precision="fp16")
+    export_checkpoint(path, artefact, settings, check=check_export)
     ids = np.array([3, 0, 29], np.int32)
     actual = load(artefact).solve(questions(3), ids, max_steps=3, halt_threshold=0.0)
     np.testing.assert_allclose(actual.logits, solved_by_torch(path, ids).logits, atol=0.05)
@@ -176,7 +177,7 @@ def test_the_unrolled_form_takes_the_row(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("outside")
 def test_a_missing_or_foreign_table_is_one_clear_error(tmp_path: Path) -> None:
     path, artefact = saved(tmp_path / "a.pt", spec_of(30, 40)), tmp_path / "a.onnx"
-    export_checkpoint(path, artefact, ExportSettings(), verify=verify_export)
+    export_checkpoint(path, artefact, GraphOptions(), check=check_export)
     table = embeddings.path_of(artefact)
     whole = table.read_bytes()
 
@@ -188,9 +189,9 @@ def test_a_missing_or_foreign_table_is_one_clear_error(tmp_path: Path) -> None:
             assert "float32 [30, 40]" in str(caught.value)
 
     table.write_bytes(whole[:-8])
-    refused("is no NumPy file, or a truncated one")
+    refused("is not a NumPy file, or is truncated")
     table.write_bytes(b"rubbish")
-    refused("is no NumPy file")
+    refused("is not a NumPy file")
     np.save(table, np.zeros((31, 40), np.float32))
     refused(r"is float32 \[31, 40\], expected the puzzle embeddings")
     np.save(table, np.zeros((30, 40), np.float64))
@@ -208,7 +209,7 @@ def test_a_missing_or_foreign_table_is_one_clear_error(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("outside")
 def test_a_full_disk_leaves_the_old_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, artefact = saved(tmp_path / "a.pt", spec_of(30, 40)), tmp_path / "a.onnx"
-    export_checkpoint(path, artefact, ExportSettings(), verify=verify_export)
+    export_checkpoint(path, artefact, GraphOptions(), check=check_export)
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
 
     def full(path: Path, blocks: Any, spec: ModelSpec) -> str:
@@ -217,7 +218,7 @@ def test_a_full_disk_leaves_the_old_export(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(embeddings, "write", full)
     with pytest.raises(TrmDeployError, match=r"a.onnx.embeddings.npy: cannot be written \(No space left on device\)"):
-        export_checkpoint(path, artefact, ExportSettings(), verify=verify_export)
+        export_checkpoint(path, artefact, GraphOptions(), check=check_export)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
@@ -250,7 +251,7 @@ def test_an_identifier_map_must_fit_the_model(tmp_path: Path) -> None:
     named.write_text(json.dumps(["<blank>", "a"]))
 
     def export(**more: Any) -> None:
-        export_checkpoint(path, artefact, ExportSettings(), verify=verify_export, **more)
+        export_checkpoint(path, artefact, GraphOptions(), check=check_export, **more)
 
     with pytest.raises(InputError, match=r"names.json: names 2 puzzles, the model has 30 puzzle identifiers"):
         export(identifiers_file=named)

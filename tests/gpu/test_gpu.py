@@ -22,7 +22,8 @@ from trm_deploy.errors import CannotRunHere
 from trm_deploy.evaluation import parity
 from trm_deploy.evaluation.parity import rendering
 from trm_deploy.evaluation.parity.pytorch import reference_and_controls
-from trm_deploy.export.engine.build import BatchProfile, BuildSettings, build_engine
+from trm_deploy.export.engine.build import build_engine
+from trm_deploy.export.engine.options import BatchProfile, EngineOptions
 from trm_deploy.export.graph.assemble import export_onnx
 from trm_deploy.runtimes import load, registry
 from trm_deploy.runtimes.backends.pytorch import TorchRuntime
@@ -120,10 +121,10 @@ def _onnx(folder: Path, graph: Any, precision: Any, *, unroll_inner: bool = Fals
     return path
 
 
-def _settings(format: str) -> BuildSettings:
+def _settings(format: str) -> EngineOptions:
     gpu = machine.gpu()
     here = (gpu.compute_capability,) if gpu and flavours.FLAVOURS[format].ahead_of_time else ()
-    return BuildSettings(format, BATCH, compute_capabilities=here)
+    return EngineOptions(format, BATCH, compute_capabilities=here)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])

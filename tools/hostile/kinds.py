@@ -184,10 +184,11 @@ def _make_record(folder: Path) -> list[Path]:
 
 
 def _make_plan(folder: Path) -> list[Path]:
-    from trm_deploy.export.engine.build import BatchProfile, BuildSettings, build_engine
+    from trm_deploy.export.engine.build import build_engine
+    from trm_deploy.export.engine.options import BatchProfile, EngineOptions
 
     _copy(folder, "sudoku.onnx", "sudoku.onnx.json")
-    settings = BuildSettings(format="rtx", batch=BatchProfile(1, 4, 8), compute_capabilities=("8.6",))
+    settings = EngineOptions(format="rtx", batch=BatchProfile(1, 4, 8), compute_capabilities=("8.6",))
     build_engine(folder / "sudoku.onnx", folder / "sudoku.plan", settings)
     return [folder / "sudoku.plan"]
 
@@ -205,10 +206,10 @@ def _make_table(folder: Path) -> list[Path]:
     artefact.write_bytes(b"the table alone is looked at")
     rows, width = embeddings.shape_of(TABLE)
     block = np.random.default_rng(0).standard_normal((rows // 8, width)).astype(np.float32)
-    digest = embeddings.write(embeddings.path_of(artefact), [block] * 8, TABLE)
+    embeddings.write(embeddings.path_of(artefact), [block] * 8, TABLE)
     built = record.read(ASSETS / "sudoku.onnx")
     assert built is not None
-    described = embeddings.described(TABLE, digest)
+    described = embeddings.describe(embeddings.path_of(artefact))
     record.write(artefact, record.BuildRecord(**{**vars(built), "puzzle_embeddings": described}))
     return [embeddings.path_of(artefact)]
 

@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import io
 import os
-import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,27 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trm_deploy.artefacts import record
+from trm_deploy.artefacts.side_file import SideFile
 from trm_deploy.errors import ArtefactError
 from trm_deploy.spec import ModelSpec
 from trm_deploy.support import npy
-from trm_deploy.support.files import atomic_path, sha256
+from trm_deploy.support.files import sha256
 
 Float32 = NDArray[np.float32]
-
-
-def path_of(artefact: Path) -> Path:
-    """The table's place: the artefact's name with ``.embeddings.npy`` behind it."""
-    return artefact.with_name(artefact.name + ".embeddings.npy")
 
 
 def shape_of(spec: ModelSpec) -> tuple[int, int]:
     """The table's shape [puzzles, E]."""
     return spec.task.puzzle_identifiers, spec.architecture.puzzle_embedding_size
-
-
-def described(spec: ModelSpec, sha256: str) -> dict[str, Any]:
-    """The table's entry in a build record."""
-    return {"shape": list(shape_of(spec)), "dtype": "float32", "sha256": sha256}
 
 
 def write(path: Path, blocks: Iterable[Float32], spec: ModelSpec) -> str:
@@ -66,12 +56,25 @@ def write(path: Path, blocks: Iterable[Float32], spec: ModelSpec) -> str:
     return digest.hexdigest()
 
 
+def describe(path: Path) -> dict[str, Any]:
+    """The table's entry in a build record."""
+    return {"shape": list(npy.open_array(path).shape), "dtype": "float32", "sha256": sha256(path)}
+
+
+def _write_file(path: Path, table: tuple[Iterable[Float32], ModelSpec]) -> None:
+    write(path, *table)
+
+
+FILE = SideFile(".embeddings.npy", npy.open_array, _write_file, entry="puzzle_embeddings", describe=describe)
+path_of = FILE.path_of
+
+
 def open_table(artefact: Path, spec: ModelSpec) -> Float32 | None:
     """The table beside an artefact, mapped into memory; None where it is part of the graph.
 
     Raises:
-        ArtefactError: it is missing, no NumPy file, of another shape than the spec says, or not the one that the build
-            record tells of.
+        ArtefactError: it is missing, not a NumPy file, of another shape than the spec says, or not the one that the
+            build record describes.
     """
     if not spec.puzzle_table_outside:
         return None
@@ -83,7 +86,7 @@ def open_table(artefact: Path, spec: ModelSpec) -> Float32 | None:
     try:
         table = npy.open_array(path)
     except (OSError, ValueError) as error:
-        raise ArtefactError(f"{path}: is no NumPy file, or a truncated one ({error}), {expected}", hint=hint) from error
+        raise ArtefactError(f"{path}: is not a NumPy file, or is truncated ({error}), {expected}", hint=hint) from error
     if table.shape != shape or table.dtype != np.dtype("<f4") or not table.flags.c_contiguous:
         raise ArtefactError(f"{path}: is {table.dtype} {list(table.shape)}, {expected}", hint=hint)
     built = record.read(artefact)
@@ -102,35 +105,11 @@ def rows(table: Float32, puzzle_ids: NDArray[np.int32] | None, batch: int) -> Fl
 
 
 @contextlib.contextmanager
-def lent(artefact: Path, table: Path) -> Iterator[None]:
-    """A table at a staged artefact's side for as long as the block lasts, by a symbolic link."""
+def linked_beside(artefact: Path, table: Path) -> Iterator[None]:
+    """A table beside an artefact for as long as the block lasts, by a symbolic link."""
     place = path_of(artefact)
     os.symlink(table.resolve(), place)
     try:
         yield
     finally:
         place.unlink()
-
-
-def carry(source: Path, target: Path, spec: ModelSpec) -> dict[str, Any]:
-    """Put the table of one artefact at the side of another: as a hard link where the disk has them, else as a copy.
-
-    Where the table is part of the graph, one that an older artefact left there is taken away.
-
-    Returns:
-        The table's entry in the build record; empty where the table is part of the graph.
-
-    Raises:
-        ArtefactError: see `open_table`.
-    """
-    if open_table(source, spec) is None:
-        path_of(target).unlink(missing_ok=True)
-        return {}
-    table = path_of(source)
-    with atomic_path(path_of(target)) as temporary:
-        temporary.unlink()
-        try:
-            os.link(table, temporary)
-        except OSError:
-            shutil.copyfile(table, temporary)
-    return described(spec, sha256(table))

@@ -10,30 +10,15 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from trm_deploy.artefacts.side_file import SideFile
 from trm_deploy.errors import InputError, shown
-from trm_deploy.support.files import write_atomic
-
-
-def path_of(artefact: Path) -> Path:
-    """The map's place: the artefact's name with ``.identifiers.json`` behind it."""
-    return artefact.with_name(artefact.name + ".identifiers.json")
-
-
-def read(artefact: Path) -> tuple[str, ...] | None:
-    """The names beside an artefact, in order of puzzle id; None where there is no map.
-
-    Raises:
-        InputError: it is there and is no list of names.
-    """
-    path = path_of(artefact)
-    return read_file(path) if path.is_file() else None
 
 
 def read_file(path: Path) -> tuple[str, ...]:
     """The names in an `identifiers.json`, in order of puzzle id.
 
     Raises:
-        InputError: it cannot be read, is no list of names, or names a puzzle twice.
+        InputError: it cannot be read, is not a list of names, or names a puzzle twice.
     """
     try:
         names = json.loads(path.read_text("utf-8"))
@@ -55,12 +40,13 @@ def read_file(path: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def write(artefact: Path, names: Sequence[str] | None) -> None:
-    """Write the names, in order of puzzle id, beside an artefact; without names, take an older file's away."""
-    if names is None:
-        path_of(artefact).unlink(missing_ok=True)
-        return
-    write_atomic(path_of(artefact), json.dumps(list(names), ensure_ascii=False) + "\n")
+def _write_file(path: Path, names: Sequence[str]) -> None:
+    path.write_bytes((json.dumps(list(names), ensure_ascii=False) + "\n").encode())
+
+
+# Names are written in order of puzzle id.
+FILE = SideFile(".identifiers.json", read_file, _write_file)
+path_of, read, write = FILE.path_of, FILE.read, FILE.write
 
 
 def check_count(names: Sequence[str], expected: int, path: Path) -> None:

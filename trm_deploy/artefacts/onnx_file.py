@@ -29,6 +29,9 @@ STEPS_KEY = "trm_deploy.steps"
 PRECISION_KEY = "trm_deploy.precision"
 SEAL_KEY = "trm_deploy.sha256"
 
+# ONNX Runtime's operator of int8 products with a scale for each row; only files for CPUs have it.
+INT8_BY_ROW = "MatMulIntegerToFloat"
+
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _Buffer = memoryview
 
@@ -69,7 +72,7 @@ def read(path: Path) -> OnnxFile:
     """Read a file that `trm-deploy export` made.
 
     Raises:
-        ArtefactError: missing, no ONNX file, truncated, or not ours.
+        ArtefactError: missing, not an ONNX file, truncated, or not ours.
     """
     if not path.is_file():
         what = "is a folder, expected an ONNX file" if path.is_dir() else "there is no such file"
@@ -84,7 +87,7 @@ def read(path: Path) -> OnnxFile:
         ir_version, opset, metadata, operators = _model(memoryview(path.read_bytes()))
     except ValueError as error:
         raise ArtefactError(
-            f"{path}: is no ONNX file, or a truncated one ({error})",
+            f"{path}: is not an ONNX file, or is truncated ({error})",
             hint="type: trm-deploy export CHECKPOINT --format onnx",
         ) from error
     return OnnxFile(

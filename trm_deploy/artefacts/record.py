@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trm_deploy.artefacts.side_file import SideFile
 from trm_deploy.errors import ArtefactError, SpecError
 from trm_deploy.spec import ModelSpec
-from trm_deploy.support.files import sha256, write_atomic
+from trm_deploy.support.files import sha256
 from trm_deploy.support.plain import from_plain
 
 SCHEMA = 1
@@ -31,7 +32,7 @@ class BuildRecord:
         opset, ir_version: of the ONNX file.
         versions: package -> version at the export.
         halting_threshold: a sample halts when its halting logit exceeds it.
-        command: that builds an engine again from its ONNX file, both named without their folders.
+        command: builds an engine again from its ONNX file; both are named without their folders.
         batch: an engine's profile, MIN:OPT:MAX.
         platform: that an engine was built on, such as ``linux-aarch64``.
         device: GPU that an engine was built on; empty where there was none.
@@ -64,35 +65,30 @@ class BuildRecord:
     parity: dict[str, Any] = field(default_factory=dict)
 
 
-def path_of(artefact: Path) -> Path:
-    """The record's place: the artefact's name with ``.json`` behind it."""
-    return artefact.with_name(artefact.name + ".json")
-
-
-def write(artefact: Path, record: BuildRecord) -> None:
-    """Write the record beside its artefact."""
-    write_atomic(path_of(artefact), json.dumps({"schema": SCHEMA, **asdict(record)}, indent=2) + "\n")
-
-
-def read(artefact: Path) -> BuildRecord | None:
-    """The record beside an artefact; None where there is none.
+def _read_file(path: Path) -> BuildRecord:
+    """The record in a file.
 
     Raises:
-        ArtefactError: it is there and cannot be read.
+        ArtefactError: it cannot be read.
     """
-    path = path_of(artefact)
-    if not path.is_file():
-        return None
     try:
         document = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise ArtefactError(f"{path}: is no build record ({error})", hint="remove it, or export again") from error
+        raise ArtefactError(f"{path}: is not a build record ({error})", hint="remove it, or export again") from error
     if not isinstance(document, dict) or document.pop("schema", None) != SCHEMA:
-        raise ArtefactError(f"{path}: is no build record of schema {SCHEMA}", hint="remove it, or export again")
+        raise ArtefactError(f"{path}: is not a build record of schema {SCHEMA}", hint="remove it, or export again")
     try:
         return from_plain(BuildRecord, document, "record")
     except SpecError as error:
         raise ArtefactError(f"{path}: {error}", hint="remove it, or export again") from error
+
+
+def _write_file(path: Path, record: BuildRecord) -> None:
+    path.write_bytes((json.dumps({"schema": SCHEMA, **asdict(record)}, indent=2) + "\n").encode())
+
+
+FILE = SideFile(".json", _read_file, _write_file)
+path_of, read, write = FILE.path_of, FILE.read, FILE.write
 
 
 def read_matching(artefact: Path) -> BuildRecord | None:
@@ -111,7 +107,11 @@ def read_matching(artefact: Path) -> BuildRecord | None:
 
 
 def halting_threshold(flag: float | None, artefact: Path, spec: ModelSpec) -> float:
-    """The threshold in force: the flag's, else the record's, else the artefact's own."""
+    """The threshold in force: the flag's, else the one in the record beside the artefact, else the spec's.
+
+    Raises:
+        ArtefactError: see `read_matching`.
+    """
     if flag is not None:
         return flag
     record = read_matching(artefact)

@@ -24,7 +24,8 @@ class Checkpoint:
         training: plain values: steps, recipe, seed.
         sha256: of the file it was read from; empty for one that was not.
         source: what to call it in messages.
-        settings: of a published checkpoint: each setting with its value and where it comes from.
+        settings: of a published checkpoint: each setting with its value and where it comes from, to be shown.
+        overrides: KEY=VALUE that it was read with, to read it again.
     """
 
     spec: ModelSpec
@@ -33,6 +34,7 @@ class Checkpoint:
     sha256: str = ""
     source: str = "checkpoint"
     settings: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
 
     def model(self) -> RecursiveReasoner:
         """The model with these weights, in evaluation mode on the CPU.

@@ -141,7 +141,14 @@ def from_document(path: Path, document: Mapping[str, Tensor], overrides: Sequenc
         name: tensor if name == "puzzles" and spec.puzzle_table_outside else tensor.float().clone()
         for name, tensor in weights.items()
     }
-    return Checkpoint(spec, kept, sha256=sha256(path), source=str(path), settings=tuple(settings.notes.values()))
+    return Checkpoint(
+        spec,
+        kept,
+        sha256=sha256(path),
+        source=str(path),
+        settings=tuple(settings.notes.values()),
+        overrides=tuple(overrides),
+    )
 
 
 def _bare(name: str) -> str:

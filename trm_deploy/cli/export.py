@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Optional, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from trm_deploy.cli.options import Settings
+from trm_deploy.cli.options import Force, Settings
 from trm_deploy.cli.values import matching, one_of, whole
+from trm_deploy.export.formats import BATCH, DEFAULT_FORMAT, DEFAULT_GRAPH, FORMATS, OPSET, OPSETS
 from trm_deploy.signature import GRAPHS, PRECISIONS, Graph, Precision
 from trm_deploy.spec import MAX_STEPS
 
-Format = Literal["onnx", "trt", "rtx"]
-FORMATS: tuple[Format, ...] = get_args(Format)
+if TYPE_CHECKING:
+    from trm_deploy.checkpoints import Checkpoint
+
+DEFAULT_PRECISIONS = ", ".join(f"{entry.precision} for {name}" for name, entry in FORMATS.items())
 
 
 def export(
@@ -24,10 +27,10 @@ def export(
             metavar="SOURCE", help="A checkpoint; with --format trt or rtx also an ONNX file made by this command."
         ),
     ],
-    format: Annotated[Format, typer.Option("--format", **one_of(FORMATS), help="Output format.")] = "onnx",
+    format: Annotated[str, typer.Option("--format", **one_of(tuple(FORMATS)), help="Output format.")] = DEFAULT_FORMAT,
     graph: Annotated[
         Optional[Graph],
-        typer.Option("--graph", **one_of(GRAPHS), help="Graph form to export.", show_default=GRAPHS[0]),
+        typer.Option("--graph", **one_of(GRAPHS), help="Graph form to export.", show_default=DEFAULT_GRAPH),
     ] = None,
     steps: Annotated[
         Optional[int],
@@ -39,13 +42,16 @@ def export(
             "--precision",
             **one_of(PRECISIONS),
             help="Precision of weights and activations.",
-            show_default="fp32 for onnx, fp16 for trt and rtx",
+            show_default=DEFAULT_PRECISIONS,
         ),
     ] = None,
     opset: Annotated[
         Optional[int],
         typer.Option(
-            "--opset", **whole(18, 20), help="ONNX opset version, 18 to 20.", show_default="20, or the target's"
+            "--opset",
+            **whole(OPSETS[0], OPSETS[-1]),
+            help=f"ONNX opset version, {OPSETS[0]} to {OPSETS[-1]}.",
+            show_default=f"{OPSET}, or the target's",
         ),
     ] = None,
     unroll_inner: Annotated[
@@ -66,7 +72,7 @@ def export(
             "--batch",
             metavar="MIN:OPT:MAX",
             help="Smallest, typical and largest batch size of the engine.",
-            show_default="the target's, else 1:8:64",
+            show_default=f"the target's, else {BATCH}",
         ),
     ] = None,
     workspace: Annotated[
@@ -112,7 +118,7 @@ def export(
             show_default="the puzzles shipped with the package",
         ),
     ] = None,
-    settings: Settings = None,
+    overrides: Settings = None,
     identifiers: Annotated[
         Optional[Path],
         typer.Option(
@@ -128,13 +134,15 @@ def export(
             "-o", "--output", metavar="FILE", help="File to write.", show_default="the source's name, in this folder"
         ),
     ] = None,
+    force: Force = False,
 ) -> None:
     """Export a model to ONNX or a TensorRT engine, halting included, and check parity with PyTorch."""
-    from trm_deploy.export.engine.build import BuilderOptions
-    from trm_deploy.export.pipeline import ExportRequest, fulfil
+    from trm_deploy.export.options import ExportOptions
+    from trm_deploy.export.pipeline import run_export
 
-    request = ExportRequest(
+    options = ExportOptions(
         source=source,
+        output=output,
         format=format,
         graph=graph,
         steps=steps,
@@ -143,27 +151,22 @@ def export(
         unroll_inner=unroll_inner,
         target=target,
         batch=batch,
-        options=BuilderOptions(
-            workspace_mib=workspace,
-            opt_level=opt_level,
-            timing_cache=timing_cache,
-            version_compatible=version_compatible,
-            hardware_compatible=hardware_compatible,
-            max_aux_streams=max_aux_streams,
-        ),
+        workspace_mib=workspace,
+        opt_level=opt_level,
+        timing_cache=timing_cache,
+        version_compatible=version_compatible,
+        hardware_compatible=hardware_compatible,
+        max_aux_streams=max_aux_streams,
         compute_capability=compute_capability,
-        settings=tuple(settings or ()),
+        overrides=tuple(overrides or ()),
         identifiers=identifiers,
         calibrate=calibrate,
-        output=output,
+        force=force,
     )
+    run_export(options, check=_check)
 
-    def verify(loaded: Any, engine: Path, name: str) -> Any:
-        from trm_deploy.evaluation.parity import rendering
-        from trm_deploy.evaluation.parity.export_check import verify_export
 
-        report = verify_export(loaded, engine, name)
-        print(rendering.table(report), file=sys.stderr)
-        return report
+def _check(checkpoint: Checkpoint, artefact: Path, name: str) -> Mapping[str, Any]:
+    from trm_deploy.evaluation.parity.export_check import check_export  # it brings PyTorch
 
-    fulfil(request, verify=verify)
+    return check_export(checkpoint, artefact, name)

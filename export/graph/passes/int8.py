@@ -1,13 +1,13 @@
 """int8 matrix products: a pass over a composed graph, loop bodies included.
 
 What is quantised is a product of an activation with a weight. Weights are initialisers of the top graph, each there
-once however many bodies use it, and so are their int8 forms: one scale a column (output channel), symmetric. All else
-stays in the graph's own precision. Activations come in two ways, neither of which lets a sample's answer depend on what
-shares its batch, as one scale over the batch would:
+once however many bodies use it, and so are their int8 forms: one scale for each column (output channel), symmetric.
+All else stays in the graph's own precision. Activations come in two ways, neither of which lets a sample's answer
+depend on what shares its batch, as one scale over the batch would:
 
-    by row      one scale a row, computed when the graph runs, for ONNX Runtime on CPUs. Needs no calibration.
-    statically  one scale a weight, calibrated (`trm_deploy.export.graph.calibration`): QuantizeLinear and Dequantize-
-                Linear nodes, for TensorRT, whose int8 products know no others.
+    by row      one scale for each row, computed when the graph runs, for ONNX Runtime on CPUs. Needs no calibration.
+    statically  one scale for each weight, calibrated (`trm_deploy.export.graph.calibration`), as QuantizeLinear and
+                DequantizeLinear nodes, for TensorRT, whose int8 products take no others.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from trm_deploy.artefacts.onnx_file import INT8_BY_ROW
 from trm_deploy.errors import TrmDeployError
 from trm_deploy.models.recursive import RecursiveReasoner
 
@@ -38,13 +39,11 @@ GROUPS = {
 # The largest magnitude of an int8 value; -128 is not used, so that the range is symmetric.
 LARGEST = 127
 CONTRIB = "com.microsoft"
-# ONNX Runtime's operator of the by-row form; its presence tells the two forms apart.
-ROW_OPERATOR = "MatMulIntegerToFloat"
 
 # Groups that stay in floating point, as `make sensitivity` measured them one by one (docs/precision.md). The answer
-# head is a thousandth of the work. With a scale a row, no other group moves a step by a logit. With one static scale,
-# the input of SwiGLU's second product is the hard one, the product of two activations: it moves a step by four logits,
-# ten times as far as the first product, and with both in int8 ten puzzles of a hundred were lost and seven won.
+# head is a thousandth of the work. With a scale for each row, no other group moves a step by a logit. With one static
+# scale, the input of SwiGLU's second product is the hard one, the product of two activations: it moves a step by four
+# logits, ten times as far as the first product, and with both in int8 ten puzzles of a hundred were lost, seven won.
 FLOAT_BY_ROW = frozenset({"answer head"})
 FLOAT_STATIC = frozenset({"answer head", "token down", "channel down"})
 
@@ -98,7 +97,13 @@ def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
 def quantize_by_row(graph: onnx.GraphProto, weights: Collection[str]) -> None:
     """Compute the products with some weights in int8, each row of the activation with a scale of its own.
 
-    Requires: float32 products. Ensures: rows stay independent of each other; the weights leave the graph.
+    Requires: float32 products; the weights are initialisers of the top graph with no use but as second operands of
+        MatMul.
+    Ensures: rows stay independent of each other; the weights leave the graph, their int8 forms come into it once each.
+        The model has to import the operators of `CONTRIB`.
+
+    Raises:
+        TrmDeployError: a weight has another use.
     """
     constants: dict[str, NDArray[Any]] = {
         "int8/last_axis": np.array([-1], np.int64),
@@ -122,7 +127,7 @@ def quantize_by_row(graph: onnx.GraphProto, weights: Collection[str]) -> None:
             make("Div", [x, name("scale")], [name("scaled")]),
             make("QuantizeLinear", [name("scaled"), "int8/one", "int8/zero_point"], [name("int8")]),
             make(
-                ROW_OPERATOR,
+                INT8_BY_ROW,
                 [name("int8"), f"{weight}/int8", "int8/one", f"{weight}/scale", "int8/zero_point"],
                 [name("product")],
                 domain=CONTRIB,
@@ -137,9 +142,16 @@ def quantize_by_row(graph: onnx.GraphProto, weights: Collection[str]) -> None:
 def quantize_statically(graph: onnx.GraphProto, scales: Mapping[str, float]) -> None:
     """Put QuantizeLinear and DequantizeLinear around the products with some weights.
 
+    Requires: float32 or float16 products; the weights are initialisers of the top graph with no use but as second
+        operands of MatMul.
+    Ensures: each of these products has a dequantised weight and a dequantised activation; standard operators alone.
+
     Args:
-        graph: changed in place; float32 or float16.
+        graph: changed in place.
         scales: weight -> the activation's largest magnitude that int8 is to hold, beyond which it saturates.
+
+    Raises:
+        TrmDeployError: a weight has another use.
     """
     kinds = {tensor.name: numpy_helper.to_array(tensor).dtype for tensor in graph.initializer if tensor.name in scales}
 

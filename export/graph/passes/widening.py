@@ -1,6 +1,6 @@
 """A bfloat16 graph in float32, for the check after an export where no runtime computes bfloat16.
 
-ONNX Runtime's CPU kernels know no bfloat16. The same graph with the same weights, those rounded to bfloat16, in
+ONNX Runtime has no bfloat16 kernels for CPUs. The same graph with the same weights, those rounded to bfloat16, in
 float32 arithmetic shows that operators, wiring and weights are right; what rounding each result to bfloat16 does, it
 does not show.
 """
@@ -15,7 +15,13 @@ from trm_deploy.export.graph.passes.int8 import graphs
 
 
 def widened(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy with float32 in place of bfloat16 throughout; what it says of itself stays."""
+    """A copy with float32 in place of bfloat16 throughout.
+
+    Requires: every bfloat16 value is a weight, an input, an output, or the result of a Cast or an operator that keeps
+        its input's type.
+    Ensures: nothing in the copy is bfloat16; weights keep their values, names and metadata stay. The model that was
+        given is not changed.
+    """
     wide = onnx.ModelProto()
     wide.CopyFrom(model)
     for graph in graphs(wide.graph):

@@ -25,12 +25,13 @@ from trm_deploy.evaluation.parity import Report, rendering
 from trm_deploy.evaluation.parity.export_check import affordable
 from trm_deploy.evaluation.parity.files import compare_files
 from trm_deploy.evaluation.parity.pytorch import reference_and_controls
-from trm_deploy.export.graph.assemble import Graph, export_onnx
+from trm_deploy.export.graph.assemble import export_onnx
 from trm_deploy.models.perturb import perturb_by_one_ulp
 from trm_deploy.models.presets import preset
 from trm_deploy.models.recursive import RecursiveReasoner
 from trm_deploy.runtimes.backends.pytorch import TorchRuntime
 from trm_deploy.runtimes.base import Runtime, Solution, StepResult
+from trm_deploy.signature import Graph
 from trm_deploy.spec import TaskSpec
 from trm_deploy.support.jsontext import dumps
 

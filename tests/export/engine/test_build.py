@@ -16,7 +16,8 @@ from tests.conftest import GRAPHS, PRECISIONS, PRESETS, Graph, exported
 from trm_deploy.artefacts import onnx_file, record
 from trm_deploy.artefacts.onnx_file import PRECISION_KEY
 from trm_deploy.errors import ArtefactError, CannotRunHere, InputError, MissingPackage, TrmDeployError
-from trm_deploy.export.engine.build import BatchProfile, BuilderOptions, BuildSettings, build_engine
+from trm_deploy.export.engine.build import build_engine
+from trm_deploy.export.engine.options import BatchProfile, BuilderOptions, EngineOptions
 from trm_deploy.export.engine.targets import target
 from trm_deploy.inspection import artefact as inspection
 from trm_deploy.signature import Precision
@@ -26,8 +27,8 @@ from trm_deploy.trt import flavours
 from trm_deploy.trt import plan_file as plans
 from trm_deploy.trt.precision import precision_of
 
-RTX = BuildSettings(format="rtx", batch=BatchProfile(1, 4, 8), compute_capabilities=("8.6",))
-TRT = BuildSettings(format="trt", batch=BatchProfile(1, 4, 8))
+RTX = EngineOptions(format="rtx", batch=BatchProfile(1, 4, 8), compute_capabilities=("8.6",))
+TRT = EngineOptions(format="trt", batch=BatchProfile(1, 4, 8))
 
 
 def saved(folder: Path, name: str, graph: Graph, precision: Precision = "fp16") -> Path:
@@ -60,13 +61,13 @@ class TestRtx:
         assert output.read_bytes()[:4] == b"vtrt"  # the plan alone, with nothing before it
 
     def test_unknown_compute_capability(self, tmp_path: Path) -> None:
-        settings = BuildSettings(format="rtx", batch=BatchProfile(1, 1, 1), compute_capabilities=("9.0",))
+        settings = EngineOptions(format="rtx", batch=BatchProfile(1, 1, 1), compute_capabilities=("9.0",))
         with pytest.raises(CannotRunHere, match=r"no engine for compute capability 9\.0, expected one of 7\.5"):
             build_engine(saved(tmp_path, "trm-mlp", "loop"), tmp_path / "s.plan", settings)
         assert not (tmp_path / "s.plan").exists()
 
     def test_several_compute_capabilities(self, tmp_path: Path) -> None:
-        settings = BuildSettings(format="rtx", batch=BatchProfile(1, 1, 1), compute_capabilities=("8.6", "12.0"))
+        settings = EngineOptions(format="rtx", batch=BatchProfile(1, 1, 1), compute_capabilities=("8.6", "12.0"))
         assert build_engine(saved(tmp_path, "trm-mlp", "loop"), tmp_path / "s.plan", settings).compute_capabilities == (
             "8.6",
             "12.0",
@@ -167,7 +168,7 @@ class TestTensorRt:
             hardware_compatible=True,
             max_aux_streams=1,
         )
-        settings = BuildSettings("trt", BatchProfile(2, 3, 5), options)
+        settings = EngineOptions("trt", BatchProfile(2, 3, 5), options)
         built = build_engine(saved(tmp_path, "trm-mlp", "loop"), tmp_path / "s.plan", settings)
         (config,) = configs
         assert config.pools == {"workspace": 64 << 20}
@@ -195,8 +196,8 @@ class TestTensorRt:
 
     def test_a_foreign_timing_cache(self, trt: Any, tmp_path: Path) -> None:
         (tmp_path / "timings").write_bytes(b"foreign")
-        settings = BuildSettings("trt", BatchProfile(1, 1, 1), BuilderOptions(timing_cache=tmp_path / "timings"))
-        with pytest.raises(ArtefactError, match="timings: is no timing cache"):
+        settings = EngineOptions("trt", BatchProfile(1, 1, 1), BuilderOptions(timing_cache=tmp_path / "timings"))
+        with pytest.raises(ArtefactError, match="timings: is not a timing cache"):
             build_engine(saved(tmp_path, "trm-mlp", "loop"), tmp_path / "s.plan", settings)
 
     def test_no_gpu(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

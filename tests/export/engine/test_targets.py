@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import exported
 from trm_deploy.artefacts import onnx_file
 from trm_deploy.errors import CannotRunHere, InputError
-from trm_deploy.export.engine.build import BatchProfile
+from trm_deploy.export.engine.options import BatchProfile
 from trm_deploy.export.engine.targets import target, targets, this_machine
 from trm_deploy.support import machine
 from trm_deploy.support.machine import Gpu, Jetson

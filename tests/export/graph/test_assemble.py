@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from tests.conftest import GRAPHS, exported, random_model, tiny_spec
 from trm_deploy.artefacts.onnx_file import METADATA_KEY
 from trm_deploy.errors import InputError
-from trm_deploy.export.graph.assemble import Graph, export_onnx
+from trm_deploy.export.graph.assemble import export_onnx
 from trm_deploy.models.recursive import RecursiveReasoner
 from trm_deploy.models.solve import solve
+from trm_deploy.signature import Graph
 from trm_deploy.spec import ModelSpec
 
 # Largest difference of a logit after up to 6 free steps of a tiny model; 4e-6 was measured.

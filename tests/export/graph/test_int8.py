@@ -15,19 +15,22 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.conftest import exported, random_model, tiny_spec
 from trm_deploy import puzzles
 from trm_deploy.artefacts import onnx_file
-from trm_deploy.artefacts.onnx_file import GRAPH_KEY, METADATA_KEY, PRECISION_KEY
+from trm_deploy.artefacts.onnx_file import GRAPH_KEY, INT8_BY_ROW, METADATA_KEY, PRECISION_KEY
 from trm_deploy.errors import CannotRunHere, InputError
 from trm_deploy.evaluation import parity
 from trm_deploy.evaluation.parity.pytorch import reference_and_controls
-from trm_deploy.export.engine.build import BatchProfile, BuildSettings, build_engine
-from trm_deploy.export.graph.assemble import OPSET, trace
+from trm_deploy.export.engine.build import build_engine
+from trm_deploy.export.engine.options import BatchProfile, EngineOptions
+from trm_deploy.export.formats import OPSET
+from trm_deploy.export.graph.assemble import trace
 from trm_deploy.export.graph.calibration import SAMPLED, _sampled, largest_inputs, questions
-from trm_deploy.export.graph.forms import Traced, loop_graph, step_graph
+from trm_deploy.export.graph.composer import Traced
+from trm_deploy.export.graph.forms import loop_graph, step_graph
 from trm_deploy.export.graph.passes import int8
 from trm_deploy.runtimes import load
 from trm_deploy.runtimes.base import StepResult, StepRuntime
 
-RTX = BuildSettings(format="rtx", batch=BatchProfile(1, 4, 8), compute_capabilities=("8.6",))
+RTX = EngineOptions(format="rtx", batch=BatchProfile(1, 4, 8), compute_capabilities=("8.6",))
 # One of each mixer: tracing takes seconds.
 TRACED = ("trm-mlp", "trm-att")
 TOKENS = np.random.default_rng(0).integers(6, size=(32, 16)).astype(np.int32)
@@ -76,7 +79,7 @@ def test_all_products_inside_loops_are_int8_and_weights_are_kept_once(preset: st
     model = by_row(preset, "loop")
     before, after = products_with_weights(plain(preset)), products_with_weights(model)
     assert len(after) == 1  # the answer head, by the policy
-    assert operators(model)[int8.ROW_OPERATOR] == len(before) - 1
+    assert operators(model)[INT8_BY_ROW] == len(before) - 1
     kinds = {tensor.name: tensor for tensor in model.graph.initializer}
     narrow = [tensor for tensor in kinds.values() if tensor.data_type == TensorProto.INT8]
     assert len(narrow) == len(set(before)) - 1
@@ -188,7 +191,7 @@ def test_the_static_form_of_attention_builds(tmp_path: Path) -> None:
 
 def test_tensorrt_is_not_given_the_form_for_cpus(tmp_path: Path) -> None:
     onnx.save(by_row("trm-mlp", "loop"), tmp_path / "s.onnx")
-    assert int8.ROW_OPERATOR in onnx_file.read(tmp_path / "s.onnx").operators
+    assert INT8_BY_ROW in onnx_file.read(tmp_path / "s.onnx").operators
     with pytest.raises(CannotRunHere, match=r"scale a row, for CPUs.*--format rtx --precision int8"):
         build_engine(tmp_path / "s.onnx", tmp_path / "s.plan", RTX)
 

@@ -15,7 +15,8 @@ from tests.stand_ins import types_of
 from trm_deploy.errors import CannotRunHere
 from trm_deploy.evaluation import parity
 from trm_deploy.evaluation.parity.pytorch import reference_and_controls
-from trm_deploy.export.engine.build import BatchProfile, BuildSettings, build_engine
+from trm_deploy.export.engine.build import build_engine
+from trm_deploy.export.engine.options import BatchProfile, EngineOptions
 from trm_deploy.export.graph.passes.int8 import graphs
 from trm_deploy.export.graph.passes.widening import widened
 from trm_deploy.inspection.artefact import inspect
@@ -96,7 +97,7 @@ def test_bfloat16(tmp_path: Path) -> None:
     seen = inspect(path)
     assert (seen["graph"], seen["precision"]) == ("step", "bf16")
     assert "ONNX Runtime does not compute on CPUs" in seen["runs_here"]
-    settings = BuildSettings(format="rtx", batch=BatchProfile(1, 4, 8), compute_capabilities=("8.6",))
+    settings = EngineOptions(format="rtx", batch=BatchProfile(1, 4, 8), compute_capabilities=("8.6",))
     assert build_engine(path, tmp_path / "s.plan", settings).precision == "bf16"
     # The same graph in float32 arithmetic is what the check after an export looks at.
     onnx.save(widened(model), path)

@@ -19,7 +19,7 @@ from tests.hostile.parsers.properties import (
 from trm_deploy.artefacts import onnx_file
 from trm_deploy.artefacts.onnx_file import GRAPH_KEY, METADATA_KEY, STEPS_KEY
 from trm_deploy.errors import shown
-from trm_deploy.export.engine.build import BatchProfile
+from trm_deploy.export.engine.options import BatchProfile
 from trm_deploy.support.jsontext import dumps
 from trm_deploy.trt import plan_file as plans
 

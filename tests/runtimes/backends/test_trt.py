@@ -19,7 +19,8 @@ from tests import stand_ins
 from tests.conftest import GRAPHS, Graph, exported, tiny_spec
 from trm_deploy.artefacts import record
 from trm_deploy.errors import ArtefactError, CannotRunHere, InputError
-from trm_deploy.export.engine.build import BatchProfile, BuildSettings, build_engine
+from trm_deploy.export.engine.build import build_engine
+from trm_deploy.export.engine.options import BatchProfile, EngineOptions
 from trm_deploy.runtimes import load
 from trm_deploy.runtimes.base import Int32, Runtime, initial_numpy_state
 from trm_deploy.runtimes.graph_runtime import GraphRuntime, GraphStepRuntime
@@ -49,7 +50,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
         monkeypatch.setattr(machine, "gpu", lambda: Gpu("Stand-in", "8.7"))
         source, output = tmp_path / "s.onnx", tmp_path / "s.plan"
         onnx.save(exported("trm-mlp", graph, steps=3 if graph == "unrolled" else None, precision=precision), source)
-        build_engine(source, output, BuildSettings(format="trt", batch=BatchProfile.parse(batch)))
+        build_engine(source, output, EngineOptions(format="trt", batch=BatchProfile.parse(batch)))
         if not with_record:
             record.path_of(output).unlink()
         runtime = load(output)

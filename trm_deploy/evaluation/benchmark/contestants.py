@@ -185,23 +185,13 @@ def _if_possible(name: str, make: Callable[[], Contestant]) -> list[Contestant]:
         return []
 
 
-class _Unchecked:
-    """In place of the comparison after an export: the solved share of the benchmark is the check."""
-
-    def summary(self) -> dict[str, object]:
-        return {}
-
-    def raise_if_failed(self) -> None:
-        pass
-
-
 def _exported(loaded: Checkpoint, path: Path, folder: Path, graph: Any, precision: Any, device: Device) -> Runtime:
-    from trm_deploy.export.onnx_artefact import ExportSettings, export_checkpoint
+    from trm_deploy.export.onnx_artefact import GraphOptions, export_checkpoint
 
     target = folder / f"{graph}-{precision}.onnx"
     print(f"exporting {path} as a {graph} graph, {precision} ...", file=sys.stderr)
-    settings = ExportSettings(graph=graph, precision=precision)
-    export_checkpoint(path, target, settings, told=loaded.settings, verify=lambda *_: _Unchecked())
+    settings = GraphOptions(graph=graph, precision=precision)
+    export_checkpoint(path, target, settings, overrides=loaded.overrides)
     return load(target, device=device)
 
 

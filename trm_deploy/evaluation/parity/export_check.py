@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
+from typing import Any
 
 from trm_deploy import puzzles
 from trm_deploy.checkpoints import Checkpoint
 from trm_deploy.evaluation.accuracy import by_rules
+from trm_deploy.evaluation.parity import rendering
 from trm_deploy.evaluation.parity.compare import compare
 from trm_deploy.evaluation.parity.files import load_engine
 from trm_deploy.evaluation.parity.pytorch import reference_and_controls
@@ -14,6 +17,8 @@ from trm_deploy.evaluation.parity.report import Report
 from trm_deploy.flops import step_flops
 from trm_deploy.puzzles.sampling import sample_questions
 from trm_deploy.spec import ModelSpec
+
+log = logging.getLogger(__name__)
 
 # What the check after an export may cost, in GFLOP: about five seconds on two cores.
 EXPORT_BUDGET = 800.0
@@ -58,3 +63,22 @@ def verify_export(loaded: Checkpoint, engine: Path, name: str) -> Report:
         max_steps=steps,
         halt_threshold=spec.halting.threshold,
     )
+
+
+def check_export(loaded: Checkpoint, engine: Path, name: str, /) -> dict[str, Any]:
+    """`verify_export` as an export wants it: the whole table is logged where it fails, and else for debugging only.
+
+    Returns:
+        `Report.summary`, for the build record.
+
+    Raises:
+        ParityFailure: the artefact does not compute what PyTorch computes.
+    """
+    report = verify_export(loaded, engine, name)
+    table = rendering.table(report)
+    if report.passed:
+        log.debug("%s", table)
+    else:
+        log.warning("%s does not compute what PyTorch computes\n%s", name, table)
+    report.raise_if_failed()
+    return report.summary()
