@@ -168,7 +168,7 @@ def test_bad_engines_and_checkpoints(engine: Path, tiny_checkpoint: Path, tmp_pa
     (tmp_path / "cut.onnx").write_bytes(engine.read_bytes()[:5000])
     assert_one_line_error(trm("run", "-e", tmp_path / "cut.onnx", "-", stdin=EASY), 2, "cut.onnx: is not an ONNX model")
     (tmp_path / "cut.pt").write_bytes(tiny_checkpoint.read_bytes()[:5000])
-    assert_one_line_error(trm("export", tmp_path / "cut.pt"), 2, "cut.pt: is no checkpoint, or a truncated one")
+    assert_one_line_error(trm("export", tmp_path / "cut.pt"), 2, "cut.pt: is not a checkpoint, or is truncated")
     assert_one_line_error(trm("export", tmp_path / "none.pt"), 2, "none.pt: there is no such file")
     assert_one_line_error(trm("inspect", tmp_path / "none.pt"), 2, "none.pt: there is no such file")
     document = torch.load(tiny_checkpoint, weights_only=True)
@@ -186,14 +186,14 @@ def test_usage_errors(tiny_checkpoint: Path, tmp_path: Path) -> None:
     assert_one_line_error(trm("run", "x", "--halt-threshold", "nan"), 2, "nan' is not a number, inf or -inf")
     assert_one_line_error(trm("run", "x", "--resume"), 2, "--resume goes with -o", "add -o FILE")
     assert_one_line_error(trm("nonsense"), 2, "nonsense", "trm-deploy --help")
-    assert_one_line_error(trm("export", tiny_checkpoint, "--steps", 4), 2, "--steps goes with --graph unrolled")
+    assert_one_line_error(trm("export", tiny_checkpoint, "--steps", 4), 2, "--steps applies to --graph unrolled")
     assert_one_line_error(trm("export", tiny_checkpoint, "--format", "tflite"), 2, "tflite", "onnx")
     assert_one_line_error(trm("train", "chess"), 2, "no recipe or file has that name, expected one of", "sudoku-4x4")
     assert_one_line_error(trm("export", tiny_checkpoint, "-o", tmp_path), 2, "is a folder")
     assert_one_line_error(trm("export", tiny_checkpoint, "--opset", "0"), 2, "opset", "0")
     assert_one_line_error(trm("run", "--max-steps", "3000000000", "-", stdin=EASY), 2, "--max-steps", "65536")
     (tmp_path / "file").touch()
-    assert_one_line_error(trm("export", tiny_checkpoint, "-o", tmp_path / "file" / "x.onnx"), 1, "cannot be written")
+    assert_one_line_error(trm("export", tiny_checkpoint, "-o", tmp_path / "file" / "x.onnx"), 2, "cannot be written")
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
@@ -241,10 +241,10 @@ def test_export_to_trt_without_tensorrt_leaves_the_onnx_file(tiny_checkpoint: Pa
 
 def test_export_flags_that_would_do_nothing(engine: Path, tiny_checkpoint: Path) -> None:
     for flags, part in (
-        (("--batch", "1:2:4"), "--batch goes with --format trt or rtx"),
-        (("--workspace", "5"), "--workspace goes with --format trt or rtx"),
-        (("--version-compatible",), "--version-compatible goes with --format trt or rtx"),
-        (("--format", "trt", "--compute-capability", "8.6"), "--compute-capability goes with --format rtx"),
+        (("--batch", "1:2:4"), "--batch applies to --format trt or rtx"),
+        (("--workspace", "5"), "--workspace applies to --format trt or rtx"),
+        (("--version-compatible",), "--version-compatible applies to --format trt or rtx"),
+        (("--format", "trt", "--compute-capability", "8.6"), "--compute-capability applies to --format rtx"),
         (("--format", "rtx", "--batch", "4:2:1"), "expected 1 <= MIN <= OPT <= MAX"),
         (("--format", "rtx", "--target", "jetson-thor"), "is not served by TensorRT for RTX"),
         (("--target", "toaster"), "--target is 'toaster', expected one of"),

@@ -38,7 +38,7 @@ def read_pickle(path: Path, *, mapped: bool = False) -> Any:
         raise CheckpointError(f"{path}: is a folder, expected a checkpoint file")
     if not is_checkpoint(path):
         raise CheckpointError(
-            f"{path}: is no checkpoint, or a truncated one ({path.stat().st_size:,} bytes, no end record),"
+            f"{path}: is not a checkpoint, or is truncated ({path.stat().st_size:,} bytes, no end record),"
             " expected a file that torch.save wrote"
         )
     _check_archive(path)
@@ -51,7 +51,7 @@ def read_pickle(path: Path, *, mapped: bool = False) -> Any:
                 f"{path}: refused: the pickle asks for code or types beyond tensors, which could run anything",
                 hint="ask for a file with a plain state dict",
             ) from error
-        raise CheckpointError(f"{path}: is no checkpoint (its pickle is damaged)") from error
+        raise CheckpointError(f"{path}: is not a checkpoint (its pickle is damaged)") from error
     except Exception as error:  # torch.load raises nearly anything on damaged bytes
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise CheckpointError(f"{path}: is a damaged checkpoint ({reason[0]})") from error
@@ -82,7 +82,7 @@ def _check_archive(path: Path) -> None:
         EOFError,
         struct.error,
     ) as error:
-        raise CheckpointError(f"{path}: is a damaged checkpoint, or a truncated one ({error})") from error
+        raise CheckpointError(f"{path}: is a damaged or truncated checkpoint ({error})") from error
     if damaged is not None:
         raise CheckpointError(
             f"{path}: is a damaged checkpoint: its entry {damaged} does not have the CRC-32 that was written with it",
