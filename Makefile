@@ -7,7 +7,7 @@ GPU_VENV := .venv-gpu
 DEMO := build/demo
 
 .PHONY: demo test test-gpu lint format assets clean check-aarch64 \
-    evaluate verified-shares parity-grades sensitivity benchmark cost-curves ablations table-memory hostile
+    evaluate verified-shares parity-grades sensitivity benchmark cost-curves ablations table-memory hostile startup
 
 # Made again whenever what is to be installed changes.
 $(VENV)/installed: pyproject.toml
@@ -106,6 +106,10 @@ table-memory: $(VENV)/installed
 # Damaged files, claims, interruptions and rubbish, in the counts that docs/reliability.md tells; a quarter of an hour.
 hostile: $(VENV)/installed
 	$(BIN)/python -m tools.hostile --output build/hostile.json
+
+# Seconds that commands take to start, the best of five, and the modules that take the most of them.
+startup: $(VENV)/installed
+	$(BIN)/python tools/startup.py
 
 # That a Jetson on JetPack 6 can install the package from wheels alone.
 check-aarch64: $(VENV)/installed
