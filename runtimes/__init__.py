@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from trm_deploy.artefacts import kind
@@ -22,6 +23,7 @@ def load(
     allow_host_code: bool = False,
     precision: Precision | None = None,
     compiled: bool = False,
+    overrides: Sequence[str] = (),
 ) -> Runtime:
     """The runtime that runs an artefact.
 
@@ -32,21 +34,26 @@ def load(
         allow_host_code: load a version-compatible plan, which carries code for this machine's processor.
         precision: of a checkpoint, float32 where None; an exported file has its own.
         compiled: run a checkpoint through torch.compile.
+        overrides: of a checkpoint: KEY=VALUE, what a published one does not say of itself.
 
     Raises:
         ArtefactError: missing, empty, truncated, altered or not ours.
         CheckpointError: a checkpoint that cannot be read.
-        InputError: a runtime that does not read this kind of file; a precision or compilation where the file is not a
-            checkpoint.
+        InputError: a runtime that does not read this kind of file; a precision, compilation or overrides where the file
+            is not a checkpoint.
         CannotRunHere: the package or device that it needs is missing, or a plan is for another one.
     """
     found = kind.of(path)
     backend = registry.choose(path, found, runtime)
     if found is not Kind.checkpoint:
-        for flag, given in (("--precision", precision is not None), ("--compile", compiled)):
+        for flag, given, what in (
+            ("--precision", precision is not None, "precision"),
+            ("--compile", compiled, "precision"),
+            ("--set", bool(overrides), "spec"),
+        ):
             if given:
                 raise InputError(
-                    f"{flag} applies to checkpoints: {path} is an exported file, which has its precision already",
+                    f"{flag} applies to checkpoints: {path} is an exported file, which has its {what} already",
                     hint=f"leave out {flag}, or name the checkpoint with --engine",
                 )
-    return backend.load(path, LoadOptions(device, allow_host_code, precision, compiled))
+    return backend.load(path, LoadOptions(device, allow_host_code, precision, compiled, tuple(overrides)))

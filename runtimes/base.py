@@ -26,12 +26,14 @@ class LoadOptions:
         allow_host_code: load a version-compatible plan, which carries code for this machine's processor.
         precision: of a checkpoint, float32 where None; an exported file has its own.
         compiled: run a checkpoint through torch.compile.
+        overrides: of a checkpoint: KEY=VALUE, what a published one does not say of itself.
     """
 
     device: Device = "cpu"
     allow_host_code: bool = False
     precision: Precision | None = None
     compiled: bool = False
+    overrides: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ def load(path: Path, options: LoadOptions) -> TorchRuntime:
     require("torch", extra="export", purpose=f"to run the checkpoint {path}")
     from trm_deploy import checkpoints
 
-    model = checkpoints.load(path).model()
+    model = checkpoints.load(path, options.overrides).model()
     precision = options.precision or "fp32"
     return TorchRuntime(model, device=options.device, precision=precision, compiled=options.compiled)
 

@@ -172,6 +172,7 @@ def open_engine(
     allow_host_code: bool = False,
     precision: Precision | None = None,
     compiled: bool = False,
+    overrides: Sequence[str] = (),
 ) -> OpenEngine:
     """Load an engine, the shipped one where None; see `trm_deploy.runtimes.load`.
 
@@ -180,7 +181,14 @@ def open_engine(
         CannotRunHere: the engine's package or device is missing.
     """
     path = engine or shipped_engine("step")
-    runtime = load(path, device=device, allow_host_code=allow_host_code, precision=precision, compiled=compiled)
+    runtime = load(
+        path,
+        device=device,
+        allow_host_code=allow_host_code,
+        precision=precision,
+        compiled=compiled,
+        overrides=overrides,
+    )
     if not runtime.spec.task.name:
         raise InputError(
             f"{path}: its spec names no task, so text cannot be turned into tokens",

@@ -20,6 +20,8 @@ from trm_deploy.errors import CheckpointError, InputError
 from trm_deploy.evaluation import tuning
 from trm_deploy.evaluation.parity.files import compare_files
 from trm_deploy.evaluation.tuning import Pass, Point, TuneSettings, recommend
+from trm_deploy.evaluation.tuning.files import few_puzzles
+from trm_deploy.evaluation.tuning.recommend import equally_good, rule_in_words
 from trm_deploy.runtimes.backends.pytorch import TorchRuntime
 from trm_deploy.runtimes.solving.session import OpenEngine, RunSettings, open_engine
 
@@ -77,7 +79,38 @@ def test_what_is_recommended() -> None:
         recommend(points((0, 0.0, 1.0)), max_loss=0.2, mean_steps=None)
 
 
-def test_refused(runtime: TorchRuntime, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_costlier_threshold_is_recommended_with_its_rule() -> None:
+    close = equally_good(CURVE, max_loss=0.2, mean_steps=None)
+    assert [point.threshold for point in close] == [1, 2, 6]
+    said = rule_in_words(close, recommend(CURVE, max_loss=0.2, mean_steps=None))
+    assert said.startswith("thresholds from 1 to 6 need within 2% of the fewest steps, and of those the middle one")
+    assert rule_in_words(close, close[0]) == ""
+
+
+@pytest.mark.parametrize(
+    ("count", "limits", "warned"),
+    [
+        (499, TuneSettings(), "take 500 or more"),
+        (500, TuneSettings(), ""),
+        (99, TuneSettings(mean_steps=4.0), "take 100 or more"),
+        (100, TuneSettings(max_loss=2.0), ""),
+        (2, TuneSettings(max_loss=0.0), "2 puzzles are few to choose a threshold by: each is 50 points"),
+    ],
+)
+def test_few_puzzles_are_warned_of(count: int, limits: TuneSettings, warned: str) -> None:
+    said = few_puzzles(count, limits)
+    assert warned in said
+    assert bool(said) == bool(warned)
+
+
+def test_overrides_reach_the_checkpoint_alone(tiny_checkpoint: Path) -> None:
+    with pytest.raises(InputError, match=r"--set applies to checkpoints: .*sudoku.onnx is an exported file, which has"):
+        open_engine(ASSETS / "sudoku.onnx", overrides=["arch.H_cycles=3"])
+    with pytest.raises(InputError, match=r"arch\.H_cycles"):
+        open_engine(tiny_checkpoint, overrides=["arch.H_cycles=3"])
+
+
+def test_refused(runtime: TorchRuntime, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "p.txt").write_text("..34341221434321\n")
     unrolled = around(runtime, fixed_steps=4)
     with pytest.raises(InputError, match=r"u.onnx: is unrolled to 4 steps.*--graph step -o step.onnx"):
@@ -89,7 +122,8 @@ def test_refused(runtime: TorchRuntime, tmp_path: Path, capsys: pytest.CaptureFi
         tuning.tune(OpenEngine(Path("e.onnx"), runtime, TASK), str(tmp_path / "bad.txt"), TuneSettings())
     with pytest.raises(InputError, match="solves none"):
         tuning.tune(OpenEngine(Path("e.onnx"), around(runtime), TASK), str(tmp_path / "p.txt"), TuneSettings())
-    assert "3.5 times the work of a step graph" in capsys.readouterr().err
+    assert "3.5 times the work of a step graph" in caplog.text
+    assert "1 puzzle is few to choose a threshold by: each is 100 points of the solved share; take 500" in caplog.text
 
 
 def test_a_threshold_written_beside_an_engine(tmp_path: Path) -> None:

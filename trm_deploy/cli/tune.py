@@ -15,6 +15,7 @@ from trm_deploy.cli.options import (
     Limit,
     MaxSteps,
     Report,
+    Settings,
     check_report_folder,
 )
 from trm_deploy.cli.values import real
@@ -50,6 +51,7 @@ def tune(
         Optional[Path],
         typer.Option("-o", "--output", metavar="FILE", help="PNG file for the curve of solved share against steps."),
     ] = None,
+    settings: Settings = None,
     device: Device = "cpu",
     allow_host_code: AllowHostCode = False,
     as_json: Json = False,
@@ -61,11 +63,11 @@ def tune(
     if report is not None or output is not None:
         check_report_folder(report)
     refuse_folder(output)
-    opened = running.open_engine(engine, device=device, allow_host_code=allow_host_code)
+    opened = running.open_engine(engine, device=device, allow_host_code=allow_host_code, overrides=settings or ())
     if write:
         tuning.check_writable(opened)
-    settings = tuning.TuneSettings(max_loss=max_loss, mean_steps=mean_steps, limit=limit, max_steps=max_steps)
-    tuned = tuning.tune(opened, puzzles, settings)
+    limits = tuning.TuneSettings(max_loss=max_loss, mean_steps=mean_steps, limit=limit, max_steps=max_steps)
+    tuned = tuning.tune(opened, puzzles, limits)
     print(dumps(tuned.to_plain(), indent=2) if as_json else tuned.table(), flush=True)
     if write:
         log.info(tuning.write_threshold(opened, tuned.recommended.threshold))
