@@ -64,7 +64,7 @@ def benchmark(
         batch=batch,
         max_steps=max_steps,
         halt_threshold=halt_threshold,
-        settings=settings or (),
+        overrides=settings or (),
         device=device,
         allow_host_code=allow_host_code,
         only=only or (),

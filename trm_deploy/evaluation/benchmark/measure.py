@@ -1,4 +1,4 @@
-"""Measures contestants side by side: one run, interleaved, so that what else the machine does meets all alike."""
+"""Measures candidates side by side: one run, interleaved, so that what else the machine does meets all alike."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from trm_deploy.evaluation.benchmark.contestants import Contestant, spec_of
+from trm_deploy.evaluation.benchmark.candidates import Candidate
 from trm_deploy.evaluation.benchmark.limit import gemm_gflops
 from trm_deploy.evaluation.benchmark.report import Report, Row
 from trm_deploy.flops import step_flops
@@ -27,13 +27,13 @@ class Settings:
     """How to measure.
 
     Attributes:
-        repeats: of the measurements in batches. A contestant in flight solves all puzzles each time, so that filling
+        repeats: of the measurements in batches. A candidate in flight solves all puzzles each time, so that filling
             and emptying its slots is in the figure; one whose batches end before the next begins solves a part of
             them each time, and all of them in the end.
         latency_puzzles: puzzles to solve one at a time.
         max_steps: supervision steps at the most.
         halt_threshold: see `Runtime.solve`.
-        device: where the contestants run.
+        device: where the candidates run.
     """
 
     repeats: int = 3
@@ -53,41 +53,41 @@ class _Measured:
     steps: dict[int, int] = field(default_factory=dict)
 
 
-def benchmark(found: Sequence[Contestant], puzzle: Puzzle, questions: Tokens, settings: Settings) -> Report:
-    """Measure contestants on questions int32 [N, L].
+def benchmark(found: Sequence[Candidate], puzzle: Puzzle, questions: Tokens, settings: Settings) -> Report:
+    """Measure candidates on questions int32 [N, L].
 
     Each is tried at its batch sizes first and measured at its best. Then come the latencies, puzzle by puzzle and
-    contestant by contestant, and the batches, repeat by repeat and contestant by contestant.
+    candidate by candidate, and the batches, repeat by repeat and candidate by candidate.
     """
-    spec = spec_of(found)
+    spec = found[0].runtime.spec
     alone = questions[: settings.latency_puzzles]
-    batch_work = sum(len(_share(contestant, 0, len(questions), settings)) for contestant in found) * settings.repeats
+    batch_work = sum(len(_share(candidate, 0, len(questions), settings)) for candidate in found) * settings.repeats
     with progress("measuring", len(found) * (1 + len(alone)) + batch_work, unit="puzzles") as advance:
         # A compiled runtime fills a batch up to a size that it has code for: the size of one puzzle comes first.
-        for contestant in found:
-            _solve(contestant, 1, questions, [0], settings)
-            advance(1, contestant.name)
+        for candidate in found:
+            _solve(candidate, 1, questions, [0], settings)
+            advance(1, candidate.name)
         batches = _best_batches(found, questions, settings)
-        measured = {contestant.name: _Measured(batches[contestant.name]) for contestant in found}
+        measured = {candidate.name: _Measured(batches[candidate.name]) for candidate in found}
         for number in range(len(alone)):
-            for contestant in found:
+            for candidate in found:
                 started = time.perf_counter()
-                ((finished,), _) = _solve(contestant, 1, questions, [number], settings)
-                measured[contestant.name].latencies.append((time.perf_counter() - started) * 1e3)
-                measured[contestant.name].latency_steps += finished.steps
-                advance(1, contestant.name)
+                ((finished,), _) = _solve(candidate, 1, questions, [number], settings)
+                measured[candidate.name].latencies.append((time.perf_counter() - started) * 1e3)
+                measured[candidate.name].latency_steps += finished.steps
+                advance(1, candidate.name)
         for repeat in range(settings.repeats):
-            for contestant in found:
-                result = measured[contestant.name]
-                numbers = _share(contestant, repeat, len(questions), settings)
-                done, seconds = _solve(contestant, result.batch, questions, numbers, settings)
+            for candidate in found:
+                result = measured[candidate.name]
+                numbers = _share(candidate, repeat, len(questions), settings)
+                done, seconds = _solve(candidate, result.batch, questions, numbers, settings)
                 result.rates.append(len(numbers) / seconds)
                 for number, finished in zip(numbers, done):
                     result.solved[number] = not puzzle.answer_faults(questions[number], finished.answer)
                     result.steps[number] = finished.steps
-                advance(len(numbers), contestant.name)
+                advance(len(numbers), candidate.name)
     gflops = gemm_gflops(spec, settings.device)
-    rows = [_row(contestant, measured[contestant.name], step_flops(spec), max(gflops.values())) for contestant in found]
+    rows = [_row(candidate, measured[candidate.name], step_flops(spec), max(gflops.values())) for candidate in found]
     return Report(
         machine=machine.described(registry.packages()),
         puzzles=len(questions),
@@ -97,40 +97,40 @@ def benchmark(found: Sequence[Contestant], puzzle: Puzzle, questions: Tokens, se
         step_gflop=step_flops(spec) / 1e9,
         gemm_gflops=gflops,
         rows=rows,
-        commands={contestant.name: contestant.command for contestant in found if contestant.command},
+        commands={candidate.name: candidate.command for candidate in found if candidate.command},
     )
 
 
-def _share(contestant: Contestant, repeat: int, puzzles: int, settings: Settings) -> list[int]:
+def _share(candidate: Candidate, repeat: int, puzzles: int, settings: Settings) -> list[int]:
     """The puzzles of a repeat: all, or the repeat's part where batches end before the next begins."""
-    if contestant.way == "in-flight":
+    if candidate.way == "in-flight":
         return list(range(puzzles))
     parts: list[NDArray[np.intp]] = np.array_split(np.arange(puzzles), min(settings.repeats, puzzles))
     return [int(number) for number in parts[repeat % len(parts)]]
 
 
-def _limits(contestant: Contestant, settings: Settings) -> Limits:
-    fixed = contestant.way == "fixed"
-    steps = contestant.runtime.fixed_steps or settings.max_steps
+def _limits(candidate: Candidate, settings: Settings) -> Limits:
+    fixed = candidate.way == "fixed"
+    steps = candidate.runtime.fixed_steps or settings.max_steps
     return Limits(steps, math.inf if fixed else settings.halt_threshold)
 
 
-def _executor(contestant: Contestant, batch: int) -> Executor:
-    return executor(contestant.runtime, batch, in_flight=contestant.way == "in-flight")
+def _executor(candidate: Candidate, batch: int) -> Executor:
+    return executor(candidate.runtime, batch, in_flight=candidate.way == "in-flight")
 
 
 def _solve(
-    contestant: Contestant, batch: int, questions: Tokens, numbers: list[int], settings: Settings
+    candidate: Candidate, batch: int, questions: Tokens, numbers: list[int], settings: Settings
 ) -> tuple[list[Finished], float]:
     """The puzzles of these numbers, and the seconds that they took."""
-    computing = _executor(contestant, batch)
+    computing = _executor(candidate, batch)
     started = time.perf_counter()
-    done = solve_all(computing, questions[numbers], _limits(contestant, settings))
+    done = solve_all(computing, questions[numbers], _limits(candidate, settings))
     return done, time.perf_counter() - started
 
 
-def _best_batches(found: Sequence[Contestant], questions: Tokens, settings: Settings) -> dict[str, int]:
-    """For each contestant the batch at which it should be fastest, from the time of one step at each."""
+def _best_batches(found: Sequence[Candidate], questions: Tokens, settings: Settings) -> dict[str, int]:
+    """For each candidate the batch at which it should be fastest, from the time of one step at each."""
     count = len(questions)
     pilot = questions[: min(count, 32)]
     halting = found[0].runtime.solve(
@@ -143,48 +143,48 @@ def _best_batches(found: Sequence[Contestant], questions: Tokens, settings: Sett
     best: dict[str, int] = {}
     in_flight: dict[tuple[str, str, str], int] = {}
     # Engines whose batches wait come last: they get the batch of the same runtime in flight, to be compared with.
-    for contestant in sorted(found, key=lambda contestant: contestant.way == "batches"):
-        twin = (contestant.library, "step", contestant.runtime.precision)
-        if contestant.way == "batches" and twin in in_flight:
-            best[contestant.name] = in_flight[twin]
+    for candidate in sorted(found, key=lambda candidate: candidate.way == "batches"):
+        twin = (candidate.library, "step", candidate.runtime.precision)
+        if candidate.way == "batches" and twin in in_flight:
+            best[candidate.name] = in_flight[twin]
             continue
         rates = {}
-        for batch in contestant.batches:
-            if batch > max(count, contestant.batches[0]):
+        for batch in candidate.batches:
+            if batch > max(count, candidate.batches[0]):
                 break
-            key = (id(contestant.runtime), batch)
+            key = (id(candidate.runtime), batch)
             if key not in times:
-                times[key] = _step_seconds(contestant, batch, questions, settings)
+                times[key] = _step_seconds(candidate, batch, questions, settings)
             # In flight, the last puzzles leave their slots empty for up to the largest number of steps.
-            calls = count * mean / batch + (settings.max_steps - mean if contestant.way == "in-flight" else 0)
+            calls = count * mean / batch + (settings.max_steps - mean if candidate.way == "in-flight" else 0)
             rates[batch] = 1 / (calls * times[key])
-        best[contestant.name] = max(rates, key=lambda batch: rates[batch])
-        if contestant.way == "in-flight":
-            in_flight[contestant.library, contestant.graph, contestant.runtime.precision] = best[contestant.name]
+        best[candidate.name] = max(rates, key=lambda batch: rates[batch])
+        if candidate.way == "in-flight":
+            in_flight[candidate.library, candidate.graph, candidate.runtime.precision] = best[candidate.name]
     return best
 
 
-def _step_seconds(contestant: Contestant, batch: int, questions: Tokens, settings: Settings) -> float:
+def _step_seconds(candidate: Candidate, batch: int, questions: Tokens, settings: Settings) -> float:
     """Median time of one supervision step of a full batch."""
     tokens = np.resize(questions, (batch, questions.shape[1])).astype(np.int32)
-    steps = contestant.runtime.fixed_steps or 1
+    steps = candidate.runtime.fixed_steps or 1
     times = []
     for _ in range(4):
         started = time.perf_counter()
-        contestant.runtime.solve(tokens, max_steps=steps, halt_threshold=math.inf)
+        candidate.runtime.solve(tokens, max_steps=steps, halt_threshold=math.inf)
         times.append((time.perf_counter() - started) / steps)
     return float(np.median(times[1:]))  # the first one warms up, or compiles
 
 
-def _row(contestant: Contestant, measured: _Measured, flops: float, gflops: float) -> Row:
+def _row(candidate: Candidate, measured: _Measured, flops: float, gflops: float) -> Row:
     rate = float(np.median(measured.rates))
     mean_steps = float(np.mean(list(measured.steps.values())))
     p50, p95 = (float(value) for value in np.percentile(measured.latencies, (50, 95)))
     return Row(
-        name=contestant.name,
-        runtime=contestant.library,
-        graph=contestant.graph,
-        precision=contestant.runtime.precision,
+        name=candidate.name,
+        runtime=candidate.library,
+        graph=candidate.graph,
+        precision=candidate.runtime.precision,
         batch=measured.batch,
         latency_ms_p50=p50,
         latency_ms_p95=p95,

@@ -1,0 +1,239 @@
+"""The ways to run a model that are compared: the published evaluation, and what this package makes of a checkpoint."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from trm_deploy.artefacts.kind import is_checkpoint
+from trm_deploy.errors import ArtefactError, CannotRunHere, InputError
+from trm_deploy.runtimes import load, registry
+from trm_deploy.runtimes.base import Device, Runtime, StepRuntime
+from trm_deploy.runtimes.solving.scheduling import check_batch
+from trm_deploy.signature import Graph, Precision
+from trm_deploy.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from trm_deploy.checkpoints import Checkpoint
+
+logger = logging.getLogger(__name__)
+
+Way = Literal["fixed", "batches", "in-flight"]
+
+# Batches to try, in this order: a compiled runtime fills a batch up to a size that it has code for.
+BATCHES = (8, 16, 32, 64)
+# Every one of them is compiled by itself.
+COMPILED_BATCHES = (8, 16, 32)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to run a model.
+
+    Attributes:
+        name: of the row.
+        library: what computes: PyTorch, ONNX Runtime, TensorRT.
+        graph: ``step``, ``loop`` or ``unrolled``; of PyTorch ``eager`` or ``compiled``.
+        runtime: what runs it.
+        way: ``fixed``: all supervision steps for every puzzle, as the published evaluation does; ``batches``: halting,
+            and a batch waits for its slowest; ``in-flight``: halting, and a puzzle that halts makes room.
+        batches: sizes to try.
+        command: that runs puzzles so.
+    """
+
+    name: str
+    library: str
+    graph: str
+    runtime: Runtime
+    way: Way
+    batches: tuple[int, ...]
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A candidate to be: what is loaded or exported is so only when it is measured."""
+
+    name: str
+    make: Callable[[], Candidate]
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What can be measured here, and a note for each that this machine cannot run, or runs with a drawback."""
+
+    found: list[Candidate]
+    notes: list[str]
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model that all candidates run."""
+        return self.found[0].runtime.spec
+
+
+def candidates(
+    files: Sequence[Path],
+    *,
+    folder: Path,
+    overrides: Sequence[str] = (),
+    device: Device = "cpu",
+    batch: int | None = None,
+    allow_host_code: bool = False,
+    only: Sequence[str] = (),
+) -> Candidates:
+    """What there is to compare.
+
+    Args:
+        files: checkpoints, of which each is also exported; ONNX files and plans.
+        folder: for the exports.
+        overrides: KEY=VALUE, what a published checkpoint does not say.
+        device: where to run.
+        batch: the only size to try.
+        allow_host_code: see `trm_deploy.runtimes.load`.
+        only: names of the rows to measure; all where empty.
+
+    Raises:
+        InputError: a file cannot be read, two are of different models, the batch exceeds a profile, or `only` names
+            what is not there.
+        CannotRunHere: nothing of it can run here.
+    """
+    offers: list[Offer] = []
+    for path in files:
+        if is_checkpoint(path):
+            offers += _of_checkpoint(path, folder, overrides, device)
+        else:
+            offers.append(Offer(path.stem, functools.partial(_of_engine, path, device, allow_host_code)))
+    _check_names([offer.name for offer in offers], only)
+    found: list[Candidate] = []
+    notes = []
+    for offer in offers:
+        if only and offer.name not in only:
+            continue
+        try:
+            made = offer.make()
+        except CannotRunHere as error:
+            notes.append(f"{offer.name} is left out: {error}")
+            continue
+        if made.graph == "loop" and made.way == "batches" and not made.command.startswith("trm-deploy export"):
+            notes.append(
+                f"{made.name} has no step form, so its batches wait for their slowest puzzle;"
+                " trm-deploy export CHECKPOINT --graph step makes one"
+            )
+        found.append(_with_batch(made, batch))
+    if not found:
+        raise CannotRunHere("; ".join(["nothing of this can run here", *notes]), hint="type: trm-deploy doctor")
+    if len({candidate.runtime.spec.model_json() for candidate in found}) > 1:
+        raise ArtefactError(
+            f"{', '.join(map(str, files))}: are of different models (their specs differ)",
+            hint="compare those of one checkpoint at a time",
+        )
+    return Candidates(found, notes)
+
+
+def _check_names(names: Sequence[str], only: Sequence[str]) -> None:
+    """Refuse two rows of one name, and `only` with a name that no row has."""
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"{name}: two engines have this name", hint="rename one of the files")
+    for name in only:
+        if name not in names:
+            raise InputError(f"--only {name}: there is no such row, expected one of {', '.join(names)}")
+
+
+def _with_batch(candidate: Candidate, batch: int | None) -> Candidate:
+    largest = candidate.runtime.largest_batch
+    if batch is not None:
+        check_batch(candidate.runtime, batch, candidate.name)
+        return replace(candidate, batches=(batch,))
+    within = tuple(size for size in candidate.batches if largest is None or size <= largest)
+    return replace(candidate, batches=within or (largest or 1,))
+
+
+def _of_engine(path: Path, device: Device, allow_host_code: bool) -> Candidate:
+    runtime = load(path, device=device, allow_host_code=allow_host_code)
+    way: Way = "in-flight" if isinstance(runtime, StepRuntime) else "batches"
+    title = registry.get(runtime.backend).title
+    return Candidate(path.stem, title, runtime.graph, runtime, way, BATCHES, f"trm-deploy run -e {path}")
+
+
+def _of_checkpoint(path: Path, folder: Path, overrides: Sequence[str], device: Device) -> list[Offer]:
+    from trm_deploy import checkpoints
+    from trm_deploy.errors import require
+
+    require("torch", extra="export", purpose=f"to run the checkpoint {path}")
+    from trm_deploy.runtimes.backends.pytorch import TorchRuntime
+
+    loaded = checkpoints.load(path, overrides)
+    given = "".join(f" --set {override}" for override in overrides)
+    run = f"trm-deploy run -e {path}{given}"
+
+    def eager(precision: Precision) -> Runtime:
+        return TorchRuntime(loaded.model(), device=device, precision=precision)
+
+    @functools.cache
+    def compiled() -> Runtime:
+        return TorchRuntime(loaded.model(), device=device, precision="bf16", compiled=True)
+
+    def in_torch(
+        name: str, graph: str, make: Callable[[], Runtime], way: Way, batches: tuple[int, ...], command: str = ""
+    ) -> Offer:
+        return Offer(name, lambda: Candidate(name, "PyTorch", graph, make(), way, batches, command))
+
+    def in_ort(graph: Graph, precision: Precision) -> Offer:
+        name = f"ort-{graph}-{precision}"
+        way: Way = "in-flight" if graph == "step" else "batches"
+        export = f"trm-deploy export {path}{given} --graph {graph} --precision {precision} -o {name}.onnx"
+        command = f"{export} && trm-deploy run -e {name}.onnx"
+
+        def make() -> Candidate:
+            runtime = _exported(loaded, path, folder, graph, precision, device, overrides)
+            return Candidate(name, "ONNX Runtime", graph, runtime, way, BATCHES, command)
+
+        return Offer(name, make)
+
+    compiled_in_flight = f"{run} --precision bf16 --compile"
+    # On a CPU, float16 is float32 between casts: slower by those, and no gain.
+    narrow: tuple[Precision, ...] = ("fp16", "int8") if device == "cuda" else ("int8",)
+    return [
+        in_torch("torch-eager-fp32", "eager", lambda: eager("fp32"), "fixed", BATCHES),
+        in_torch("torch-eager-bf16", "eager", lambda: eager("bf16"), "fixed", BATCHES),
+        in_torch("torch-compile-bf16", "compiled", compiled, "fixed", COMPILED_BATCHES),
+        in_torch(
+            "torch-compile-bf16-in-flight", "compiled", compiled, "in-flight", COMPILED_BATCHES, compiled_in_flight
+        ),
+        in_ort("loop", "fp32"),
+        in_ort("step", "fp32"),
+        *(in_ort("step", precision) for precision in narrow),
+    ]
+
+
+class _Unchecked:
+    """In place of the comparison after an export: the solved share of the benchmark is the check."""
+
+    def summary(self) -> dict[str, object]:
+        return {}
+
+    def raise_if_failed(self) -> None:
+        pass
+
+
+def _exported(
+    loaded: Checkpoint,
+    path: Path,
+    folder: Path,
+    graph: Graph,
+    precision: Precision,
+    device: Device,
+    overrides: Sequence[str],
+) -> Runtime:
+    from trm_deploy.export.onnx_artefact import ExportSettings, export_checkpoint
+
+    target = folder / f"{graph}-{precision}.onnx"
+    logger.info("exporting %s as a %s graph, %s ...", path, graph, precision)
+    settings = ExportSettings(graph=graph, precision=precision)
+    export_checkpoint(path, target, settings, told=overrides, verify=lambda *_: _Unchecked())
+    return load(target, device=device)
