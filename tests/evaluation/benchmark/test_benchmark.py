@@ -14,17 +14,21 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from tests.checkpoints.test_published import published_weights, settings_of, write
 from tests.conftest import Graph, exported, random_model, tiny_spec
 from trm_deploy import puzzles, runtimes
-from trm_deploy.errors import ArtefactError, InputError
-from trm_deploy.evaluation.benchmark.contestants import Contestant, Way, contestants
+from trm_deploy.artefacts import record
+from trm_deploy.errors import ArtefactError, CannotRunHere, InputError
+from trm_deploy.evaluation.benchmark.candidates import Candidate, Way, candidates
 from trm_deploy.evaluation.benchmark.files import benchmark_files
 from trm_deploy.evaluation.benchmark.limit import gemm_gflops
 from trm_deploy.evaluation.benchmark.measure import Settings, benchmark
 from trm_deploy.evaluation.benchmark.report import Report, Row
+from trm_deploy.evaluation.threshold import threshold_in_force
 from trm_deploy.flops import step_flops
 from trm_deploy.models.recursive import RecursiveReasoner
 from trm_deploy.runtimes.backends.pytorch import TorchRuntime
+from trm_deploy.support.files import sha256
 from trm_deploy.support.jsontext import dumps
 
 PUZZLE = puzzles.get("sudoku-4x4")
@@ -50,13 +54,13 @@ def test_the_flops_of_a_step_are_those_that_torch_counts(name: str, tiny: Recurs
 def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
     folder = tmp_path_factory.mktemp("engines")
     found = [
-        Contestant("published", "PyTorch", "eager", TorchRuntime(random_model(tiny_spec("trm-mlp"))), "fixed", (4,), "")
+        Candidate("published", "PyTorch", "eager", TorchRuntime(random_model(tiny_spec("trm-mlp"))), "fixed", (4,), "")
     ]
     graphs: tuple[tuple[Graph, Way], ...] = (("loop", "batches"), ("step", "in-flight"))
     for graph, way in graphs:
         onnx.save(exported("trm-mlp", graph), folder / f"{graph}.onnx")
         runtime = runtimes.load(folder / f"{graph}.onnx")
-        found.append(Contestant(graph, "ONNX Runtime", graph, runtime, way, (2, 4), f"run {graph}"))
+        found.append(Candidate(graph, "ONNX Runtime", graph, runtime, way, (2, 4), f"run {graph}"))
     return benchmark(found, PUZZLE, QUESTIONS, SETTINGS)
 
 
@@ -86,6 +90,9 @@ def test_the_report_is_whole_in_every_form(report: Report, tmp_path: Path) -> No
     for row in document["rows"]:
         assert [row[key] for key in KEYS if row[key] is None] == []
     text = report.table()
+    assert "20 puzzles, up to 6 steps, halting threshold 0, 2 repeats" in text
+    assert "1 repeat;" in replace(report, repeats=1).table()
+    assert "share of limit: of the fastest matrix products" in text
     assert all(row.name in text for row in report.rows)
     assert "fastest for many puzzles: " in text
     report.write_png(tmp_path / "b.png")
@@ -100,6 +107,52 @@ def test_files_are_measured_as_they_are(tmp_path: Path) -> None:
     assert [(row.name, row.graph, row.batch) for row in report.rows] == [("step", "step", 2), ("loop", "loop", 2)]
     assert report.puzzles == 5
     assert report.fastest(alone=False).name in report.commands
+
+
+def test_a_published_checkpoint_is_measured(tmp_path: Path) -> None:
+    model = random_model(tiny_spec("trm-mlp", architecture={"prefix_length": 0, "puzzle_embedding_size": 0}))
+    folder = tmp_path / "published"
+    folder.mkdir()
+    path = write(folder, published_weights(model), *settings_of(model))
+    only = ("torch-eager-fp32", "ort-step-fp32")
+    overrides = ["task=sudoku-4x4"]
+    report = benchmark_files([path], limit=3, repeats=1, batch=2, overrides=overrides, only=only)
+    assert [row.name for row in report.rows] == list(only)
+    assert f"trm-deploy export {path} --set task=sudoku-4x4 --graph step" in report.commands["ort-step-fp32"]
+
+
+def test_what_a_machine_cannot_run_is_noted(tmp_path: Path) -> None:
+    onnx.save(exported("trm-mlp", "step", precision="bf16"), tmp_path / "narrow.onnx")
+    onnx.save(exported("trm-mlp", "step"), tmp_path / "step.onnx")
+    found = candidates([tmp_path / "narrow.onnx", tmp_path / "step.onnx"], folder=tmp_path)
+    assert [candidate.name for candidate in found.found] == ["step"]
+    assert found.notes[0].startswith("narrow is left out: ")
+    with pytest.raises(CannotRunHere, match="nothing of this can run here; narrow is left out"):
+        candidates([tmp_path / "narrow.onnx"], folder=tmp_path)
+
+
+def test_the_threshold_in_force_is_the_flags_then_a_records_then_the_models(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec = tiny_spec("trm-mlp", halting={"threshold": 0.5})
+    files = [tmp_path / "a.onnx", tmp_path / "b.onnx", tmp_path / "c.onnx"]
+    for path, threshold in zip(files, (None, 1.5, 2.5)):
+        path.write_bytes(b"artefact")
+        if threshold is not None:
+            record.write(path, built(path, threshold))
+    assert threshold_in_force(None, files[:1], spec) == 0.5
+    assert threshold_in_force(None, files[:2], spec) == 1.5
+    assert threshold_in_force(3.0, files, spec) == 3.0
+    assert caplog.text == ""
+    assert threshold_in_force(None, files, spec) == 1.5
+    assert "b.onnx.json has the halting threshold 1.5, c.onnx.json has 2.5: all are run at 1.5" in caplog.text
+
+
+def built(path: Path, threshold: float) -> record.BuildRecord:
+    return record.BuildRecord(
+        graph="loop", precision="fp32", precision_source="network", checkpoint_sha256="", opset=20, ir_version=10,
+        versions={}, artefact_sha256=sha256(path), halting_threshold=threshold,
+    )  # fmt: skip
 
 
 def row(name: str, **values: Any) -> Row:
@@ -122,16 +175,17 @@ def test_the_limit_is_measured_on_the_models_own_shapes() -> None:
     assert all(0.01 < rate < 1e5 for rate in rates.values())
 
 
-def test_files_that_cannot_be_compared_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_that_cannot_be_compared_are_refused(tmp_path: Path) -> None:
     onnx.save(exported("trm-mlp", "loop"), tmp_path / "a.onnx")
     onnx.save(exported("trm-att", "loop"), tmp_path / "b.onnx")
     with pytest.raises(ArtefactError, match="are of different models"):
-        contestants([tmp_path / "a.onnx", tmp_path / "b.onnx"], folder=tmp_path)
+        candidates([tmp_path / "a.onnx", tmp_path / "b.onnx"], folder=tmp_path)
     with pytest.raises(InputError, match="a: two engines have this name"):
-        contestants([tmp_path / "a.onnx", tmp_path / "a.onnx"], folder=tmp_path)
-    assert "a.onnx has no step form" in capsys.readouterr().err
+        candidates([tmp_path / "a.onnx", tmp_path / "a.onnx"], folder=tmp_path)
+    (note,) = candidates([tmp_path / "a.onnx"], folder=tmp_path).notes
+    assert "a.onnx has no step form" in note
     with pytest.raises(InputError, match="--only b: there is no such row, expected one of a"):
-        contestants([tmp_path / "a.onnx"], folder=tmp_path, only=["b"])
+        candidates([tmp_path / "a.onnx"], folder=tmp_path, only=["b"])
     (tmp_path / "none.txt").write_text("# none\n")
     with pytest.raises(InputError, match="holds no puzzle"):
         benchmark_files([tmp_path / "a.onnx"], puzzles=str(tmp_path / "none.txt"))

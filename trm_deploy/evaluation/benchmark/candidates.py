@@ -43,6 +43,7 @@ class Candidate:
             and a batch waits for its slowest; ``in-flight``: halting, and a puzzle that halts makes room.
         batches: sizes to try.
         command: that runs puzzles so.
+        note: a drawback that the user can do something about.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Candidate:
     way: Way
     batches: tuple[int, ...]
     command: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -118,11 +120,8 @@ def candidates(
         except CannotRunHere as error:
             notes.append(f"{offer.name} is left out: {error}")
             continue
-        if made.graph == "loop" and made.way == "batches" and not made.command.startswith("trm-deploy export"):
-            notes.append(
-                f"{made.name} has no step form, so its batches wait for their slowest puzzle;"
-                " trm-deploy export CHECKPOINT --graph step makes one"
-            )
+        if made.note:
+            notes.append(made.note)
         found.append(_with_batch(made, batch))
     if not found:
         raise CannotRunHere("; ".join(["nothing of this can run here", *notes]), hint="type: trm-deploy doctor")
@@ -155,9 +154,14 @@ def _with_batch(candidate: Candidate, batch: int | None) -> Candidate:
 
 def _of_engine(path: Path, device: Device, allow_host_code: bool) -> Candidate:
     runtime = load(path, device=device, allow_host_code=allow_host_code)
-    way: Way = "in-flight" if isinstance(runtime, StepRuntime) else "batches"
-    title = registry.get(runtime.backend).title
-    return Candidate(path.stem, title, runtime.graph, runtime, way, BATCHES, f"trm-deploy run -e {path}")
+    title, command = registry.get(runtime.backend).title, f"trm-deploy run -e {path}"
+    if isinstance(runtime, StepRuntime):
+        return Candidate(path.stem, title, runtime.graph, runtime, "in-flight", BATCHES, command)
+    note = (
+        f"{path} has no step form, so its batches wait for their slowest puzzle;"
+        " trm-deploy export CHECKPOINT --graph step makes one"
+    )
+    return Candidate(path.stem, title, runtime.graph, runtime, "batches", BATCHES, command, note)
 
 
 def _of_checkpoint(path: Path, folder: Path, overrides: Sequence[str], device: Device) -> list[Offer]:

@@ -77,7 +77,5 @@ def benchmark_files(
             halt_threshold=threshold_in_force(halt_threshold, files, spec),
             device=device,
         )
-        tokens = sample_questions(
-            spec.task.name, spec.task.sequence_length, len(spec.task.vocabulary), puzzles, limit
-        )
+        tokens = sample_questions(spec.task.name, spec.task.sequence_length, len(spec.task.vocabulary), puzzles, limit)
         return benchmark(found.found, puzzle, tokens, settings)

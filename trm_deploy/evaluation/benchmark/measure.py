@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from trm_deploy.evaluation.accuracy import right_answers
 from trm_deploy.evaluation.benchmark.candidates import Candidate
 from trm_deploy.evaluation.benchmark.limit import gemm_gflops
 from trm_deploy.evaluation.benchmark.report import Report, Row
@@ -27,11 +28,11 @@ class Settings:
     """How to measure.
 
     Attributes:
-        repeats: of the measurements in batches. A candidate in flight solves all puzzles each time, so that filling
+        repeats: number of repeats of the measurements in batches. A candidate in flight solves all puzzles each time, so that filling
             and emptying its slots is in the figure; one whose batches end before the next begins solves a part of
             them each time, and all of them in the end.
-        latency_puzzles: puzzles to solve one at a time.
-        max_steps: supervision steps at the most.
+        latency_puzzles: number of puzzles to solve one at a time.
+        max_steps: maximum number of supervision steps.
         halt_threshold: see `Runtime.solve`.
         device: where the candidates run.
     """
@@ -82,9 +83,9 @@ def benchmark(found: Sequence[Candidate], puzzle: Puzzle, questions: Tokens, set
                 numbers = _share(candidate, repeat, len(questions), settings)
                 done, seconds = _solve(candidate, result.batch, questions, numbers, settings)
                 result.rates.append(len(numbers) / seconds)
-                for number, finished in zip(numbers, done):
-                    result.solved[number] = not puzzle.answer_faults(questions[number], finished.answer)
-                    result.steps[number] = finished.steps
+                right = right_answers(puzzle, questions[numbers], np.stack([finished.answer for finished in done]))
+                for number, finished, solved in zip(numbers, done, right):
+                    result.solved[number], result.steps[number] = bool(solved), finished.steps
                 advance(len(numbers), candidate.name)
     gflops = gemm_gflops(spec, settings.device)
     rows = [_row(candidate, measured[candidate.name], step_flops(spec), max(gflops.values())) for candidate in found]

@@ -14,12 +14,25 @@ SCHEMA = 1
 AS_GOOD = 1.0
 
 
+# What the columns of the table mean.
+LEGEND = (
+    "one puzzle: milliseconds for a puzzle alone, the median and what 95 % of the puzzles stay below",
+    "in batches: puzzles at a time; puzzles a second, the median of the repeats; spread, largest less smallest of them",
+    "solved: share of right answers; mean steps: supervision steps a puzzle",
+    "share of limit: of the fastest matrix products above, what the steps reach in batches and with one puzzle",
+)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 @dataclass(frozen=True)
 class Row:
     """One way to run the model.
 
     Attributes:
-        name: of the contestant.
+        name: the candidate's.
         runtime: what computes.
         graph: its form.
         precision: as the flag names it.
@@ -54,10 +67,10 @@ class Report:
 
     Attributes:
         machine: what it ran on.
-        puzzles: how many.
-        repeats: of each measurement in batches.
+        puzzles: their number.
+        repeats: number of times that each measurement in batches was repeated.
         max_steps, halt_threshold: as for `Runtime.solve`.
-        step_gflop: of one supervision step of one puzzle.
+        step_gflop: GFLOP of one supervision step of one puzzle.
         gemm_gflops: GFLOP a second of matrix products of the model's shapes, by precision.
         rows: in the order in which they were measured.
         commands: that run puzzles so, by name of the row.
@@ -74,7 +87,7 @@ class Report:
     commands: dict[str, str] = field(default_factory=dict)
 
     def to_plain(self) -> dict[str, Any]:
-        """For JSON."""
+        """The results as JSON values."""
         return {"schema": SCHEMA, **asdict(self)}
 
     def fastest(self, *, alone: bool) -> Row:
@@ -85,11 +98,11 @@ class Report:
         return max(good, key=lambda row: row.puzzles_per_second)
 
     def table(self) -> str:
-        """For people."""
+        """The results as text for a terminal."""
         rates = ", ".join(f"{rate:.0f} GFLOP/s {precision}" for precision, rate in self.gemm_gflops.items())
         lines = [
-            f"{self.puzzles} puzzles, at most {self.max_steps} steps, halting threshold {self.halt_threshold:g},"
-            f" {self.repeats} repeats; a step takes {self.step_gflop:.3g} GFLOP",
+            f"{_count(self.puzzles, 'puzzle')}, up to {_count(self.max_steps, 'step')}, halting threshold"
+            f" {self.halt_threshold:g}, {_count(self.repeats, 'repeat')}; a step takes {self.step_gflop:.3g} GFLOP",
             f"matrix products of the model's shapes: {rates}",
             "",
             f"{'':30} {'one puzzle, ms':>16}  {'in batches':>30}  {'':>7} {'mean':>6} {'share of limit':>15}",
@@ -102,6 +115,7 @@ class Report:
                 f" {row.puzzles_per_second:>12.2f} {row.spread:>11.0%}  {row.solved:>7.1%} {row.mean_steps:>6.2f}"
                 f" {row.limit_share:>7.0%} {row.limit_share_alone:>7.0%}"
             )
+        lines += ["", *LEGEND]
         for what, row in (("one puzzle", self.fastest(alone=True)), ("many puzzles", self.fastest(alone=False))):
             lines += ["", f"fastest for {what}: {row.name}"]
             if row.name in self.commands:
