@@ -28,9 +28,9 @@ class Settings:
     """How to measure.
 
     Attributes:
-        repeats: number of repeats of the measurements in batches. A candidate in flight solves all puzzles each time, so that filling
-            and emptying its slots is in the figure; one whose batches end before the next begins solves a part of
-            them each time, and all of them in the end.
+        repeats: number of repeats of the measurements in batches. A candidate in flight solves all puzzles each time,
+            so that filling and emptying its slots is in the figure; one whose batches end before the next begins solves
+            a part of them each time, and all of them in the end.
         latency_puzzles: number of puzzles to solve one at a time.
         max_steps: maximum number of supervision steps.
         halt_threshold: see `Runtime.solve`.
