@@ -12,7 +12,7 @@ mean steps can be counted without another run.
 
 from __future__ import annotations
 
-from trm_deploy.evaluation.tuning.files import TuneSettings, tune
+from trm_deploy.evaluation.tuning.files import DEFAULT_MAX_LOSS, TuneSettings, tune
 from trm_deploy.evaluation.tuning.passes import Pass, Point, costs_more, record_pass
 from trm_deploy.evaluation.tuning.recommend import recommend
 from trm_deploy.evaluation.tuning.report import Tuned
@@ -20,6 +20,7 @@ from trm_deploy.evaluation.tuning.write import check_writable, write_threshold
 
 __all__ = [
     "tune",
+    "DEFAULT_MAX_LOSS",
     "TuneSettings",
     "Tuned",
     "Pass",
