@@ -245,7 +245,7 @@ class GraphRuntime:
         return Solution(*(np.asarray(outputs[name]) for name in (ANSWER, STEPS, HALT_LOGIT, LOGITS)))
 
     def _question(self, tokens: Int32, puzzle_ids: Int32 | None) -> dict[str, NDArray[Any]]:
-        """All that says which puzzle; puzzle 0 where there are no ids."""
+        """Everything that says which puzzle; puzzle 0 where no ids are given."""
         if self._table is not None:
             return {TOKENS: tokens, PUZZLE_EMBEDDING: embeddings.rows(self._table, puzzle_ids, len(tokens))}
         return {TOKENS: tokens, PUZZLE_IDS: np.zeros(len(tokens), np.int32) if puzzle_ids is None else puzzle_ids}

@@ -24,7 +24,7 @@ def solve_by_steps(
     """`Runtime.solve` for an engine that has only the step form: the host loops until every sample has halted.
 
     The whole batch is computed at every step. The host reads the halting logits of each, and answers and logits only
-    when a row leaves: they are kept as they stand then.
+    when a row halts: they are kept as they are at that step.
     """
     batch, length = tokens.shape
     answer = np.zeros((batch, length), np.int32)

@@ -15,6 +15,7 @@ from trm_deploy.artefacts.kind import Kind
 from trm_deploy.errors import InputError
 from trm_deploy.runtimes.base import LoadOptions, Runtime
 from trm_deploy.signature import PRECISIONS, Precision
+from trm_deploy.trt.flavours import FLAVOURS
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ BACKENDS: tuple[Backend, ...] = (
     ),
     Backend(
         "tensorrt",
-        "TensorRT",
+        FLAVOURS["trt"].title,
         reads=(Kind.trt,),
         module="trm_deploy.runtimes.backends.trt.runtime",
         extra="tensorrt",
@@ -76,7 +77,7 @@ BACKENDS: tuple[Backend, ...] = (
     ),
     Backend(
         "tensorrt-rtx",
-        "TensorRT for RTX",
+        FLAVOURS["rtx"].title,
         reads=(Kind.rtx,),
         module="trm_deploy.runtimes.backends.trt.runtime",
         extra="rtx",
@@ -90,7 +91,7 @@ def get(name: str) -> Backend:
     """The back end of that name.
 
     Raises:
-        InputError: there is none.
+        InputError: no back end has this name.
     """
     for backend in BACKENDS:
         if backend.name == name:
@@ -107,7 +108,7 @@ def choose(path: Path, kind: Kind, name: str | None = None) -> Backend:
     """The back end for an artefact: the kind's default, or the named one.
 
     Raises:
-        InputError: there is none of that name, or it does not read this kind.
+        InputError: no back end has this name, or the one that has it does not read this kind.
     """
     able = reading(kind)
     if name is None:

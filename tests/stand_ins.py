@@ -270,7 +270,7 @@ def tensorrt(version: str, cuda: Cuda, *, gpu: bool = True, downgrades: bool = F
             head[24:28] = bytes(int(part) for part in VERSIONS[version].split("."))
             header = json.dumps({"profile": config.profile.shapes}).encode()
             del network.model.metadata_props[:]  # a plan holds nothing of the ONNX file's
-            # As in a real plan, the name stands there as plain text.
+            # As in a real plan, the name is plain text.
             return b"".join(
                 (
                     bytes(head),

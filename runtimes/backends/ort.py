@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from trm_deploy.artefacts import onnx_file
 from trm_deploy.errors import ArtefactError, CannotRunHere, reason, require
+from trm_deploy.runtimes import registry
 from trm_deploy.runtimes.base import Device, LoadOptions
 from trm_deploy.runtimes.graph_runtime import ONNX_TYPES, GraphRuntime, LoadedGraph, open_graph
 from trm_deploy.signature import BATCH, DType, TensorSpec
 from trm_deploy.support import machine
 
 NAME = "onnxruntime"
-TITLE = "ONNX Runtime"
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 DTYPES = {name: dtype for dtype, name in ONNX_TYPES.items()}
 
@@ -45,7 +45,8 @@ def load(path: Path, options: LoadOptions) -> GraphRuntime:
             hint="type: trm-deploy export CHECKPOINT --graph loop --precision bf16",
         )
     arithmetic = arithmetic_of(precision, options.device)
-    return open_graph(session, LoadedGraph(path, spec, graph, steps, precision, NAME, TITLE, arithmetic))
+    title = registry.get(NAME).title
+    return open_graph(session, LoadedGraph(path, spec, graph, steps, precision, NAME, title, arithmetic))
 
 
 class OrtSession:
@@ -162,7 +163,7 @@ def open_session(path: Path, device: Device) -> Any:
             hint="type: trm-deploy export CHECKPOINT --format onnx",
         ) from error
     if provider not in session.get_providers():
-        # ONNX Runtime falls back to the CPU by itself; whoever named CUDA must not get that.
+        # ONNX Runtime falls back to the CPU by itself; where CUDA was named, that is an error.
         raise CannotRunHere(f"ONNX Runtime could not start {provider} for {path}", hint="type: trm-deploy doctor")
     return session
 

@@ -15,15 +15,15 @@ from torch import Tensor
 from trm_deploy.errors import CannotRunHere
 from trm_deploy.models.recursive import RecursiveReasoner
 
-# torch gives up a function, for good, that was compiled for so many sizes and models of one process.
-COMPILED_AT_MOST = 1024
+# Sizes and models of one process that torch compiles a function for; beyond that it runs it uncompiled, for good.
+COMPILE_LIMIT = 1024
 
 
 class CompiledRecursion:
     """`RecursiveReasoner.deep_recursion`, compiled when a batch size is first seen."""
 
     def __init__(self, model: RecursiveReasoner) -> None:
-        """Raises `CannotRunHere` where code for the processor is needed and there is no C++ compiler."""
+        """Raises `CannotRunHere` where code for the processor is needed and no C++ compiler is found."""
         check_compiler(model.y_init.device.type)
         self._model = model
         self._sizes: set[int] = set()
@@ -57,7 +57,7 @@ class CompiledRecursion:
         import torch._inductor.config as inductor
         from torch._dynamo.exc import TorchDynamoException
 
-        limits = {"recompile_limit": COMPILED_AT_MOST, "accumulated_recompile_limit": COMPILED_AT_MOST}
+        limits = {"recompile_limit": COMPILE_LIMIT, "accumulated_recompile_limit": COMPILE_LIMIT}
         try:
             # Freezing must be on while the function is traced: as an option of torch.compile it comes too late.
             with inductor.patch(freezing=True), tracing.patch(limits):

@@ -1,4 +1,4 @@
-"""Whether a plan can run here, told before TensorRT sees it: TensorRT's messages name neither file nor way out.
+"""Whether a plan can run here, found out before TensorRT sees it: its messages name neither the file nor what to do.
 
 Compared are the plan's header, its build record where there is one, and this machine.
 """
@@ -11,6 +11,7 @@ from trm_deploy.artefacts import record
 from trm_deploy.artefacts.record import BuildRecord
 from trm_deploy.errors import CannotRunHere
 from trm_deploy.support import machine
+from trm_deploy.support.files import sha256
 from trm_deploy.support.machine import Gpu
 from trm_deploy.trt.plan_file import Plan
 
@@ -49,7 +50,8 @@ def check(path: Path, plan: Plan, *, installed: str, gpu: Gpu | None, allow_host
     if gpu is None:
         raise CannotRunHere(
             f"{path}: a plan needs an NVIDIA GPU, and none is found here",
-            hint="run the ONNX file on this machine: trm-deploy run --engine FILE.onnx PUZZLES",
+            hint="run the ONNX file on this machine:"
+            f" trm-deploy run --engine {source_of(path, built) or 'FILE.onnx'} PUZZLES",
         )
     if built is not None:
         if built.platform and built.platform != machine.platform_tag():
@@ -75,10 +77,18 @@ def rebuild_command(path: Path, plan: Plan, built: BuildRecord | None) -> str:
     return f"type here: trm-deploy export CHECKPOINT --format {plan.flavour.format} -o {path}"
 
 
+def source_of(path: Path, built: BuildRecord | None) -> Path | None:
+    """The ONNX file that a plan was built from, where it is beside the plan under a usual name."""
+    for place in (path.with_name(path.name + ".onnx"), path.with_suffix(".onnx")):
+        if place.is_file() and (built is None or built.onnx_sha256 in ("", sha256(place))):
+            return place
+    return None
+
+
 def _numbers(version: str) -> list[int]:
     return [int(part) for part in version.split(".") if part.isdigit()]
 
 
 def _same_version(first: str, second: str) -> bool:
-    """Equal as far as both are given; NVIDIA's wheels leave the build number out at times."""
+    """Equal as far as both are given; NVIDIA's wheels sometimes leave the build number out."""
     return all(a == b for a, b in zip(_numbers(first), _numbers(second)))

@@ -241,7 +241,15 @@ class TestPreflight:
 
     def test_no_gpu(self, plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(machine, "gpu", lambda: None)
-        with pytest.raises(CannotRunHere, match="needs an NVIDIA GPU"):
+        source = plan.with_name("s.onnx")
+        with pytest.raises(CannotRunHere, match=rf"needs an NVIDIA GPU.*trm-deploy run --engine {source} PUZZLES"):
+            load(plan)
+        # `export CHECKPOINT --format trt` leaves it under this name.
+        source.rename(plan.with_name("s.plan.onnx"))
+        with pytest.raises(CannotRunHere, match=rf"trm-deploy run --engine {plan}\.onnx PUZZLES"):
+            load(plan)
+        plan.with_name("s.plan.onnx").write_bytes(b"of another export")
+        with pytest.raises(CannotRunHere, match=r"trm-deploy run --engine FILE\.onnx PUZZLES"):
             load(plan)
 
     def test_host_code_needs_a_flag(self, plan: Path) -> None:
