@@ -180,7 +180,7 @@ def _configure(trt: Any, builder: Any, definition: Any, options: EngineOptions, 
                 tensor.name, *([size, *shape[1:]] for size in (batch.smallest, batch.tuned, batch.largest))
             )
     if config.add_optimization_profile(profile) < 0:
-        raise TrmDeployError(f"TensorRT refuses the batch profile {batch}")
+        raise InputError(f"--batch is {batch}, which TensorRT refuses for this graph", hint="name smaller batch sizes")
     return config
 
 

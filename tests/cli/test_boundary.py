@@ -84,6 +84,14 @@ def test_a_full_standard_output_is_named() -> None:
     assert (done.returncode, done.stderr) == (1, "error: standard output: No space left on device\n")
 
 
+def test_a_path_that_cannot_be_read_is_unusable_input(tmp_path: Path) -> None:
+    name = "x" * 300
+    for words in (("inspect", name), ("run", "-e", name, "-"), ("run", "x"), ("export", name), ("parity", name, name)):
+        assert_one_line_error(trm(*words, cwd=tmp_path), 2, words[-1] if words[-1] != "-" else name)
+    (tmp_path / "loop.onnx").symlink_to("loop.onnx")
+    assert_one_line_error(trm("inspect", "loop.onnx", cwd=tmp_path), 2, "loop.onnx")
+
+
 def test_a_full_disk_and_ctrl_c_name_the_file_and_the_way_on(tmp_path: Path) -> None:
     file = tmp_path / "answers.jsonl"
     for there, hint in ((False, "free some space"), (True, "free some space, then add --resume to go on")):

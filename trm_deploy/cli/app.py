@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -22,7 +23,7 @@ from trm_deploy.cli.parity import parity
 from trm_deploy.cli.run import run
 from trm_deploy.cli.train import train
 from trm_deploy.cli.tune import tune
-from trm_deploy.errors import Interrupted, TrmDeployError
+from trm_deploy.errors import InputError, Interrupted, TrmDeployError
 from trm_deploy.support.terminal import write_any_text
 
 app = typer.Typer(
@@ -37,6 +38,10 @@ app = typer.Typer(
 
 # typer shows only the leaves of its usage errors, and where their base comes from differs with its version.
 UsageError: Any = typer.BadParameter.__mro__[2]
+
+
+# What is wrong with a path that was typed, rather than with the machine.
+UNREADABLE = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}
 
 
 def _version(given: bool) -> None:
@@ -89,9 +94,8 @@ def run_app() -> None:
         _fail("this needs more memory than there is", TrmDeployError.exit_code)
     except OSError as error:
         place = error.filename if error.filename is not None else _full_stream()
-        _fail(
-            f"{place}: {error.strerror or error}" if place else str(error.strerror or error), TrmDeployError.exit_code
-        )
+        kind = InputError if error.errno in UNREADABLE else TrmDeployError
+        _fail(f"{place}: {error.strerror}" if place is not None else str(error.strerror or error), kind.exit_code)
 
 
 def _in_words(message: str) -> str:
