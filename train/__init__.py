@@ -1,1 +1,1 @@
-"""Training: puzzles made by the project's own generator, deep supervision, EMA, recipes."""
+"""Training: recipes, data, deep supervision, averaged weights."""

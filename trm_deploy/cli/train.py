@@ -17,8 +17,7 @@ def train(
         Optional[str],
         typer.Argument(
             metavar="RECIPE",
-            help="Name of a shipped recipe, or a TOML file.",
-            show_default="with --resume, the recipe of the run",
+            help="Name of a shipped recipe, or a TOML file; with --resume, the run's own if left out.",
         ),
     ] = None,
     output: Annotated[
