@@ -15,7 +15,8 @@ from trm_deploy.export.options import ExportOptions
 from trm_deploy.export.pipeline import run_export
 from trm_deploy.puzzles import reading
 from trm_deploy.puzzles.maze import Maze
-from trm_deploy.runtimes.solving import session as running
+from trm_deploy.runtimes.solving.files import FileRun
+from trm_deploy.runtimes.solving.session import SolveOptions, open_session
 from trm_deploy.support.jsontext import dumps
 
 MAZE = Maze(4, 5)
@@ -42,10 +43,9 @@ def test_run_reads_mazes_and_writes_them_so_that_it_can_read_them_again(engine: 
     mazes = [MAZE.text(example) for example in MAZE.examples()[:2]]
     rows = "\n".join(mazes[0][start : start + 5] for start in range(0, 20, 5))
     (tmp_path / "m.txt").write_text(f"{rows}\n\n{mazes[1]}\nS S G\n{mazes[1]}\n")
-    outcomes = list(
-        running.run(running.open_engine(engine), [str(tmp_path / "m.txt")], running.RunSettings(attempts=10))
-    )
-    lines = [json.loads(dumps(outcome.to_plain())) for outcome in outcomes]
+    with FileRun(open_session(engine), [str(tmp_path / "m.txt")], SolveOptions(attempts=10)) as run:
+        answers = list(run)
+    lines = [json.loads(dumps(answer.to_plain())) for answer in answers]
     bad = lines.pop(2)
     assert "m.txt line 8: row 2 of a grid has 20 cells, expected 5" in bad["error"]
     assert [line["puzzle"] for line in lines] == [*mazes, mazes[1]]
@@ -55,4 +55,4 @@ def test_run_reads_mazes_and_writes_them_so_that_it_can_read_them_again(engine: 
     (tmp_path / "again.txt").write_text("\n".join(line["puzzle"] for line in lines[:2]))
     again = [question.tokens for question in reading.read(str(tmp_path / "again.txt"), MAZE)]
     assert [MAZE.text(tokens) for tokens in again if tokens is not None] == mazes
-    assert "NOT SOLVED, this is the best attempt" in outcomes[0].to_text(colour=False)
+    assert "NOT SOLVED, this is the best attempt" in answers[0].to_text(colour=False)

@@ -1,4 +1,4 @@
-"""From files with puzzles to answers, in the order of the input."""
+"""An opened model with its task: from puzzles to answers, in the order of the input."""
 
 from __future__ import annotations
 
@@ -7,34 +7,38 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from trm_deploy import puzzles
 from trm_deploy.artefacts import record
+from trm_deploy.artefacts.record import BuildRecord
 from trm_deploy.errors import InputError
-from trm_deploy.puzzles.base import Puzzle, Tokens
-from trm_deploy.puzzles.picture import write_png
+from trm_deploy.puzzles import reading
+from trm_deploy.puzzles.base import Puzzle, TextPuzzle, Tokens
 from trm_deploy.puzzles.reading import Question
 from trm_deploy.runtimes import load
 from trm_deploy.runtimes.base import Device, Runtime, StepRuntime
-from trm_deploy.runtimes.solving.attempts import BestAttempt, Schedule, solve_stream
+from trm_deploy.runtimes.solving.answer import Answer
+from trm_deploy.runtimes.solving.attempts import Schedule, solve_stream
 from trm_deploy.runtimes.solving.scheduling import Executor, Work, check_batch, executor
-from trm_deploy.signature import Precision
+from trm_deploy.signature import Graph, Precision
+from trm_deploy.support.files import is_regular_file
 
-# A bad answer breaks dozens of rules; the first few tell enough.
-SHOWN_FAULTS = 6
-SHIPPED_ENGINES = {"loop": "sudoku.onnx", "step": "sudoku-step.onnx"}
-# Of an engine with the step form. More gain little on a CPU, and make a puzzle wait longer.
+SHIPPED_ENGINES: dict[Graph, str] = {"loop": "sudoku.onnx", "step": "sudoku-step.onnx"}
+# Puzzles at a time with the step form. More gain little on a CPU, and make a puzzle wait longer.
 DEFAULT_SLOTS = 8
 
 
 @dataclass(frozen=True)
-class RunSettings:
-    """As `Schedule`; None stands for what the engine says itself, of attempts for what the task calls for.
+class SolveOptions:
+    """How to solve, as far as a caller says so; None: what the model or its record says.
 
     Attributes:
-        batch_size: puzzles at a time; None: `OpenEngine.batch_size`.
-        in_flight: whether a puzzle that halts makes room at once; None: where the engine can.
+        attempts: maximum number of attempts a puzzle; None: 1, and for ARC every augmentation that was trained.
+        max_steps: maximum number of supervision steps an attempt.
+        halt_threshold: an attempt ends when its halting logit exceeds it.
+        batch_size: puzzles at a time; None: `SolvingSession.batch_size`.
+        in_flight: whether a puzzle that halts makes room at once; None: where the model has the step form.
+        seed: random seed for the symmetries.
     """
 
     attempts: int | None = None
@@ -45,69 +49,7 @@ class RunSettings:
     seed: int = 0
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """A question and its answer; a question that could not be read has none."""
-
-    question: Question
-    answer: BestAttempt | None
-    puzzle: Puzzle
-
-    @property
-    def puzzle_text(self) -> str:
-        """The puzzle in its one-line form; as it was written where it could not be read."""
-        tokens = self.question.tokens
-        return self.question.text if tokens is None else self.puzzle.text(tokens)
-
-    def to_plain(self) -> dict[str, Any]:
-        """One object of `run --json`."""
-        if self.answer is None or self.question.tokens is None:
-            return {"puzzle": self.puzzle_text, "error": self.question.error}
-        return {
-            "puzzle": self.puzzle_text,
-            "answer": self.puzzle.text(self.answer.answer),
-            "steps": self.answer.steps,
-            "attempts": self.answer.attempts,
-            "total_steps": self.answer.total_steps,
-            "halted": self.answer.halted,
-            "halt_logit": self.answer.halt_logit,
-            "verified": self.answer.verified,
-            "milliseconds": round(self.answer.milliseconds, 3),
-        }
-
-    def write_png(self, path: Path) -> None:
-        """Draw what `to_text` shows; nothing where the question could not be read.
-
-        Raises:
-            MissingPackage: matplotlib is not installed.
-            TrmDeployError: the file cannot be written.
-        """
-        if self.answer is not None and self.question.tokens is not None:
-            write_png(path, self.puzzle, self.question.tokens, self.answer.answer)
-
-    def to_text(self, *, colour: bool) -> str:
-        """The drawn grid and a line that says what to think of it."""
-        if self.answer is None or self.question.tokens is None:
-            return f"error: {self.question.error}"
-        answer = self.answer
-        grid = self.puzzle.draw(self.question.tokens, answer.answer, colour=colour)
-        verdict = "verified" if answer.verified else "NOT SOLVED, this is the best attempt"
-        cost = f"{_count(answer.steps, 'step')}, {answer.milliseconds:.0f} ms"
-        if answer.attempts > 1:
-            cost = f"{_count(answer.steps, 'step')}, attempt {answer.attempts}, {answer.total_steps} steps in all, "
-            cost += f"{answer.milliseconds:.0f} ms"
-        lines = [f"{self.question.place}", grid, f"{verdict}: {cost}"]
-        if answer.faults:
-            more = f"; and {len(answer.faults) - SHOWN_FAULTS} more" if len(answer.faults) > SHOWN_FAULTS else ""
-            lines.append("broken rules: " + "; ".join(answer.faults[:SHOWN_FAULTS]) + more)
-        return "\n".join(lines) + "\n"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def shipped_engine(graph: str = "loop") -> Path:
+def shipped_engine(graph: Graph = "loop") -> Path:
     """The model that comes with the package, as ONNX in the loop or the step form.
 
     Raises:
@@ -121,130 +63,173 @@ def shipped_engine(graph: str = "loop") -> Path:
 
 
 @dataclass(frozen=True)
-class OpenEngine:
-    """A loaded engine and the task that it was made for."""
+class Source:
+    """The puzzles of a run, to be read once.
+
+    Attributes:
+        names: files, "-" for standard input, or puzzles themselves.
+        questions: what they hold.
+        slots: puzzles at a time that suit their number.
+    """
+
+    names: tuple[str, ...]
+    questions: Iterator[Question]
+    slots: int
+
+
+@dataclass(frozen=True)
+class SolvingSession:
+    """An opened model and the task that it was made for.
+
+    Attributes:
+        path: the artefact.
+        runtime: runs it.
+        puzzle: its task.
+        built: the record beside it; None where there is none.
+        assumed: whether it is the shipped model because none was named.
+    """
 
     path: Path
     runtime: Runtime
     puzzle: Puzzle
+    built: BuildRecord | None = None
+    assumed: bool = False
 
-    def max_steps(self, settings: RunSettings) -> int:
-        """Supervision steps at the most: the flag's, else the engine's own."""
-        return settings.max_steps or self.runtime.fixed_steps or self.runtime.spec.halting.max_steps
+    def max_steps(self, options: SolveOptions) -> int:
+        """Maximum number of supervision steps an attempt: the caller's, else the model's own."""
+        return options.max_steps or self.runtime.fixed_steps or self.runtime.spec.halting.max_steps
 
-    def halt_threshold(self, settings: RunSettings) -> float:
-        """The threshold in force: the flag's, else the record's, else the engine's own."""
-        return record.halting_threshold(settings.halt_threshold, self.path, self.runtime.spec)
+    def halt_threshold(self, options: SolveOptions) -> float:
+        """The threshold in force: the caller's, else the record's, else the model's own."""
+        if options.halt_threshold is not None:
+            return options.halt_threshold
+        return self.runtime.spec.halting.threshold if self.built is None else self.built.halting_threshold
 
-    def schedule(self, settings: RunSettings) -> Schedule:
-        """How puzzles are solved, with the engine's own settings where nothing else is asked for."""
+    def schedule(self, options: SolveOptions) -> Schedule:
+        """How often and how long a puzzle is tried."""
         return Schedule(
-            attempts=settings.attempts or 1,
-            attempt_steps=(self.max_steps(settings),),
-            halt_threshold=self.halt_threshold(settings),
-            seed=settings.seed,
+            attempts=options.attempts or 1,
+            attempt_steps=(self.max_steps(options),),
+            halt_threshold=self.halt_threshold(options),
+            seed=options.seed,
         )
 
-    def batch_size(self, settings: RunSettings) -> int:
-        """Puzzles at a time, where there are so many.
+    def batch_size(self, options: SolveOptions) -> int:
+        """Puzzles at a time, where there are that many.
 
-        Unless told otherwise, one for an engine whose batches wait for their slowest puzzle: faster on a CPU.
+        By default one for a model whose batches wait for their slowest puzzle: faster on a CPU.
 
         Raises:
-            InputError: more than the engine takes.
+            InputError: more than the model takes.
         """
-        if settings.batch_size is not None:
-            check_batch(self.runtime, settings.batch_size, str(self.path))
-            return settings.batch_size
-        in_flight = isinstance(self.runtime, StepRuntime) and settings.in_flight is not False
+        if options.batch_size is not None:
+            check_batch(self.runtime, options.batch_size, str(self.path))
+            return options.batch_size
+        in_flight = isinstance(self.runtime, StepRuntime) and options.in_flight is not False
         size = DEFAULT_SLOTS if in_flight else 1
         return min(size, self.runtime.largest_batch or size)
 
-    def executor(self, size: int, settings: RunSettings) -> Executor:
-        """What computes the attempts, `size` at a time; raises `InputError` where the engine cannot."""
-        return executor(self.runtime, size, in_flight=settings.in_flight, name=str(self.path))
+    def executor(self, size: int, options: SolveOptions) -> Executor:
+        """What computes the attempts, `size` at a time; raises `InputError` where the model cannot."""
+        return executor(self.runtime, size, in_flight=options.in_flight, name=str(self.path))
+
+    def read(self, names: Sequence[str], options: SolveOptions) -> Source:
+        """The puzzles of files, standard input, or arguments that are puzzles themselves.
+
+        Args:
+            names: as they were typed. Files are opened when their turn comes.
+            options: how they will be solved.
+
+        Raises:
+            InputError: a file that cannot be read as a whole, or a batch that the model does not take. For regular
+                files as soon as the first puzzles cannot be read, else while iterating.
+        """
+        size = self.batch_size(options)
+        found = itertools.chain.from_iterable(self._questions(name) for name in names)
+        if options.batch_size is None and "-" in names:
+            size = 1  # whoever types puzzles waits for the answer before the next
+        elif all(is_regular_file(name) or self.is_puzzle(name) for name in names):
+            # A call costs the same however many of its rows are in use, so small inputs get small batches.
+            head = list(itertools.islice(found, size))
+            size = max(1, len(head))
+            found = itertools.chain(head, found)
+        return Source(tuple(names), found, size)
+
+    def solve(
+        self, questions: Iterable[Question], options: SolveOptions, *, slots: int, work: Work | None = None
+    ) -> Iterator[Answer]:
+        """Solve any number of puzzles in constant memory.
+
+        Args:
+            questions: the puzzles; taken only where a slot is free.
+            options: how.
+            slots: puzzles at a time.
+            work: is filled with what was computed.
+
+        Yields:
+            One answer a puzzle, in the order of the input; one with an `error` for a puzzle that could not be read.
+        """
+        computing = self.executor(slots, options)
+        if work is not None:
+            computing.work = work
+        solved = solve_stream(computing, self.puzzle, questions, self.schedule(options), tokens=_tokens)
+        for question, best in solved:
+            yield Answer.of(question, best, self.puzzle)
+
+    def _questions(self, name: str) -> Iterator[Question]:
+        try:
+            if self.is_puzzle(name) and isinstance(self.puzzle, TextPuzzle):
+                yield from reading.read_text(name, "argument", self.puzzle)
+            else:
+                yield from puzzles.questions(name, self.puzzle)
+        except reading.OtherSize as error:
+            assumed = "the shipped model was assumed: name another with --engine"
+            error.hint = assumed if self.assumed else f"the engine is {self.path}: name another with --engine"
+            raise
+
+    def is_puzzle(self, name: str) -> bool:
+        """Whether an argument is a puzzle itself rather than a file's name."""
+        if not isinstance(self.puzzle, TextPuzzle) or not reading.is_text_of(name, self.puzzle):
+            return False
+        try:
+            return not Path(name).exists()
+        except OSError:  # too long for a file's name
+            return True
 
 
-def open_engine(
-    engine: Path | None,
+def open_session(
+    engine: Path | None = None,
     *,
     device: Device = "cpu",
     allow_host_code: bool = False,
     precision: Precision | None = None,
     compiled: bool = False,
     overrides: Sequence[str] = (),
-) -> OpenEngine:
-    """Load an engine, the shipped one where None; see `trm_deploy.runtimes.load`.
+    runtime: str | None = None,
+) -> SolvingSession:
+    """Load a model, the shipped one where None; see `trm_deploy.runtimes.load`.
 
     Raises:
-        InputError: an engine that is not ours, or whose task nothing names.
-        CannotRunHere: the engine's package or device is missing.
+        InputError: a file that is not ours, or whose task nothing names.
+        CannotRunHere: the package or device that it needs is missing.
     """
     path = engine or shipped_engine("step")
-    runtime = load(
+    loaded = load(
         path,
+        runtime,
         device=device,
         allow_host_code=allow_host_code,
         precision=precision,
         compiled=compiled,
         overrides=overrides,
     )
-    if not runtime.spec.task.name:
+    if not loaded.spec.task.name:
         raise InputError(
             f"{path}: its spec names no task, so text cannot be turned into tokens",
             hint="export it again with --set task=sudoku-9x9, or whichever it is",
         )
-    return OpenEngine(path, runtime, puzzles.get(runtime.spec.task.name))
-
-
-def run(
-    engine: OpenEngine, files: Sequence[str], settings: RunSettings, *, done: int = 0, work: Work | None = None
-) -> Iterator[Outcome]:
-    """Solve the puzzles of files (or "-", standard input), as many as there are, in constant memory.
-
-    Args:
-        engine: the engine.
-        files: their names.
-        settings: how.
-        done: leave out the first so many puzzles, which an earlier run has solved.
-        work: is filled with what was computed.
-
-    Yields:
-        One outcome a puzzle, in the order of the input.
-
-    Raises:
-        InputError: a file that cannot be read as a whole, or settings that the engine cannot keep.
-    """
-    rest = itertools.islice(questions(engine, files), done, None)
-    return solve(engine, files, settings, rest, work=work)
-
-
-def solve(
-    engine: OpenEngine,
-    files: Sequence[str],
-    settings: RunSettings,
-    chosen: Iterable[Question],
-    *,
-    work: Work | None = None,
-) -> Iterator[Outcome]:
-    """As `run`, of chosen questions of the files: in a batch of the size that all would get, for the same bits."""
-    size = engine.batch_size(settings)
-    if settings.batch_size is None and "-" in files:
-        size = 1  # whoever types puzzles waits for the answer before the next
-    elif all(Path(name).is_file() for name in files):
-        # A call costs the same however many of its rows are in use, so small inputs get small batches.
-        size = max(1, len(list(itertools.islice(questions(engine, files), size))))
-    computing = engine.executor(size, settings)
-    if work is not None:
-        computing.work = work
-    schedule = engine.schedule(settings)
-    for question, answer in solve_stream(computing, engine.puzzle, chosen, schedule, tokens=_tokens):
-        yield Outcome(question, answer, engine.puzzle)
-
-
-def questions(engine: OpenEngine, files: Sequence[str]) -> Iterator[Question]:
-    """The questions of files, one after the other."""
-    return itertools.chain.from_iterable(puzzles.questions(name, engine.puzzle) for name in files)
+    built = None if path.is_dir() else record.read_matching(path)
+    return SolvingSession(path, loaded, puzzles.get(loaded.spec.task.name), built, assumed=engine is None)
 
 
 def _tokens(question: Question) -> Tokens | None:

@@ -1,4 +1,4 @@
-"""ARC: a task is asked under each augmentation that the model was trained with, and the answers vote.
+"""ARC: a task is solved under each augmentation that the model was trained with, and the answers vote.
 
 The demonstrations are not the network's input. What it knows of a task is the row of its embedding table that it
 learned for it: the identifier map beside the engine says which rows belong to a task and to its augmentations.
@@ -6,6 +6,7 @@ learned for it: the identifier map beside the engine says which rows belong to a
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,10 +18,11 @@ from trm_deploy.artefacts import identifiers
 from trm_deploy.errors import InputError, PuzzleError
 from trm_deploy.puzzles import arc
 from trm_deploy.puzzles.arc import Augmentation, Grid
-from trm_deploy.puzzles.arc_tasks import Task
+from trm_deploy.puzzles.arc_tasks import Task, read_solutions, read_tasks, with_solutions
 from trm_deploy.runtimes.solving.scheduling import Executor, Limits, solve_all
-from trm_deploy.runtimes.solving.session import OpenEngine, RunSettings
+from trm_deploy.runtimes.solving.session import SolveOptions, SolvingSession
 from trm_deploy.support.figures import write_plot
+from trm_deploy.support.files import check_output
 from trm_deploy.support.progress import progress
 
 # Predictions that a submission holds of each test input.
@@ -49,16 +51,16 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class VotedAnswer:
     """What became of one test input.
 
     Attributes:
-        task: that it belongs to.
-        number: of the test input, from 0.
+        task: the task that it belongs to.
+        number: which of the task's test inputs, from 0.
         predictions: all of them, the best first; an attempt that gave no grid has no vote.
-        attempts: augmentations under which it was asked.
-        mean_steps: supervision steps of an attempt.
-        milliseconds: of computing.
+        attempts: number of augmentations under which it was solved.
+        mean_steps: mean number of supervision steps of an attempt.
+        milliseconds: computing time.
     """
 
     task: Task
@@ -70,12 +72,12 @@ class Outcome:
 
     @property
     def submitted(self) -> tuple[list[list[int]], ...]:
-        """The two best predictions; one that is alone stands twice."""
+        """The two best predictions; a single one comes twice."""
         grids = [prediction.grid.tolist() for prediction in self.predictions[:PREDICTIONS]] or [NO_GRID]
         return tuple((grids * PREDICTIONS)[:PREDICTIONS])
 
     def right_within(self, predictions: int) -> bool | None:
-        """Whether the task's own answer is among the best so many; None where it is unknown."""
+        """Whether the task's own answer is among the N best; None where it is unknown."""
         answer = self.task.test[self.number].output
         if answer is None:
             return None
@@ -108,6 +110,35 @@ class Outcome:
         write_plot(path, lambda axes: arc.plot_grids(axes, grids))
 
 
+def read_files(names: Sequence[str], solutions: Sequence[str] = ()) -> list[Task]:
+    """The tasks of files, with the answers of solutions files; raises `InputError` where one cannot be read."""
+    answers = read_solutions(solutions)
+    return [with_solutions(task, answers) for task in read_tasks(names)]
+
+
+def check_submission_file(path: Path, *, inputs: Sequence[str | Path], force: bool) -> None:
+    """Before the work: raises `InputError` where a submission may not be written at a path."""
+    check_output(
+        path,
+        inputs=[Path(name) for name in inputs],
+        replaceable=_is_submission,
+        expected="a submission that run made",
+        force=force,
+    )
+
+
+def _is_submission(path: Path) -> bool:
+    try:
+        document = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    tasks = list(document.values()) if isinstance(document, dict) else []
+    return bool(tasks) and all(
+        isinstance(task, list) and all(isinstance(entry, dict) and "attempt_1" in entry for entry in task)
+        for task in tasks
+    )
+
+
 def known_augmentations(engine: Path, puzzle_identifiers: int, tasks: Sequence[Task]) -> Known:
     """The augmentations of each task that the engine was trained with, in order of puzzle id: the task itself first.
 
@@ -117,7 +148,7 @@ def known_augmentations(engine: Path, puzzle_identifiers: int, tasks: Sequence[T
         tasks: what to look for.
 
     Raises:
-        InputError: there is no map, it does not fit the engine or is malformed, or it lacks a task.
+        InputError: there is no map, it does not fit the engine or is malformed, or a task is not in it.
     """
     path = identifiers.path_of(engine)
     names = identifiers.read(engine)
@@ -146,40 +177,40 @@ def known_augmentations(engine: Path, puzzle_identifiers: int, tasks: Sequence[T
     return known
 
 
-def run(engine: OpenEngine, tasks: Sequence[Task], settings: RunSettings) -> Iterator[Outcome]:
-    """Solve every test input of the tasks, under `settings.attempts` augmentations each, all where None.
+def run(session: SolvingSession, tasks: Sequence[Task], options: SolveOptions) -> Iterator[VotedAnswer]:
+    """Solve every test input of the tasks, under `options.attempts` augmentations each, all where None.
 
     Yields:
-        One outcome a test input, in the order of the input.
+        One answer a test input, in the order of the input.
 
     Raises:
         InputError: see `known_augmentations`; before anything is solved.
     """
-    known = known_augmentations(engine.path, engine.runtime.spec.task.puzzle_identifiers, tasks)
-    asked = max((len(known[task.name][: settings.attempts]) for task in tasks), default=1)
-    computing = engine.executor(min(engine.batch_size(settings), asked), settings)
-    limits = engine.schedule(settings).limits(0)
+    known = known_augmentations(session.path, session.runtime.spec.task.puzzle_identifiers, tasks)
+    most = max((len(known[task.name][: options.attempts]) for task in tasks), default=1)
+    computing = session.executor(min(session.batch_size(options), most), options)
+    limits = session.schedule(options).limits(0)
     for task in tasks:
         for number in range(len(task.test)):
-            yield _ask(computing, limits, task, number, known[task.name][: settings.attempts])
+            yield _solve(computing, limits, task, number, known[task.name][: options.attempts])
 
 
-def _ask(
+def _solve(
     computing: Executor, limits: Limits, task: Task, number: int, augmentations: list[tuple[int, Augmentation]]
-) -> Outcome:
+) -> VotedAnswer:
     question = task.test[number].input
-    asked = np.stack([arc.to_tokens(augmentation.apply(question)) for _, augmentation in augmentations])
+    forms = np.stack([arc.to_tokens(augmentation.apply(question)) for _, augmentation in augmentations])
     puzzle_ids = np.array([puzzle_id for puzzle_id, _ in augmentations], np.int32)
     started = time.perf_counter()
     with progress(f"{task.name} test input {number + 1}", len(augmentations), unit="attempts") as advance:
-        found = solve_all(computing, asked, limits, puzzle_ids, report=advance)
+        found = solve_all(computing, forms, limits, puzzle_ids, report=advance)
     milliseconds = (time.perf_counter() - started) * 1e3
     ballot = Ballot()
     steps = 0
     for (_, augmentation), attempt in zip(augmentations, found):
         ballot.vote(augmentation.invert(arc.crop(attempt.answer)), attempt.halt_logit)
         steps += attempt.steps
-    return Outcome(task, number, ballot.result(), len(augmentations), steps / len(augmentations), milliseconds)
+    return VotedAnswer(task, number, ballot.result(), len(augmentations), steps / len(augmentations), milliseconds)
 
 
 class Ballot:
@@ -206,34 +237,34 @@ class Ballot:
         return tuple(sorted(predictions, key=lambda p: (p.votes, p.confidence), reverse=True))
 
 
-def submission(outcomes: Sequence[Outcome]) -> Submission:
+def submission(answers: Sequence[VotedAnswer]) -> Submission:
     """The predictions in the form that the ARC Prize takes: of each task, two attempts at each of its test inputs."""
     document: Submission = {}
-    for outcome in outcomes:
-        attempts = {f"attempt_{place}": grid for place, grid in enumerate(outcome.submitted, start=1)}
-        document.setdefault(outcome.task.name, []).append(attempts)
+    for answer in answers:
+        attempts = {f"attempt_{place}": grid for place, grid in enumerate(answer.submitted, start=1)}
+        document.setdefault(answer.task.name, []).append(attempts)
     return document
 
 
-def summary(outcomes: Sequence[Outcome]) -> list[str]:
+def summary(answers: Sequence[VotedAnswer]) -> list[str]:
     """Lines on the run as a whole: what is right where answers are known, and what has no grid."""
     lines = []
-    known = [outcome for outcome in outcomes if outcome.right_within(1) is not None]
+    known = [answer for answer in answers if answer.right_within(1) is not None]
     if known:
-        first, either = (sum(bool(outcome.right_within(count)) for outcome in known) for count in (1, PREDICTIONS))
+        first, either = (sum(bool(answer.right_within(count)) for answer in known) for count in (1, PREDICTIONS))
         lines.append(
             f"right of {len(known)} test inputs: {first} by the first prediction, {either} by one of two;"
             f" averaged over the tasks {_score(known, 1):.1%} and {_score(known, PREDICTIONS):.1%}"
         )
-    empty = sum(not outcome.predictions for outcome in outcomes)
+    empty = sum(not answer.predictions for answer in answers)
     if empty:
-        lines.append(f"no attempt gave a grid for {empty} test inputs: {NO_GRID} stands for it in a submission")
+        lines.append(f"no attempt gave a grid for {empty} test inputs: {NO_GRID} takes its place in a submission")
     return lines
 
 
-def _score(outcomes: Sequence[Outcome], predictions: int) -> float:
+def _score(answers: Sequence[VotedAnswer], predictions: int) -> float:
     """The competition's score: the share of a task's test inputs that are right, averaged over the tasks."""
     shares: dict[str, list[bool]] = {}
-    for outcome in outcomes:
-        shares.setdefault(outcome.task.name, []).append(bool(outcome.right_within(predictions)))
+    for answer in answers:
+        shares.setdefault(answer.task.name, []).append(bool(answer.right_within(predictions)))
     return float(np.mean([np.mean(share) for share in shares.values()]))

@@ -23,7 +23,7 @@ from trm_deploy.evaluation.tuning import Pass, Point, TuneSettings, recommend
 from trm_deploy.evaluation.tuning.files import few_puzzles
 from trm_deploy.evaluation.tuning.recommend import equally_good, rule_in_words
 from trm_deploy.runtimes.backends.pytorch import TorchRuntime
-from trm_deploy.runtimes.solving.session import OpenEngine, RunSettings, open_engine
+from trm_deploy.runtimes.solving.session import SolveOptions, SolvingSession, open_session
 
 TASK = puzzles.get("sudoku-4x4")
 
@@ -105,23 +105,23 @@ def test_few_puzzles_are_warned_of(count: int, limits: TuneSettings, warned: str
 
 def test_overrides_reach_the_checkpoint_alone(tiny_checkpoint: Path) -> None:
     with pytest.raises(InputError, match=r"--set applies to checkpoints: .*sudoku.onnx is an exported file, which has"):
-        open_engine(ASSETS / "sudoku.onnx", overrides=["arch.H_cycles=3"])
+        open_session(ASSETS / "sudoku.onnx", overrides=["arch.H_cycles=3"])
     with pytest.raises(InputError, match=r"arch\.H_cycles"):
-        open_engine(tiny_checkpoint, overrides=["arch.H_cycles=3"])
+        open_session(tiny_checkpoint, overrides=["arch.H_cycles=3"])
 
 
 def test_refused(runtime: TorchRuntime, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "p.txt").write_text("..34341221434321\n")
     unrolled = around(runtime, fixed_steps=4)
     with pytest.raises(InputError, match=r"u.onnx: is unrolled to 4 steps.*--graph step -o step.onnx"):
-        tuning.tune(OpenEngine(Path("u.onnx"), unrolled, TASK), str(tmp_path / "p.txt"), TuneSettings())
+        tuning.tune(SolvingSession(Path("u.onnx"), unrolled, TASK), str(tmp_path / "p.txt"), TuneSettings())
     with pytest.raises(InputError, match="has no rules"):
-        tuning.tune(OpenEngine(Path("a.onnx"), runtime, puzzles.get("arc")), "tasks.json", TuneSettings())
+        tuning.tune(SolvingSession(Path("a.onnx"), runtime, puzzles.get("arc")), "tasks.json", TuneSettings())
     (tmp_path / "bad.txt").write_text("..3434122143432\n")
     with pytest.raises(InputError, match=r"bad.txt line 1"):
-        tuning.tune(OpenEngine(Path("e.onnx"), runtime, TASK), str(tmp_path / "bad.txt"), TuneSettings())
+        tuning.tune(SolvingSession(Path("e.onnx"), runtime, TASK), str(tmp_path / "bad.txt"), TuneSettings())
     with pytest.raises(InputError, match="solves none"):
-        tuning.tune(OpenEngine(Path("e.onnx"), around(runtime), TASK), str(tmp_path / "p.txt"), TuneSettings())
+        tuning.tune(SolvingSession(Path("e.onnx"), around(runtime), TASK), str(tmp_path / "p.txt"), TuneSettings())
     assert "3.5 times the work of a step graph" in caplog.text
     assert "1 puzzle is few to choose a threshold by: each is 100 points of the solved share; take 500" in caplog.text
 
@@ -129,29 +129,29 @@ def test_refused(runtime: TorchRuntime, tmp_path: Path, caplog: pytest.LogCaptur
 def test_a_threshold_written_beside_an_engine(tmp_path: Path) -> None:
     path = tmp_path / "sudoku.onnx"
     shutil.copy(ASSETS / "sudoku.onnx", path)
-    opened = open_engine(path)
+    opened = open_session(path)
     with pytest.raises(InputError, match=r"has no build record sudoku.onnx.json"):
         tuning.write_threshold(opened, 1.5)
     shutil.copy(ASSETS / "sudoku.onnx.json", record.path_of(path))
     before = json.loads(record.path_of(path).read_text())
     assert "sudoku.onnx.json" in tuning.write_threshold(opened, 1.5)
     assert json.loads(record.path_of(path).read_text()) == {**before, "halting_threshold": 1.5}
-    assert open_engine(path).halt_threshold(RunSettings()) == 1.5
+    assert open_session(path).halt_threshold(SolveOptions()) == 1.5
     assert path.read_bytes() == (ASSETS / "sudoku.onnx").read_bytes()
 
 
 def test_a_threshold_written_into_a_checkpoint(tiny_checkpoint: Path, tmp_path: Path) -> None:
     path = tmp_path / "tuned.pt"
     shutil.copy(tiny_checkpoint, path)
-    tuning.write_threshold(open_engine(path), 0.25)
-    assert open_engine(path).halt_threshold(RunSettings()) == 0.25
+    tuning.write_threshold(open_session(path), 0.25)
+    assert open_session(path).halt_threshold(SolveOptions()) == 0.25
     before, after = checkpoints.load(tiny_checkpoint), checkpoints.load(path)
     assert after.training == before.training
     assert all(bool((after.ema[name] == weight).all()) for name, weight in before.ema.items())
     # An engine made before is still of the same model.
     assert compare_files(path, [tiny_checkpoint], limit=2, controls=1).passed
-    assert open_engine(path).runtime.spec.to_json() != open_engine(tiny_checkpoint).runtime.spec.to_json()
-    assert open_engine(path).runtime.spec.model_json() == open_engine(tiny_checkpoint).runtime.spec.model_json()
+    assert open_session(path).runtime.spec.to_json() != open_session(tiny_checkpoint).runtime.spec.to_json()
+    assert open_session(path).runtime.spec.model_json() == open_session(tiny_checkpoint).runtime.spec.model_json()
     import torch
 
     torch.save(dict(before.ema), tmp_path / "step_5")

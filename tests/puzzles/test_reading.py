@@ -251,3 +251,70 @@ def test_a_csv_file_without_answers_is_refused(tmp_path: Path, content: str, mes
     with pytest.raises(InputError) as raised:
         list(reading.read_answered(str(tmp_path / "p.csv"), PUZZLE))
     assert message in str(raised.value)
+
+
+SMALL = "1..4..2..3..4..1"
+
+
+@pytest.mark.parametrize(
+    ("content", "task", "place"),
+    [
+        (drawn(LINE), Sudoku(2, 2), "line 1"),
+        (f"# a title\n+-------+\n{drawn(LINE)}\n", Sudoku(2, 3), "line 3"),
+        (f"{LINE}\n{LINE}\n", Sudoku(2, 2), "line 1"),
+        (f"id,puzzle\n1,{LINE}\n", Sudoku(2, 2), "line 2"),
+        ("\n".join(SMALL[row : row + 4] for row in range(0, 16, 4)), Sudoku(), "line 1"),
+        (SMALL, Sudoku(), "line 1"),
+    ],
+)
+def test_a_puzzle_of_another_size_is_one_complaint(tmp_path: Path, content: str, task: Sudoku, place: str) -> None:
+    path = tmp_path / "p.txt"
+    path.write_text(content)
+    came, own = ("4 x 4" if task.side == 9 else "9 x 9"), f"{task.side} x {task.side}"
+    with pytest.raises(reading.OtherSize) as raised:
+        list(reading.read(str(path), task))
+    assert str(raised.value) == f"{path} {place}: looks like {came}; this engine is for {own}"
+
+
+@pytest.mark.parametrize("content", ["1234", "12345678\n" + LINE, "9" * 16, "\n".join(grid(LINE)[:4])])
+def test_what_only_resembles_another_size_is_complained_about_as_it_is(tmp_path: Path, content: str) -> None:
+    assert any(question.error for question in read(tmp_path, content))
+
+
+def test_the_line_and_the_other_columns_come_with_a_puzzle(tmp_path: Path) -> None:
+    known = "1" * 81
+    text = f"id,puzzle,rating,solution\na7,{LINE},3.5,{known}\nb8,{LINE},,oops\nc9,x,1,{known}\n"
+    first, second, bad = read(tmp_path, text)
+    assert (first.line, second.line, bad.line) == (2, 3, 4)
+    assert first.columns == {"id": "a7", "rating": "3.5", "solution": known}
+    assert second.columns == {"id": "b8", "rating": "", "solution": "oops"}
+    assert first.answer is not None
+    assert PUZZLE.text(first.answer) == known
+    assert (second.answer, second.has_answer) == (None, True)
+    assert bad.error
+    lines = read(tmp_path, f"# title\n{LINE}\n{drawn(LINE)}\n\n55{LINE[2:]}\n{LINE[:80]}\n")
+    assert [question.line for question in lines] == [2, 3, 15, 16]
+    assert [question.columns for question in lines] == [{}] * 4
+    assert not any(question.has_answer for question in lines)
+
+
+def test_a_text_may_be_the_puzzle_itself() -> None:
+    for text in (LINE, drawn(LINE), "\n".join(grid(LINE))):
+        assert reading.is_text_of(text, PUZZLE)
+        (question,) = reading.read_text(text, "argument", PUZZLE)
+        assert question.tokens is not None
+        assert PUZZLE.text(question.tokens) == LINE.replace(".", "0")
+    assert reading.is_text_of("x" * 81, PUZZLE)
+    assert reading.is_text_of(SMALL, PUZZLE), "so that the complaint is about the size"
+    for name in ("puzzles.txt", "folder/" + "x" * 74, LINE[:80]):
+        assert not reading.is_text_of(name, PUZZLE)
+    with pytest.raises(InputError, match="half of a surrogate pair"):
+        list(reading.read_text("\udc80", "argument", PUZZLE))
+
+
+def test_the_number_of_lines_is_estimated_from_the_beginning(tmp_path: Path) -> None:
+    path = tmp_path / "p.txt"
+    path.write_text(f"{LINE}\n" * 20_000)
+    assert reading.estimate_lines(str(path)) == pytest.approx(20_000, rel=0.01)
+    path.write_text(f"{LINE}\n" * 20)
+    assert reading.estimate_lines(str(path)) == 20

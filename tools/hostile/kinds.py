@@ -56,8 +56,8 @@ def _loaded(path: Path) -> str:
 def _opened(path: Path) -> str:
     """As `run` opens an engine, its record beside it."""
     artefact = path.with_name("sudoku.onnx")
-    engine = running.open_engine(artefact)
-    return judged(engine.runtime, engine.halt_threshold(running.RunSettings()))
+    engine = running.open_session(artefact)
+    return judged(engine.runtime, engine.halt_threshold(running.SolveOptions()))
 
 
 def _published(path: Path) -> str:

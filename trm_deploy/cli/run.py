@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
@@ -13,6 +14,7 @@ from trm_deploy.cli.options import (
     AllowHostCode,
     Compile,
     Device,
+    Force,
     HaltThreshold,
     Json,
     MaxSteps,
@@ -20,18 +22,21 @@ from trm_deploy.cli.options import (
     resumable,
 )
 from trm_deploy.cli.values import whole
-from trm_deploy.errors import InputError
-from trm_deploy.support.files import refuse_folder
+from trm_deploy.errors import InputError, UnverifiedAnswers
 from trm_deploy.support.jsontext import dumps
 from trm_deploy.support.terminal import use_colour
+
+if TYPE_CHECKING:
+    from trm_deploy.runtimes.solving.session import SolveOptions, SolvingSession
 
 
 def run(
     puzzles: Annotated[
-        list[str], typer.Argument(metavar="PUZZLES...", help="Files with puzzles; - reads standard input.")
+        list[str],
+        typer.Argument(metavar="PUZZLES...", help="Files with puzzles, or puzzles themselves; - reads standard input."),
     ],
     engine: Annotated[
-        Optional[Path],
+        Optional[list[Path]],
         typer.Option(
             "-e",
             "--engine",
@@ -66,6 +71,12 @@ def run(
         ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", **whole(0), help="Random seed for the symmetry transforms.")] = 0,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict", help="Exit with code 5 if any answer is not verified; without it, such a run exits with 0."
+        ),
+    ] = False,
     solutions: Annotated[
         Optional[list[str]],
         typer.Option(
@@ -85,10 +96,11 @@ def run(
         bool,
         typer.Option(
             "--resume",
-            help="Continue an interrupted run: solve the last answers in the output file again to check them, then the"
-            " puzzles that are not in it.",
+            help="Continue an interrupted run: compare every puzzle in the output file with the input, solve up to 8 of"
+            " its last answers again to check them, then solve the puzzles that are not in it.",
         ),
     ] = False,
+    force: Force = False,
     device: Device = "cpu",
     precision: TorchPrecision = None,
     compiled: Compile = False,
@@ -99,14 +111,27 @@ def run(
         typer.Option("--png", metavar="FOLDER", help="Folder for pictures of the answers: 0001.png and so on."),
     ] = None,
 ) -> None:
-    """Solve puzzles and verify the answers; for ARC, vote over augmentations."""
-    from trm_deploy.runtimes.solving import session as running
+    """Solve puzzles and verify the answers; for ARC, vote over augmentations.
 
+    Exit code 0: every puzzle has an answer, verified or not (with --strict: every answer is verified). 2: a puzzle or
+    file cannot be read. 5: --strict, and an answer is not verified.
+    """
+    from trm_deploy.runtimes.solving.session import SolveOptions, open_session
+
+    if engine and len(engine) > 1:
+        raise InputError(
+            f"--engine is given {len(engine)} times ({', '.join(map(str, engine))}): run takes one engine",
+            hint="to compare engines, type: trm-deploy parity CHECKPOINT ENGINE ENGINE",
+        )
+    if resume and output is None:
+        raise InputError("--resume needs -o: a file whose end tells where to go on", hint="add -o FILE")
+    if resume and force:
+        raise InputError("--resume goes on with a file and --force writes it anew", hint="leave out one of them")
     if png is not None:
         from trm_deploy.support.figures import require_matplotlib
 
         require_matplotlib()
-    settings = running.RunSettings(
+    options = SolveOptions(
         attempts=attempts,
         max_steps=max_steps,
         halt_threshold=halt_threshold,
@@ -114,115 +139,112 @@ def run(
         in_flight=in_flight,
         seed=seed,
     )
-    if resume and output is None:
-        raise InputError("--resume goes with -o: a file whose end tells where to go on", hint="add -o FILE")
-    opened = running.open_engine(
-        engine,
+    session = open_session(
+        engine[0] if engine else None,
         device=device,
         allow_host_code=allow_host_code,
         precision=precision,
         compiled=compiled,
     )
-    show: Callable[..., None] = _RUNS.get(opened.puzzle.name, _run_verified)
-    show(opened, puzzles, settings, as_json=as_json, png=png, solutions=solutions, output=output, resume=resume)
+    show: Callable[..., None] = _run_verified if session.puzzle.has_rules else _run_voting
+    show(
+        session,
+        puzzles,
+        options,
+        as_json=as_json,
+        png=png,
+        solutions=solutions or [],
+        output=output,
+        resume=resume,
+        force=force,
+        strict=strict,
+    )
 
 
 def _run_verified(
-    opened: Any,
+    session: SolvingSession,
     puzzles: list[str],
-    settings: Any,
+    options: SolveOptions,
     *,
     as_json: bool,
     png: Optional[Path],
-    solutions: Optional[list[str]],
+    solutions: list[str],
     output: Optional[Path],
     resume: bool,
+    force: bool,
+    strict: bool,
 ) -> None:
-    from contextlib import ExitStack
-
-    from trm_deploy.runtimes.solving import session as running
-    from trm_deploy.runtimes.solving.answer_file import AnswerFile, count_puzzles
-    from trm_deploy.runtimes.solving.scheduling import Work
+    from trm_deploy.runtimes.solving.files import FileRun
     from trm_deploy.support.progress import progress
 
-    if solutions is not None:
-        raise InputError(
-            f"--solutions goes with ARC, the engine is for {opened.puzzle.name}", hint="leave out --solutions"
+    if solutions:
+        raise InputError(f"--solutions is for ARC, the engine is for {session.puzzle.name}", hint="leave it out")
+    going_on = contextlib.nullcontext() if output is None else resumable(output)
+    # Where the answers themselves do not show how far it has come.
+    silent = (output is not None and not as_json) or not sys.stdout.isatty()
+    with going_on, contextlib.ExitStack() as stack:
+        solving = stack.enter_context(
+            FileRun(session, puzzles, options, output=output, resume=resume, force=force, pictures=png)
         )
-    work = Work()
-    with ExitStack() as stack:
-        file = None
-        if output is not None:
-            stack.enter_context(resumable(output))
-            file = stack.enter_context(AnswerFile(output, opened, puzzles, settings, resume=resume))
-        done, unreadable, solved = (file.done, file.unreadable, 0) if file else (0, 0, 0)
-        # Where the answers themselves do not show how far it has come.
-        silent = (file is not None and not as_json) or not sys.stdout.isatty()
-        advance = None
+        advance: Callable[..., Any] = lambda count, note: None  # noqa: E731
         if silent:
-            advance = stack.enter_context(progress("solving", count_puzzles(puzzles), done=done, unit="puzzles"))
-        number = done
-        for number, outcome in enumerate(running.run(opened, puzzles, settings, done=done, work=work), start=done + 1):
-            unreadable += outcome.answer is None
-            solved += outcome.answer is not None and outcome.answer.verified
-            if file is not None:
-                file.write(outcome)
+            advance = stack.enter_context(progress("solving", solving.expected, done=solving.done, unit="puzzles"))
+        for answer in solving:
             if as_json:
-                print(dumps(outcome.to_plain()), flush=True)
-            elif file is None and outcome.answer is not None:
-                print(outcome.to_text(colour=use_colour(sys.stdout)), flush=True)
-            if outcome.answer is None and not as_json:
-                print(f"error: {outcome.question.error}", file=sys.stderr)
-            if png is not None:
-                outcome.write_png(png / f"{number:04}.png")
-            if advance is not None:
-                advance(1, f"{(number - done) / max(work.seconds, 1e-9):.1f} puzzles a second")
-    if number - done > 1 or file is not None:
-        print(
-            f"{number - done} puzzles, {solved} verified, in {work.seconds:.1f} s of computing:"
-            f" {(number - done) / max(work.seconds, 1e-9):.1f} puzzles a second, {work.to_text()}",
-            file=sys.stderr,
-        )
-    if unreadable:
+                print(dumps(answer.to_plain()), flush=True)
+            elif answer.error:
+                print(f"error: {answer.error}", file=sys.stderr)
+            elif output is None:
+                print(answer.to_text(colour=use_colour(sys.stdout)), flush=True)
+            advance(1, solving.totals.rate)
+    totals = solving.totals
+    if totals.puzzles > 1 or (output is not None and totals.puzzles):
+        print(totals.to_text(), file=sys.stderr)
+    if solving.unreadable:
         raise typer.Exit(InputError.exit_code)
+    if strict and solving.unverified:
+        count = solving.done + totals.answered
+        raise UnverifiedAnswers(
+            f"{solving.unverified} of {count} answers are not verified, which --strict does not allow",
+            hint="give a puzzle more tries with --attempts",
+        )
 
 
-def _run_arc(
-    opened: Any,
+def _run_voting(
+    session: SolvingSession,
     puzzles: list[str],
-    settings: Any,
+    options: SolveOptions,
     *,
     as_json: bool,
     png: Optional[Path],
-    solutions: Optional[list[str]],
+    solutions: list[str],
     output: Optional[Path],
     resume: bool,
+    force: bool,
+    strict: bool,
 ) -> None:
-    from trm_deploy.puzzles.arc_tasks import read_solutions, read_tasks, with_solutions
-    from trm_deploy.runtimes.solving import voting as arc_running
-    from trm_deploy.support.files import write_atomic
+    from trm_deploy.runtimes.solving import voting
+    from trm_deploy.support.files import check_output_folder, write_atomic
 
-    if resume:
-        raise InputError("--resume goes with puzzles that are verified one by one, not with ARC", hint="leave it out")
-    refuse_folder(output)
-    answers = read_solutions(solutions or ())
-    tasks = [with_solutions(task, answers) for task in read_tasks(puzzles)]
-    outcomes = []
-    for number, outcome in enumerate(arc_running.run(opened, tasks, settings), start=1):
-        outcomes.append(outcome)
+    for flag, given in (("--resume", resume), ("--strict", strict)):
+        if given:
+            raise InputError(f"{flag} needs answers that are verified one by one, not ARC's votes", hint="leave it out")
+    if output is not None:
+        voting.check_submission_file(output, inputs=[*puzzles, *solutions, session.path], force=force)
+    if png is not None:
+        check_output_folder(png, flag="--png")
+    answers = []
+    for number, answer in enumerate(voting.run(session, voting.read_files(puzzles, solutions), options), start=1):
+        answers.append(answer)
         if not as_json:
-            print(outcome.to_text(colour=use_colour(sys.stdout)), flush=True)
+            print(answer.to_text(colour=use_colour(sys.stdout)), flush=True)
         if png is not None:
-            outcome.write_png(png / f"{number:04}.png")
-    document = dumps(arc_running.submission(outcomes))
+            answer.write_png(png / f"{number:04}.png")
+    document = dumps(voting.submission(answers))
     if as_json:
         print(document)
     if output is not None:
         write_atomic(output, document)
         print(f"wrote {output}", file=sys.stderr)
-    for line in arc_running.summary(outcomes):
+    for line in voting.summary(answers):
         print(line, file=sys.stderr)
-
-
-# How the puzzles of a task are run, where it is not by verifying each answer.
-_RUNS: dict[str, Callable[..., None]] = {"arc": _run_arc}

@@ -63,7 +63,7 @@ def tune(
     if report is not None or output is not None:
         check_report_folder(report)
     refuse_folder(output)
-    opened = running.open_engine(engine, device=device, allow_host_code=allow_host_code, overrides=settings or ())
+    opened = running.open_session(engine, device=device, allow_host_code=allow_host_code, overrides=settings or ())
     if write:
         tuning.check_writable(opened)
     limits = tuning.TuneSettings(max_loss=max_loss, mean_steps=mean_steps, limit=limit, max_steps=max_steps)

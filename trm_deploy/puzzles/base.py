@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -41,7 +41,7 @@ class Symmetries:
 
 @dataclass(frozen=True)
 class TextForm:
-    """How a task's puzzles stand in a text file, beside one a line.
+    """How a task's puzzles are written in a text file, beside one a line.
 
     Attributes:
         rows, columns: of a drawn grid.
@@ -124,8 +124,11 @@ class Puzzle(Protocol):
 
 @runtime_checkable
 class TextPuzzle(Puzzle, Protocol):
-    """A task whose puzzles stand in text files, see `trm_deploy.puzzles.reading`."""
+    """A task whose puzzles are written in text files, see `trm_deploy.puzzles.reading`."""
 
     @property
     def form(self) -> TextForm:
-        """How its puzzles stand in files."""
+        """How its puzzles are written in files."""
+
+    def other_sizes(self) -> Sequence[TextPuzzle]:
+        """The same task in other sizes, which a file may hold by mistake; empty where any size is as likely."""

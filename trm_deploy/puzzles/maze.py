@@ -65,6 +65,10 @@ class Maze:
         """A space is a cell, and a wall is drawn with what begins a comment elsewhere."""
         return TextForm(self.rows, self.columns, comment="", frame="", spaces_are_cells=True)
 
+    def other_sizes(self) -> tuple[Maze, ...]:
+        """None: mazes have any size."""
+        return ()
+
     def parse_line(self, line: str) -> Tokens:
         """The question or answer on one line; `.` is an open cell too.
 

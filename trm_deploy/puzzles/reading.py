@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import itertools
+import os
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,6 +22,8 @@ from trm_deploy.puzzles.base import TextPuzzle, Tokens
 # A CSV line is under 300 characters in the published Sudoku sets, under 2,000 in Maze-Hard, and under 8,400 with the
 # largest mazes.
 MAX_LINE = 10_000
+# Bytes from which the number of lines is estimated; smaller files are counted.
+ESTIMATED_FROM = 1 << 18
 CSV_COLUMNS = ("puzzle", "question")
 ANSWER_COLUMNS = ("answer", "solution")
 
@@ -35,12 +39,24 @@ class Question:
         text: as it was written, joined to one line where it was a grid.
         tokens: int32 [L]; None where it could not be read.
         error: what is wrong; empty where nothing is.
+        line: line of the file, from 1, the first one of a grid; None where it is not from lines.
+        columns: the other columns of its CSV row, by name.
+        answer: the known answer int32 [L] beside it; None where there is none, or it is not a whole answer.
+        has_answer: whether its CSV row has a column for the answer.
     """
 
     place: str
     text: str
     tokens: Tokens | None
     error: str = ""
+    line: int | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    answer: Tokens | None = None
+    has_answer: bool = False
+
+
+class OtherSize(InputError):
+    """The puzzles are of another size of the same task."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +89,21 @@ def read(name: str, puzzle: TextPuzzle) -> Iterator[Question]:
         yield from _questions(file, name, puzzle)
 
 
+def read_text(text: str, name: str, puzzle: TextPuzzle) -> Iterator[Question]:
+    """The puzzles in a text itself; `name` is what messages call it. Raises as `read` does."""
+    try:
+        data = text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{name}: is not text (half of a surrogate pair is in it)") from error
+    yield from _questions(io.BytesIO(data), name, puzzle)
+
+
+def is_text_of(text: str, puzzle: TextPuzzle) -> bool:
+    """Whether a text may be a puzzle itself rather than the name of a file: by its length, or because it has lines."""
+    sizes = {puzzle.cells, *(form.cells for form in puzzle.other_sizes())}
+    return "\n" in text.strip() or ("/" not in text and len(text) in sizes)
+
+
 def read_answered(name: str, puzzle: TextPuzzle) -> Iterator[Answered]:
     """The puzzles of a CSV file with their answers, unparsed: published sets are large, and many lines parse faster.
 
@@ -101,10 +132,13 @@ def read_answered(name: str, puzzle: TextPuzzle) -> Iterator[Answered]:
             yield Answered(f"{name} line {number}", question, answer)
 
 
-def count_lines(name: str) -> int:
-    """Lines of a file, to tell how far a reader has come; raises `InputError` as the readers do."""
+def estimate_lines(name: str) -> int:
+    """About how many lines a file has, from its size and its beginning; raises `InputError` as the readers do."""
     with _opened(name) as file:
-        return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
+        head = file.read(ESTIMATED_FROM)
+        size = os.fstat(file.fileno()).st_size
+    lines = head.count(b"\n")
+    return lines if size <= len(head) else round(lines * size / len(head))
 
 
 @contextlib.contextmanager
@@ -125,12 +159,49 @@ def _questions(file: BinaryIO, name: str, puzzle: TextPuzzle) -> Iterator[Questi
     lines = _content_lines(file, name, puzzle)
     first = next(lines, (0, ""))
     is_csv = "," in first[1] or first[1].strip().lower() in CSV_COLUMNS
+    if not is_csv:
+        lines = _of_this_size(first, lines, name, puzzle)
     found = (_from_csv if is_csv else _from_lines)(itertools.chain([first], lines), name, puzzle)
     question = next(found, None)
     if question is None:  # nothing, a header alone, or the frame of a grid
         raise InputError(f"{name}: holds no puzzle", hint=f"expected a line of {puzzle.cells} characters")
     yield question
     yield from found
+
+
+def _of_this_size(
+    first: tuple[int, str], lines: Iterator[tuple[int, str]], name: str, puzzle: TextPuzzle
+) -> Iterator[tuple[int, str]]:
+    """The lines behind the first one, once it is clear that they do not begin with a puzzle of another size.
+
+    Raises:
+        OtherSize: they do.
+    """
+    form = puzzle.form
+    taken: list[tuple[int, str]] = []
+    while (width := len(form.cells_of(first[1]))) == 0 and (line := next(lines, None)) is not None:
+        taken.append(line)  # the frame of a grid
+        first = line
+    for other in puzzle.other_sizes():
+        rows = ["".join(character for _, character in form.cells_of(first[1]))]
+        if width == other.form.columns != form.columns:
+            while len(rows) < other.form.rows and (line := next(lines, None)) is not None:
+                taken.append(line)
+                if cells := form.cells_of(line[1]):
+                    rows.append("".join(character for _, character in cells))
+        if len("".join(rows)) == other.cells:
+            _refuse_other_size("".join(rows), f"{name} line {first[0]}", puzzle)
+    return itertools.chain(taken, lines)
+
+
+def _refuse_other_size(text: str, place: str, puzzle: TextPuzzle) -> None:
+    """Raises `OtherSize` where a text is a whole puzzle of another size."""
+    for other in puzzle.other_sizes():
+        if len(text) == other.cells:
+            with contextlib.suppress(PuzzleError):
+                other.parse_line(text)
+                sizes = (f"{task.form.rows} x {task.form.columns}" for task in (other, puzzle))
+                raise OtherSize(f"{place}: looks like {next(sizes)}; this engine is for {next(sizes)}")
 
 
 def _content_lines(file: BinaryIO, name: str, puzzle: TextPuzzle) -> Iterator[tuple[int, str]]:
@@ -161,6 +232,8 @@ def _content_lines(file: BinaryIO, name: str, puzzle: TextPuzzle) -> Iterator[tu
 
 def _from_csv(lines: Iterator[tuple[int, str]], name: str, puzzle: TextPuzzle) -> Iterator[Question]:
     column: int | None = None
+    header: list[str] = []
+    first = True
     for number, line in lines:
         if puzzle.form.is_blank(line):
             continue
@@ -168,27 +241,46 @@ def _from_csv(lines: Iterator[tuple[int, str]], name: str, puzzle: TextPuzzle) -
         try:
             row = _csv_row(line)
         except csv.Error as error:
-            yield Question(place, line, None, f"{place}: is no CSV row ({error})")
+            yield Question(place, line, None, f"{place}: is not a CSV row ({error})", number)
             continue
         if column is None:
-            header = [cell.strip().lower() for cell in row]
-            named = [header.index(key) for key in CSV_COLUMNS if key in header]
+            names = [cell.strip() for cell in row]
+            lower = [name.lower() for name in names]
+            named = [lower.index(key) for key in CSV_COLUMNS if key in lower]
             column = named[0] if named else 0
             if named:
+                header = names
                 continue
             if not _looks_like_a_puzzle(row[0].strip(), puzzle):
                 raise InputError(
-                    f"{place}: no column is named {' or '.join(CSV_COLUMNS)} (found {', '.join(header)[:80]})"
+                    f"{place}: no column is named {' or '.join(CSV_COLUMNS)} (found {', '.join(lower)[:80]})"
                     " and the first holds no puzzle"
                 )
         if column >= len(row):
-            yield Question(
-                place, line, None, f"{place}: has {len(row)} columns, the puzzle is expected in number {column + 1}"
-            )
+            fault = f"{place}: has {len(row)} columns, the puzzle is expected in number {column + 1}"
+            yield Question(place, line, None, fault, number)
             continue
+        if first:
+            _refuse_other_size(row[column].strip(), place, puzzle)
+            first = False
         start = max(line.find(row[column]), 0)
         positions = [(number, start + offset + 1) for offset in range(len(row[column]))]
-        yield _question(row[column], positions, place, name, puzzle)
+        question = _question(row[column], positions, place, name, puzzle)
+        others = {key: value for at, (key, value) in enumerate(zip(header, row)) if at != column}
+        known = [value for key, value in others.items() if key.lower() in ANSWER_COLUMNS]
+        yield replace(
+            question,
+            columns=others,
+            answer=_known_answer(known[0], puzzle) if known else None,
+            has_answer=bool(known),
+        )
+
+
+def _known_answer(text: str, puzzle: TextPuzzle) -> Tokens | None:
+    try:
+        return puzzle.parse_line(text.strip())
+    except PuzzleError:
+        return None
 
 
 def _csv_row(line: str) -> list[str]:
@@ -232,7 +324,7 @@ def _from_lines(lines: Iterator[tuple[int, str]], name: str, puzzle: TextPuzzle)
             error = (
                 f"{place}: row {row} of a grid has {len(cells)} cells, expected {form.columns}{_lost_spaces(puzzle)}"
             )
-            yield Question(place, text + line.strip(), None, error)
+            yield Question(place, text + line.strip(), None, error, positions[0][0])
             text, positions = "", []
             if len(cells) != puzzle.cells:
                 continue
@@ -246,7 +338,7 @@ def _cut_short(text: str, position: Position, name: str, puzzle: TextPuzzle) -> 
     place = f"{name} line {position[0]}"
     rows = len(text) // puzzle.form.columns
     error = f"{place}: the grid ends after {rows} rows, expected {puzzle.form.rows}{_lost_spaces(puzzle)}"
-    return Question(place, text, None, error)
+    return Question(place, text, None, error, position[0])
 
 
 def _lost_spaces(puzzle: TextPuzzle) -> str:
@@ -254,14 +346,15 @@ def _lost_spaces(puzzle: TextPuzzle) -> str:
 
 
 def _question(text: str, positions: list[Position], place: str, name: str, puzzle: TextPuzzle) -> Question:
+    line = positions[0][0] if positions else None
     try:
         tokens = puzzle.parse_line(text)
     except PuzzleError as error:
         if error.position is not None:
-            line, column = positions[error.position]
-            return Question(place, text, None, f"{name} line {line} column {column}: {error}")
-        return Question(place, text, None, f"{place}: {error}{_lost_spaces(puzzle)}")
+            at, column = positions[error.position]
+            return Question(place, text, None, f"{name} line {at} column {column}: {error}", line)
+        return Question(place, text, None, f"{place}: {error}{_lost_spaces(puzzle)}", line)
     faults = puzzle.question_faults(tokens)
     if faults:
-        return Question(place, text, None, f"{place}: the givens break the rules: {'; '.join(faults)}")
-    return Question(place, text, tokens)
+        return Question(place, text, None, f"{place}: the givens break the rules: {'; '.join(faults)}", line)
+    return Question(place, text, tokens, line=line)

@@ -56,6 +56,10 @@ class Sudoku:
         """Grids with or without lines between the boxes."""
         return TextForm(self.side, self.side, comment="#", frame="+-=|", spaces_are_cells=False)
 
+    def other_sizes(self) -> tuple[Sudoku, ...]:
+        """4 x 4, 6 x 6 and 9 x 9, without this size."""
+        return tuple(other for other in (Sudoku(2, 2), Sudoku(2, 3), Sudoku(3, 3)) if other.side != self.side)
+
     def from_digits(self, digits: NDArray[np.integer]) -> Tokens:
         """Digits with 0 for a blank, any shape -> tokens of that shape."""
         return (digits + BLANK).astype(np.int32)

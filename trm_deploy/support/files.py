@@ -12,6 +12,14 @@ from pathlib import Path
 from trm_deploy.errors import InputError, TrmDeployError
 
 
+def is_regular_file(name: str | Path) -> bool:
+    """Whether there is a regular file of that name; also answers for what is too long for a name."""
+    try:
+        return Path(name).is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def refuse_folder(path: Path | None, flag: str = "-o") -> None:
     """Before the work: raises `InputError` where a folder or a device is in the place of a file to write."""
     if path is None or not path.exists() or path.is_file():

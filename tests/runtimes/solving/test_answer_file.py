@@ -18,17 +18,16 @@ from tests.conftest import exported, random_model, tiny_spec
 from trm_deploy import puzzles
 from trm_deploy.errors import InputError
 from trm_deploy.runtimes.backends.pytorch import TorchRuntime
-from trm_deploy.runtimes.solving import session as running
-from trm_deploy.runtimes.solving.answer_file import AnswerFile
-from trm_deploy.runtimes.solving.session import OpenEngine, RunSettings
+from trm_deploy.runtimes.solving.files import FileRun
+from trm_deploy.runtimes.solving.session import SolveOptions, SolvingSession
 
 PUZZLE = puzzles.get("sudoku-4x4")
-SETTINGS = RunSettings(attempts=2, batch_size=4)
+OPTIONS = SolveOptions(attempts=2, batch_size=4)
 
 
 @pytest.fixture
-def engine() -> OpenEngine:
-    return OpenEngine(Path("tiny.pt"), TorchRuntime(random_model(tiny_spec("trm-mlp"))), PUZZLE)
+def session() -> SolvingSession:
+    return SolvingSession(Path("tiny.pt"), TorchRuntime(random_model(tiny_spec("trm-mlp"))), PUZZLE)
 
 
 def write_puzzles(path: Path, count: int) -> str:
@@ -48,20 +47,28 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
     return [{key: value for key, value in line.items() if key != "milliseconds"} for line in lines]
 
 
-def write(engine: OpenEngine, name: str, path: Path, *, resume: bool = False, settings: RunSettings = SETTINGS) -> int:
-    with AnswerFile(path, engine, [name], settings, resume=resume) as file:
-        for outcome in running.run(engine, [name], settings, done=file.done):
-            file.write(outcome)
-        return file.done
+def write(
+    session: SolvingSession,
+    name: str,
+    path: Path,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    options: SolveOptions = OPTIONS,
+) -> int:
+    with FileRun(session, [name], options, output=path, resume=resume, force=force) as run:
+        for _ in run:
+            pass
+        return run.done
 
 
 @pytest.mark.parametrize("cut", [0, 1, 300, 1500, -1])
-def test_a_file_that_was_cut_anywhere_becomes_the_same_file(engine: OpenEngine, tmp_path: Path, cut: int) -> None:
+def test_a_file_that_was_cut_anywhere_becomes_the_same_file(session: SolvingSession, tmp_path: Path, cut: int) -> None:
     name = write_puzzles(tmp_path / "puzzles.txt", 20)
-    write(engine, name, tmp_path / "whole.jsonl")
+    write(session, name, tmp_path / "whole.jsonl")
     data = (tmp_path / "whole.jsonl").read_bytes()
     (tmp_path / "cut.jsonl").write_bytes(data[:cut])
-    done = write(engine, name, tmp_path / "cut.jsonl", resume=True)
+    done = write(session, name, tmp_path / "cut.jsonl", resume=True)
     assert done == data[:cut].count(b"\n")
     assert lines_of(tmp_path / "cut.jsonl") == lines_of(tmp_path / "whole.jsonl")
     assert len(lines_of(tmp_path / "cut.jsonl")) == 20
@@ -77,46 +84,48 @@ def changed(line: str, **values: object) -> str:
         (lambda lines: [changed(lines[0], puzzle="0" * 16), *lines[1:]], "line 1: answers another puzzle than"),
         (lambda lines: [*lines[:-1], changed(lines[-1], answer="1" * 16)], "line 20: answer is '1111"),
         (lambda lines: [*lines, lines[0]], "line 21: there are fewer puzzles"),
-        (lambda lines: ["no JSON", *lines], "line 1: is no JSON"),
-        (lambda lines: ["[]", *lines], "line 1: is no object with a puzzle"),
+        (lambda lines: ["no JSON", *lines], "line 1: is not JSON"),
+        (lambda lines: ["[]", *lines], "line 1: is not an object with a puzzle"),
     ],
 )
-def test_a_file_of_another_run_is_left_as_it_is(engine: OpenEngine, tmp_path: Path, spoil: Any, message: str) -> None:
+def test_a_file_of_another_run_is_left_as_it_is(
+    session: SolvingSession, tmp_path: Path, spoil: Any, message: str
+) -> None:
     name = write_puzzles(tmp_path / "puzzles.txt", 20)
     path = tmp_path / "answers.jsonl"
-    write(engine, name, path)
+    write(session, name, path)
     path.write_text("\n".join(spoil(path.read_text().splitlines())) + "\n")
     before = path.read_bytes()
     with pytest.raises(InputError, match=message):
-        write(engine, name, path, resume=True)
+        write(session, name, path, resume=True)
     assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("content", ['{"important": 1}', '{"puzzle": "1234"', "notes"])
-def test_what_no_run_left_is_not_thrown_away(engine: OpenEngine, tmp_path: Path, content: str) -> None:
+def test_what_no_run_left_is_not_thrown_away(session: SolvingSession, tmp_path: Path, content: str) -> None:
     name = write_puzzles(tmp_path / "puzzles.txt", 4)
     path = tmp_path / "notes.json"
     path.write_text(content)
     with pytest.raises(InputError, match="line 1: ends without a line break, and is not what an interrupted run left"):
-        write(engine, name, path, resume=True)
+        write(session, name, path, resume=True)
     assert path.read_text() == content
 
 
-def test_other_settings_are_noticed(engine: OpenEngine, tmp_path: Path) -> None:
+def test_other_settings_are_noticed(session: SolvingSession, tmp_path: Path) -> None:
     name = write_puzzles(tmp_path / "puzzles.txt", 20)
-    write(engine, name, tmp_path / "a.jsonl")
+    write(session, name, tmp_path / "a.jsonl")
     with pytest.raises(InputError, match="use the engine and the flags of the run that wrote it"):
-        write(engine, name, tmp_path / "a.jsonl", resume=True, settings=RunSettings(attempts=3, batch_size=4))
+        write(session, name, tmp_path / "a.jsonl", resume=True, options=SolveOptions(attempts=3, batch_size=4))
     with pytest.raises(InputError, match=r"a.jsonl: exists already; add --resume"):
-        write(engine, name, tmp_path / "a.jsonl")
+        write(session, name, tmp_path / "a.jsonl")
     with pytest.raises(InputError, match="-: can be read only once"):
-        write(engine, "-", tmp_path / "a.jsonl", resume=True)
+        write(session, "-", tmp_path / "a.jsonl", resume=True)
 
 
-def test_a_refused_input_leaves_no_file(engine: OpenEngine, tmp_path: Path) -> None:
+def test_a_refused_input_leaves_no_file(session: SolvingSession, tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("# nothing\n")
     with pytest.raises(InputError, match="holds no puzzle"):
-        write(engine, str(tmp_path / "empty.txt"), tmp_path / "a.jsonl")
+        write(session, str(tmp_path / "empty.txt"), tmp_path / "a.jsonl")
     assert not (tmp_path / "a.jsonl").exists()
 
 

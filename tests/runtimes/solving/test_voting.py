@@ -21,8 +21,8 @@ from trm_deploy.puzzles.arc import Augmentation, Grid
 from trm_deploy.puzzles.arc_tasks import Pair, Task, read_solutions, read_tasks, with_solutions
 from trm_deploy.runtimes import load
 from trm_deploy.runtimes.base import Int32, Solution
-from trm_deploy.runtimes.solving import voting as arc_running
-from trm_deploy.runtimes.solving.session import OpenEngine, RunSettings
+from trm_deploy.runtimes.solving import voting
+from trm_deploy.runtimes.solving.session import SolveOptions, SolvingSession
 
 
 def grid(*rows: str) -> Grid:
@@ -54,11 +54,11 @@ class Known:
         return solution(np.stack([answer for answer, _ in found]), steps=3, halt_logit=logits, vocabulary=12)
 
 
-def knowing(path: Path, names: list[str]) -> tuple[OpenEngine, FakeRuntime, Known]:
+def knowing(path: Path, names: list[str]) -> tuple[SolvingSession, FakeRuntime, Known]:
     identifiers.write(path, names)
     known = Known()
     runtime = FakeRuntime(tiny_spec("trm-att", task="arc", identifiers=len(names)), known.answer)
-    return OpenEngine(path, runtime, arc.Arc()), runtime, known
+    return SolvingSession(path, runtime, arc.Arc()), runtime, known
 
 
 def test_who_knows_the_answers_scores_all_of_the_published_tasks(published_data: Path, tmp_path: Path) -> None:
@@ -75,16 +75,16 @@ def test_who_knows_the_answers_scores_all_of_the_published_tasks(published_data:
             answer = arc.to_tokens(augmentation.apply(pair.output))
             known.learn(number, augmentation.apply(pair.input), answer)
 
-    outcomes = list(arc_running.run(engine, tasks, RunSettings(batch_size=2)))
-    assert len(outcomes) == 416 + 419
-    assert [outcome.right_within(1) for outcome in outcomes] == [True] * len(outcomes)
-    assert {(outcome.attempts, outcome.predictions[0].votes) for outcome in outcomes} == {(3, 3)}
+    answers = list(voting.run(engine, tasks, SolveOptions(batch_size=2)))
+    assert len(answers) == 416 + 419
+    assert [answer.right_within(1) for answer in answers] == [True] * len(answers)
+    assert {(answer.attempts, answer.predictions[0].votes) for answer in answers} == {(3, 3)}
     assert {len(call.tokens) for call in runtime.calls} == {1, 2}
-    document = json.loads(json.dumps(arc_running.submission(outcomes)))
+    document = json.loads(json.dumps(voting.submission(answers)))
     for stem in stems:
         for name, outputs in json.loads(Path(f"{stem}solutions.json").read_text()).items():
             assert document[name] == [{"attempt_1": output, "attempt_2": output} for output in outputs]
-    (line,) = arc_running.summary(outcomes)
+    (line,) = voting.summary(answers)
     assert line == (
         "right of 835 test inputs: 835 by the first prediction, 835 by one of two;"
         " averaged over the tasks 100.0% and 100.0%"
@@ -105,7 +105,7 @@ def test_votes_count_first_and_confidence_second(tmp_path: Path) -> None:
         tokens = np.zeros(900, np.int32) if answer is None else arc.to_tokens(augmentation.apply(answer))
         for pair in TASK.test:
             known.learn(number, augmentation.apply(pair.input), tokens, logit)
-    first, _ = arc_running.run(engine, [TASK], RunSettings(batch_size=2))
+    first, _ = voting.run(engine, [TASK], SolveOptions(batch_size=2))
     assert [(p.grid.tolist(), p.votes) for p in first.predictions] == [([[3, 4]], 2), ([[1, 2]], 2)]
     assert first.predictions[0].confidence == pytest.approx((1 / (1 + np.exp(-2)) + 1 / (1 + np.exp(-1))) / 2)
     assert (first.right_within(1), first.right_within(2)) == (False, True)
@@ -115,9 +115,9 @@ def test_votes_count_first_and_confidence_second(tmp_path: Path) -> None:
     assert "the second prediction is right" in text
     assert "3.0 steps an attempt" in text
     # One more vote outweighs any confidence.
-    three, _ = arc_running.run(engine, [TASK], RunSettings(attempts=3))
+    three, _ = voting.run(engine, [TASK], SolveOptions(attempts=3))
     assert [(p.grid.tolist(), p.votes) for p in three.predictions] == [([[1, 2]], 2), ([[3, 4]], 1)]
-    lines = arc_running.summary([three, first])
+    lines = voting.summary([three, first])
     assert "1 by the first prediction, 2 by one of two; averaged over the tasks 50.0% and 100.0%" in lines[0]
 
 
@@ -126,12 +126,12 @@ def test_a_lone_prediction_stands_twice_and_none_is_said(tmp_path: Path) -> None
     engine, _, known = knowing(tmp_path / "arc.onnx", names)
     known.learn(1, QUESTION, arc.to_tokens(grid("8")))
     known.learn(1, grid("5"), np.ones(900, np.int32))
-    outcomes = list(arc_running.run(engine, [TASK], RunSettings()))
-    assert arc_running.submission(outcomes) == {
+    answers = list(voting.run(engine, [TASK], SolveOptions()))
+    assert voting.submission(answers) == {
         "t": [{"attempt_1": [[8]], "attempt_2": [[8]]}, {"attempt_1": [[0]], "attempt_2": [[0]]}]
     }
-    assert "NO GRID" in outcomes[1].to_text(colour=False)
-    assert "no attempt gave a grid for 1 test inputs" in arc_running.summary(outcomes)[1]
+    assert "NO GRID" in answers[1].to_text(colour=False)
+    assert "no attempt gave a grid for 1 test inputs" in voting.summary(answers)[1]
 
 
 def test_a_task_that_was_not_trained_is_refused_before_any_is_solved(tmp_path: Path) -> None:
@@ -140,15 +140,15 @@ def test_a_task_that_was_not_trained_is_refused_before_any_is_solved(tmp_path: P
     with pytest.raises(
         InputError, match=r"many.json task t2: the task 't2' is not in arc.onnx.identifiers.json: a model"
     ):
-        list(arc_running.run(engine, [TASK, unknown], RunSettings()))
+        list(voting.run(engine, [TASK, unknown], SolveOptions()))
     assert runtime.calls == []
     identifiers.write(engine.path, ["<blank>", "t", "t|||t9|||0123456789"])
     runtime.spec = tiny_spec("trm-att", task="arc", identifiers=3)
     with pytest.raises(InputError, match=r"arc.onnx.identifiers.json entry 2: the identifier .* is malformed"):
-        list(arc_running.run(engine, [TASK], RunSettings()))
+        list(voting.run(engine, [TASK], SolveOptions()))
     identifiers.path_of(engine.path).unlink()
     with pytest.raises(InputError, match=r"identifiers.json: there is no such file"):
-        list(arc_running.run(engine, [TASK], RunSettings()))
+        list(voting.run(engine, [TASK], SolveOptions()))
 
 
 @pytest.fixture(scope="module")
@@ -227,6 +227,4 @@ def test_bad_input_takes_one_line_and_exit_code_2(engine: Path, tmp_path: Path) 
     assert_one_line_error(
         trm("run", "-e", engine, unknown), 2, unknown, "not in arc.onnx.identifiers.json", "trained", "data build arc"
     )
-    assert_one_line_error(
-        trm("run", "--solutions", "s.json", "-", stdin=""), 2, "--solutions goes with ARC", "sudoku-9x9"
-    )
+    assert_one_line_error(trm("run", "--solutions", "s.json", "-", stdin=""), 2, "--solutions is for ARC", "sudoku-9x9")

@@ -153,7 +153,7 @@ def _from_csv(path: Path, task: DatasetTask) -> Examples:
     tokens = _token_of_character(puzzle)
     parts = []
     rows = reading.read_answered(str(path), puzzle)
-    with progress(f"reading {path.name}", reading.count_lines(str(path)) - 1, unit="lines") as advance:
+    with progress(f"reading {path.name}", reading.estimate_lines(str(path)) - 1, unit="lines") as advance:
         while chunk := list(itertools.islice(rows, LINES)):
             texts = ((row.question for row in chunk), (row.answer for row in chunk))
             examples = Examples(*(_parsed(column, tokens, puzzle.cells) for column in texts))

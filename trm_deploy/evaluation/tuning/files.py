@@ -11,7 +11,7 @@ from trm_deploy.errors import InputError
 from trm_deploy.evaluation.tuning.passes import costs_more, record_pass
 from trm_deploy.evaluation.tuning.recommend import equally_good, recommend, rule_in_words
 from trm_deploy.evaluation.tuning.report import Tuned
-from trm_deploy.runtimes.solving.session import OpenEngine, RunSettings
+from trm_deploy.runtimes.solving.session import SolveOptions, SolvingSession
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class TuneSettings:
         return DEFAULT_MAX_LOSS if neither else self.max_loss
 
 
-def tune(opened: OpenEngine, file: str, settings: TuneSettings) -> Tuned:
+def tune(opened: SolvingSession, file: str, settings: TuneSettings) -> Tuned:
     """Record a pass over a file's puzzles and choose a threshold.
 
     Raises:
@@ -60,7 +60,7 @@ def tune(opened: OpenEngine, file: str, settings: TuneSettings) -> Tuned:
             hint="type: trm-deploy export CHECKPOINT --graph step -o step.onnx, and tune that",
         )
     tokens = puzzles.read_tokens(file, puzzle, settings.limit)
-    max_steps = opened.max_steps(RunSettings(max_steps=settings.max_steps))
+    max_steps = opened.max_steps(SolveOptions(max_steps=settings.max_steps))
     notes = []
     if warning := few_puzzles(len(tokens), settings):
         logger.warning("%s", warning)
@@ -81,7 +81,7 @@ def tune(opened: OpenEngine, file: str, settings: TuneSettings) -> Tuned:
         max_loss=settings.loss_in_force,
         budget=settings.mean_steps,
         never=recorded.at(math.inf),
-        now=recorded.at(opened.halt_threshold(RunSettings())),
+        now=recorded.at(opened.halt_threshold(SolveOptions())),
         recommended=recommended,
         curve=curve,
         notes=notes,

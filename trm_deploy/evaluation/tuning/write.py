@@ -7,10 +7,10 @@ from dataclasses import replace
 from trm_deploy.artefacts import record
 from trm_deploy.artefacts.kind import is_checkpoint
 from trm_deploy.errors import InputError
-from trm_deploy.runtimes.solving.session import OpenEngine
+from trm_deploy.runtimes.solving.session import SolvingSession
 
 
-def check_writable(opened: OpenEngine) -> None:
+def check_writable(opened: SolvingSession) -> None:
     """Before the work: what would keep `write_threshold` from writing; errors as there."""
     if is_checkpoint(opened.path):
         from trm_deploy.checkpoints import native
@@ -23,7 +23,7 @@ def check_writable(opened: OpenEngine) -> None:
         )
 
 
-def write_threshold(opened: OpenEngine, threshold: float) -> str:
+def write_threshold(opened: SolvingSession, threshold: float) -> str:
     """Make a threshold the artefact's default: in the build record beside it, or in a checkpoint's own spec.
 
     Returns:
