@@ -184,7 +184,7 @@ def test_usage_errors(tiny_checkpoint: Path, tmp_path: Path) -> None:
     assert_one_line_error(trm("run"), 2, "type: trm-deploy run --help")
     assert_one_line_error(trm("run", "x", "--attempts", 0), 2, "--attempts", "trm-deploy run --help")
     assert_one_line_error(trm("run", "x", "--halt-threshold", "nan"), 2, "nan' is not a number, inf or -inf")
-    assert_one_line_error(trm("run", "x", "--resume"), 2, "--resume goes with -o", "add -o FILE")
+    assert_one_line_error(trm("run", "x", "--resume"), 2, "--resume needs -o", "add -o FILE")
     assert_one_line_error(trm("nonsense"), 2, "nonsense", "trm-deploy --help")
     assert_one_line_error(trm("export", tiny_checkpoint, "--steps", 4), 2, "--steps applies to --graph unrolled")
     assert_one_line_error(trm("export", tiny_checkpoint, "--format", "tflite"), 2, "tflite", "onnx")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -28,6 +29,19 @@ from trm_deploy.support.terminal import use_colour
 
 if TYPE_CHECKING:
     from trm_deploy.runtimes.solving.session import SolveOptions, SolvingSession
+
+
+@dataclass(frozen=True)
+class _Flags:
+    """The flags on what to write and when to fail."""
+
+    as_json: bool
+    png: Optional[Path]
+    solutions: list[str]
+    output: Optional[Path]
+    resume: bool
+    force: bool
+    strict: bool
 
 
 def run(
@@ -146,63 +160,48 @@ def run(
         precision=precision,
         compiled=compiled,
     )
-    show: Callable[..., None] = _run_verified if session.puzzle.has_rules else _run_voting
-    show(
-        session,
-        puzzles,
-        options,
-        as_json=as_json,
-        png=png,
-        solutions=solutions or [],
-        output=output,
-        resume=resume,
-        force=force,
-        strict=strict,
-    )
+    flags = _Flags(as_json, png, solutions or [], output, resume, force, strict)
+    (_run_verified if session.puzzle.has_rules else _run_voting)(session, puzzles, options, flags)
 
 
-def _run_verified(
-    session: SolvingSession,
-    puzzles: list[str],
-    options: SolveOptions,
-    *,
-    as_json: bool,
-    png: Optional[Path],
-    solutions: list[str],
-    output: Optional[Path],
-    resume: bool,
-    force: bool,
-    strict: bool,
-) -> None:
+def _run_verified(session: SolvingSession, puzzles: list[str], options: SolveOptions, flags: _Flags) -> None:
     from trm_deploy.runtimes.solving.files import FileRun
     from trm_deploy.support.progress import progress
 
-    if solutions:
+    if flags.solutions:
         raise InputError(f"--solutions is for ARC, the engine is for {session.puzzle.name}", hint="leave it out")
-    going_on = contextlib.nullcontext() if output is None else resumable(output)
+    going_on = contextlib.nullcontext() if flags.output is None else resumable(flags.output)
     # Where the answers themselves do not show how far it has come.
-    silent = (output is not None and not as_json) or not sys.stdout.isatty()
+    silent = (flags.output is not None and not flags.as_json) or not sys.stdout.isatty()
     with going_on, contextlib.ExitStack() as stack:
         solving = stack.enter_context(
-            FileRun(session, puzzles, options, output=output, resume=resume, force=force, pictures=png)
+            FileRun(
+                session,
+                puzzles,
+                options,
+                output=flags.output,
+                resume=flags.resume,
+                force=flags.force,
+                pictures=flags.png,
+            )
         )
         advance: Callable[..., Any] = lambda count, note: None  # noqa: E731
         if silent:
             advance = stack.enter_context(progress("solving", solving.expected, done=solving.done, unit="puzzles"))
         for answer in solving:
-            if as_json:
+            if flags.as_json:
                 print(dumps(answer.to_plain()), flush=True)
             elif answer.error:
                 print(f"error: {answer.error}", file=sys.stderr)
-            elif output is None:
+            elif flags.output is None:
                 print(answer.to_text(colour=use_colour(sys.stdout)), flush=True)
             advance(1, solving.totals.rate)
     totals = solving.totals
-    if totals.puzzles > 1 or (output is not None and totals.puzzles):
+    if totals.puzzles > 1 or (flags.output is not None and totals.puzzles):
         print(totals.to_text(), file=sys.stderr)
     if solving.unreadable:
         raise typer.Exit(InputError.exit_code)
-    if strict and solving.unverified:
+    if flags.strict and solving.unverified:
         count = solving.done + totals.answered
         raise UnverifiedAnswers(
             f"{solving.unverified} of {count} answers are not verified, which --strict does not allow",
@@ -210,41 +209,29 @@ def _run_verified(
         )
 
 
-def _run_voting(
-    session: SolvingSession,
-    puzzles: list[str],
-    options: SolveOptions,
-    *,
-    as_json: bool,
-    png: Optional[Path],
-    solutions: list[str],
-    output: Optional[Path],
-    resume: bool,
-    force: bool,
-    strict: bool,
-) -> None:
+def _run_voting(session: SolvingSession, puzzles: list[str], options: SolveOptions, flags: _Flags) -> None:
     from trm_deploy.runtimes.solving import voting
     from trm_deploy.support.files import check_output_folder, write_atomic
 
-    for flag, given in (("--resume", resume), ("--strict", strict)):
-        if given:
+    for flag, on in (("--resume", flags.resume), ("--strict", flags.strict)):
+        if on:
             raise InputError(f"{flag} needs answers that are verified one by one, not ARC's votes", hint="leave it out")
-    if output is not None:
-        voting.check_submission_file(output, inputs=[*puzzles, *solutions, session.path], force=force)
-    if png is not None:
-        check_output_folder(png, flag="--png")
+    if flags.output is not None:
+        voting.check_submission_file(flags.output, inputs=[*puzzles, *flags.solutions, session.path], force=flags.force)
+    if flags.png is not None:
+        check_output_folder(flags.png, flag="--png")
     answers = []
-    for number, answer in enumerate(voting.run(session, voting.read_files(puzzles, solutions), options), start=1):
+    for number, answer in enumerate(voting.run(session, voting.read_files(puzzles, flags.solutions), options), start=1):
         answers.append(answer)
-        if not as_json:
+        if not flags.as_json:
             print(answer.to_text(colour=use_colour(sys.stdout)), flush=True)
-        if png is not None:
-            answer.write_png(png / f"{number:04}.png")
+        if flags.png is not None:
+            answer.write_png(flags.png / f"{number:04}.png")
     document = dumps(voting.submission(answers))
-    if as_json:
+    if flags.as_json:
         print(document)
-    if output is not None:
-        write_atomic(output, document)
-        print(f"wrote {output}", file=sys.stderr)
+    if flags.output is not None:
+        write_atomic(flags.output, document)
+        print(f"wrote {flags.output}", file=sys.stderr)
     for line in voting.summary(answers):
         print(line, file=sys.stderr)
