@@ -37,7 +37,7 @@ class Answer:
         question, tokens: puzzle and answer as token ids, int32 [L]; None where there is an error.
         place: where the puzzle came from, as in "puzzles.txt line 3".
         line: line of the file, from 1; None where it is not from a file.
-        columns: the other columns of the puzzle's CSV row.
+        columns: the other columns of the puzzle's CSV row, by name; None where it is not from a CSV file.
         has_known_answer: whether its CSV row has a column for the answer.
         correct: whether the answer is the known one; None where none is known, or it is not a whole answer.
         task: the rules and the text form of the puzzle.
@@ -58,7 +58,7 @@ class Answer:
     tokens: Tokens | None = None
     place: str = ""
     line: int | None = None
-    columns: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, str] | None = None
     has_known_answer: bool = False
     correct: bool | None = None
     task: Puzzle | None = field(default=None, repr=False)
@@ -106,10 +106,9 @@ class Answer:
                 "verified": self.verified,
                 "milliseconds": round(self.milliseconds, 3),
             }
-        if self.line is not None:
+        if self.columns is not None:  # of a table: what it is joined by
             found["line"] = self.line
-        if self.columns:
-            found["columns"] = dict(self.columns)
+            found |= {"columns": dict(self.columns)} if self.columns else {}
         if self.has_known_answer and not self.error:
             found["correct"] = self.correct
         return found

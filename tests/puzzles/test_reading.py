@@ -294,7 +294,7 @@ def test_the_line_and_the_other_columns_come_with_a_puzzle(tmp_path: Path) -> No
     assert bad.error
     lines = read(tmp_path, f"# title\n{LINE}\n{drawn(LINE)}\n\n55{LINE[2:]}\n{LINE[:80]}\n")
     assert [question.line for question in lines] == [2, 3, 15, 16]
-    assert [question.columns for question in lines] == [{}] * 4
+    assert [question.columns for question in lines] == [None] * 4
     assert not any(question.has_answer for question in lines)
 
 

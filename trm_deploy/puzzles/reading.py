@@ -12,7 +12,7 @@ import itertools
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -40,7 +40,7 @@ class Question:
         tokens: int32 [L]; None where it could not be read.
         error: what is wrong; empty where nothing is.
         line: line of the file, from 1, the first one of a grid; None where it is not from lines.
-        columns: the other columns of its CSV row, by name.
+        columns: the other columns of its CSV row, by name; None where it is not a row of a CSV file.
         answer: the known answer int32 [L] beside it; None where there is none, or it is not a whole answer.
         has_answer: whether its CSV row has a column for the answer.
     """
@@ -50,7 +50,7 @@ class Question:
     tokens: Tokens | None
     error: str = ""
     line: int | None = None
-    columns: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, str] | None = None
     answer: Tokens | None = None
     has_answer: bool = False
 
@@ -241,7 +241,7 @@ def _from_csv(lines: Iterator[tuple[int, str]], name: str, puzzle: TextPuzzle) -
         try:
             row = _csv_row(line)
         except csv.Error as error:
-            yield Question(place, line, None, f"{place}: is not a CSV row ({error})", number)
+            yield Question(place, line, None, f"{place}: is not a CSV row ({error})", number, {})
             continue
         if column is None:
             names = [cell.strip() for cell in row]
@@ -258,7 +258,7 @@ def _from_csv(lines: Iterator[tuple[int, str]], name: str, puzzle: TextPuzzle) -
                 )
         if column >= len(row):
             fault = f"{place}: has {len(row)} columns, the puzzle is expected in number {column + 1}"
-            yield Question(place, line, None, fault, number)
+            yield Question(place, line, None, fault, number, {})
             continue
         if first:
             _refuse_other_size(row[column].strip(), place, puzzle)
