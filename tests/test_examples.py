@@ -25,4 +25,4 @@ def test_every_example_is_read() -> None:
     counts = {"puzzle.txt": 1, "puzzles.csv": 12}
     for name, count in counts.items():
         found = list(puzzles.questions(str(ROOT / "examples" / name), Sudoku(3, 3)))
-        assert [question.error for question in found] == [None] * count
+        assert [question.error for question in found] == [""] * count
