@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -66,3 +67,13 @@ def test_versions_are_of_what_is_installed() -> None:
     found = machine.versions(("numpy", "no-such-distribution", "pytest"))
     assert found == {"numpy": np.__version__, "pytest": pytest.__version__}
     assert machine.described(("numpy",))["versions"] == {"numpy": np.__version__}
+
+
+def test_cores_where_the_system_has_no_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 3}, raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert machine.threads() == machine.cores() == 2
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert machine.threads() == machine.cores() == 7
+    assert machine.described(())["cores"] == 7

@@ -10,6 +10,6 @@ from trm_deploy.cli.options import (
 
 def doctor(as_json: Json = False) -> None:
     """Show what this machine can run, and how to install what is missing."""
-    from trm_deploy.inspection.artefact import doctor
+    from trm_deploy.inspection.doctor import doctor
 
     print_document(doctor(), as_json)

@@ -87,10 +87,11 @@ def check_report_folder(folder: Optional[Path]) -> None:
 
 
 def print_document(document: dict[str, Any], as_json: bool) -> None:
-    """Print a flat document: as JSON, or a line an entry."""
+    """Print a flat document: as JSON, or a line an entry but the schema, which is for programs."""
     if as_json:
         print(dumps(document, indent=2))
         return
+    document = {key: value for key, value in document.items() if key != "schema"}
     width = max(len(key) for key in document)
     for key, value in document.items():
         if isinstance(value, dict):

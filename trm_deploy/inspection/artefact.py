@@ -1,40 +1,33 @@
-"""What an artefact is, and what this machine can do."""
+"""What an artefact is."""
 
 from __future__ import annotations
 
-import importlib
-import importlib.metadata
-import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import trm_deploy
 from trm_deploy.artefacts import embeddings, onnx_file, record
 from trm_deploy.artefacts.kind import is_checkpoint
 from trm_deploy.artefacts.kind import of as kind_of
-from trm_deploy.errors import ArtefactError, CannotRunHere, InputError, MissingPackage, require
+from trm_deploy.errors import ArtefactError, CannotRunHere, InputError, require
 from trm_deploy.runtimes import load
-from trm_deploy.runtimes.backends.trt.cuda import load_cudart
 from trm_deploy.runtimes.base import graph_in_words
 from trm_deploy.runtimes.graph_runtime import GraphRuntime
 from trm_deploy.spec import ModelSpec
-from trm_deploy.support import machine
 from trm_deploy.support.files import sha256
-from trm_deploy.trt import flavours
 from trm_deploy.trt import plan_file as plans
 from trm_deploy.trt.plan_file import Plan
 
 SCHEMA = 1
 
 
-def inspect(path: Path, settings: Sequence[str] = ()) -> dict[str, Any]:
+def inspect(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """What a checkpoint, an ONNX file or a plan is, as plain values. A plan is read without TensorRT or a GPU.
 
     Args:
         path: the file, or the folder of a published checkpoint.
-        settings: KEY=VALUE, what a published checkpoint does not say of itself.
+        overrides: KEY=VALUE, what a published checkpoint does not say of itself.
 
     Raises:
         ArtefactError, CheckpointError: it cannot be read, or is not ours.
@@ -45,14 +38,14 @@ def inspect(path: Path, settings: Sequence[str] = ()) -> dict[str, Any]:
     built = record.read(path)
     own = built if built is not None and built.artefact_sha256 == digest else None
     if path.is_file() and is_checkpoint(path):
-        kind, details, spec = "checkpoint", *_checkpoint_lines(path, settings)
+        kind, details, spec = "checkpoint", *_checkpoint_lines(path, overrides)
     elif (found := kind_of(path)).is_plan:
         plan = plans.read(path)
         kind, details, spec = found.value, _plan_lines(plan, own), plan.spec
     else:
         kind, details, spec = "ONNX", *_onnx_lines(path)
-    if settings and kind != "checkpoint":
-        raise InputError(f"--set {settings[0]} goes with a checkpoint: {path} is none", hint="leave out --set")
+    if overrides and kind != "checkpoint":
+        raise InputError(f"--set {overrides[0]} applies to checkpoints: {path} is not one", hint="leave out --set")
     return {
         "schema": SCHEMA,
         "file": str(path),
@@ -74,8 +67,8 @@ def _checkpoints(path: Path) -> ModuleType:
     return checkpoints
 
 
-def _checkpoint_lines(path: Path, settings: Sequence[str]) -> tuple[dict[str, Any], ModelSpec]:
-    loaded = _checkpoints(path).load(path, settings)
+def _checkpoint_lines(path: Path, overrides: Sequence[str]) -> tuple[dict[str, Any], ModelSpec]:
+    loaded = _checkpoints(path).load(path, overrides)
     details: dict[str, Any] = {"parameters": sum(tensor.numel() for tensor in loaded.ema.values())}
     if loaded.settings:
         details |= {"made_by": "the published code", "settings": list(loaded.settings)}
@@ -157,67 +150,3 @@ def _record_line(path: Path, built: record.BuildRecord | None, own: record.Build
         return f"{record.path_of(path).name} is of another file (its SHA-256 differs)"
     parity = "parity held" if built.parity.get("passed") else "parity unknown"
     return f"{record.path_of(path).name}: {parity}, halting threshold {built.halting_threshold:g}"
-
-
-def doctor() -> dict[str, Any]:
-    """What this machine has; for each missing piece the command that installs it."""
-    gpu, jetson = machine.gpu(), machine.jetson()
-    document: dict[str, Any] = {
-        "schema": SCHEMA,
-        "trm_deploy": trm_deploy.__version__,
-        "python": platform.python_version(),
-        "machine": machine.platform_tag(),
-        "gpu": f"{gpu.name or 'unnamed'}, compute capability {gpu.compute_capability}" if gpu else "none found",
-        "driver": machine.driver() or "none found (no nvidia-smi)",
-    }
-    if jetson is not None:
-        document["jetson"] = (
-            f"{jetson.model or 'unnamed'}, Jetson Linux {jetson.linux or 'unknown'},"
-            f" JetPack {jetson.jetpack or 'unknown'}"
-        )
-    return document | {
-        "torch": _package("torch", "export", _torch_details),
-        "onnx": _package("onnx", "export"),
-        "onnxruntime": _package("onnxruntime", "onnx", _ort_details),
-        "numba": _package("numba", "train"),
-        **{flavour.module: _flavour(flavour) for flavour in flavours.FLAVOURS.values()},
-        "cuda_python": _cuda_python(),
-    }
-
-
-def _flavour(flavour: flavours.Flavour) -> str:
-    try:
-        module = flavours.load(flavour, purpose="to build and run plans")
-    except MissingPackage:
-        return f"missing; {flavour.install}"
-    except CannotRunHere as error:
-        return str(error)
-    return str(module.__version__)
-
-
-def _cuda_python() -> str:
-    try:
-        load_cudart(purpose="to run plans")
-    except MissingPackage as error:
-        return f"missing; {error.hint}"
-    return importlib.metadata.version("cuda-bindings")
-
-
-def _package(module: str, extra: str, details: Callable[[Any], str] = lambda module: "") -> str:
-    try:
-        imported = importlib.import_module(module)
-    except ImportError:
-        return f"missing; type: pip install 'trm-deploy[{extra}]'"
-    version = getattr(imported, "__version__", "version unknown")
-    return f"{version} {details(imported)}".rstrip()
-
-
-def _torch_details(torch: Any) -> str:
-    if not torch.cuda.is_available():
-        return "(no CUDA device)"
-    major, minor = torch.cuda.get_device_capability()
-    return f"(CUDA {torch.version.cuda}, {torch.cuda.get_device_name()}, compute capability {major}.{minor})"
-
-
-def _ort_details(ort: Any) -> str:
-    return f"({', '.join(ort.get_available_providers())})"

@@ -54,10 +54,16 @@ def platform_tag() -> str:
     return f"{platform.system().lower()}-{platform.machine()}"
 
 
+def cores() -> int:
+    """The number of cores that this process may use; of all cores on systems that do not say (macOS, Windows)."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+
+
 def threads() -> int:
     """Threads to compute with: what OMP_NUM_THREADS says, as PyTorch reads it, else one for each core that is ours."""
     said = os.environ.get("OMP_NUM_THREADS", "")
-    return int(said) if said.isdigit() and int(said) else len(os.sched_getaffinity(0))
+    return int(said) if said.isdigit() and int(said) else cores()
 
 
 def processor() -> str:
@@ -85,7 +91,7 @@ def described(packages: Iterable[str]) -> dict[str, Any]:
     return {
         "platform": platform_tag(),
         "processor": processor(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores(),
         "gpu": found.name if found else "none",
         "versions": versions(packages),
     }

@@ -1,0 +1,101 @@
+"""What this machine can do."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import platform
+from collections.abc import Callable
+from typing import Any
+
+import trm_deploy
+from trm_deploy.errors import CannotRunHere, MissingPackage
+from trm_deploy.runtimes import registry
+from trm_deploy.runtimes.backends.trt.cuda import load_cudart
+from trm_deploy.support import machine
+from trm_deploy.trt import flavours
+
+SCHEMA = 1
+
+
+def doctor() -> dict[str, Any]:
+    """What this machine has; for each missing piece the command that installs it."""
+    gpu, jetson = machine.gpu(), machine.jetson()
+    document: dict[str, Any] = {
+        "schema": SCHEMA,
+        "trm_deploy": trm_deploy.__version__,
+        "python": platform.python_version(),
+        "machine": machine.platform_tag(),
+        "gpu": f"{gpu.name or 'unnamed'}, compute capability {gpu.compute_capability}" if gpu else "none found",
+        "driver": machine.driver() or "none found (no nvidia-smi)",
+    }
+    if jetson is not None:
+        document["jetson"] = (
+            f"{jetson.model or 'unnamed'}, Jetson Linux {jetson.linux or 'unknown'},"
+            f" JetPack {jetson.jetpack or 'unknown'}"
+        )
+    for backend in registry.BACKENDS:
+        document[_key(backend)] = _backend(backend)
+    return document | {
+        "onnx": _package("onnx", "export"),
+        "numba": _package("numba", "train"),
+        "cuda_python": _cuda_python(),
+    }
+
+
+def _key(backend: registry.Backend) -> str:
+    """A back end's entry, which is also the module that it needs."""
+    return backend.name.replace("-", "_")
+
+
+def _backend(backend: registry.Backend) -> str:
+    for flavour in flavours.FLAVOURS.values():
+        if flavour.module == _key(backend):
+            return _flavour(flavour)
+    return _package(_key(backend), backend.extra, _DETAILS.get(backend.name, _no_details))
+
+
+def _flavour(flavour: flavours.Flavour) -> str:
+    try:
+        module = flavours.load(flavour, purpose="to build and run plans")
+    except MissingPackage:
+        return f"missing; {flavour.install}"
+    except CannotRunHere as error:
+        return str(error)
+    return str(module.__version__)
+
+
+def _cuda_python() -> str:
+    try:
+        load_cudart(purpose="to run plans")
+    except MissingPackage as error:
+        return f"missing; {error.hint}"
+    return importlib.metadata.version("cuda-bindings")
+
+
+def _no_details(module: Any) -> str:
+    return ""
+
+
+def _package(module: str, extra: str, details: Callable[[Any], str] = _no_details) -> str:
+    try:
+        imported = importlib.import_module(module)
+    except ImportError:
+        return f"missing; type: pip install 'trm-deploy[{extra}]'"
+    version = getattr(imported, "__version__", "version unknown")
+    return f"{version} {details(imported)}".rstrip()
+
+
+def _torch_details(torch: Any) -> str:
+    if not torch.cuda.is_available():
+        return "(no CUDA device)"
+    major, minor = torch.cuda.get_device_capability()
+    return f"(CUDA {torch.version.cuda}, {torch.cuda.get_device_name()}, compute capability {major}.{minor})"
+
+
+def _ort_details(ort: Any) -> str:
+    return f"({', '.join(ort.get_available_providers())})"
+
+
+# What else there is to say of a back end's package, by the back end's name.
+_DETAILS: dict[str, Callable[[Any], str]] = {"torch": _torch_details, "onnxruntime": _ort_details}
