@@ -24,11 +24,12 @@ import typer
 from trm_deploy import checkpoints, puzzles
 from trm_deploy.cli import messages
 from trm_deploy.errors import InputError
+from trm_deploy.evaluation import accuracy
 from trm_deploy.flops import step_flops
 from trm_deploy.puzzles.base import Tokens
 from trm_deploy.runtimes import registry
 from trm_deploy.runtimes.base import StepRuntime, initial_numpy_state
-from trm_deploy.runtimes.solving.scheduling import InFlight, Limits, solve_all
+from trm_deploy.runtimes.solving.attempts import Schedule
 from trm_deploy.spec import TaskSpec
 from trm_deploy.support import machine
 from trm_deploy.support.files import atomic_path, write_atomic
@@ -38,7 +39,7 @@ SETS = ("qqwing_simple", "qqwing_easy", "qqwing_intermediate", "qqwing_expert", 
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128)
 COUNTS = (1, 4, 16, 64, 256, 1000)
 SLOTS = 32
-LIMITS = Limits(max_steps=16, halt_threshold=0.0)
+SCHEDULE = Schedule(attempts=1, attempt_steps=(16,), halt_threshold=0.0)
 CHECKPOINT = Path(__file__).parent.parent / "trm_deploy" / "assets" / "sudoku.pt"
 # Runtimes that the curves compare, by the name in the legend.
 RUNTIMES = ("PyTorch fp32", "PyTorch compiled bf16", "ONNX Runtime fp32", "ONNX Runtime int8")
@@ -76,16 +77,14 @@ def questions(name: str, limit: int) -> Tokens:
         raise InputError("TRM_DEPLOY_TEST_DATA is not set", hint="name the folder that holds data/sudoku")
     puzzle = puzzles.get("sudoku-9x9")
     path = str(Path(data) / "data" / "sudoku" / f"{name}.csv")
-    found = [question.tokens for question in puzzles.questions(path, puzzle) if question.tokens is not None]
-    return np.stack(found[:limit])
+    return puzzles.read_tokens(path, puzzle, limit)
 
 
-def solve(runtime: StepRuntime, asked: Tokens, slots: int) -> tuple[float, list[int]]:
+def solve(runtime: StepRuntime, chosen: Tokens, slots: int) -> tuple[float, list[int]]:
     """Seconds for all puzzles in flight, and the steps of each."""
-    computing = InFlight(runtime, slots)
     started = time.perf_counter()
-    found = solve_all(computing, asked, LIMITS)
-    return time.perf_counter() - started, [attempt.steps for attempt in found]
+    found = accuracy.solve(runtime, chosen, SCHEDULE, judge=None, batch=slots)
+    return time.perf_counter() - started, found.steps.tolist()
 
 
 def step_seconds(runtime: StepRuntime, tokens: Tokens, repeats: int = 7) -> float:
@@ -102,28 +101,28 @@ def step_seconds(runtime: StepRuntime, tokens: Tokens, repeats: int = 7) -> floa
 
 def batch_curve(folder: Path, limit: int) -> Curve:
     """Puzzles a second of QQWing expert, were all slots always in use, against the number of slots."""
-    asked = questions("qqwing_expert", max(BATCHES))
+    chosen = questions("qqwing_expert", max(BATCHES))
     made = {name: runtime_of(name, folder) for name in RUNTIMES}
-    _, steps = solve(made["ONNX Runtime fp32"], asked, 8)
+    _, steps = solve(made["ONNX Runtime fp32"], chosen, 8)
     mean = float(np.mean(steps))
     rows: dict[str, dict[str, float]] = {name: {} for name in RUNTIMES}
     for batch in BATCHES:  # from small to large: a compiled runtime fills up to a size that it has code for
         for name in RUNTIMES:
-            rows[name][str(batch)] = batch / (step_seconds(made[name], asked[:batch]) * mean)
+            rows[name][str(batch)] = batch / (step_seconds(made[name], chosen[:batch]) * mean)
     return {"mean_steps": mean, "puzzles_per_second": rows}
 
 
 def puzzles_curve(folder: Path, limit: int) -> Curve:
     """Puzzles a second against how many there are, 32 slots or as many as there are puzzles."""
-    asked = questions("qqwing_expert", min(limit, max(COUNTS)))
+    chosen = questions("qqwing_expert", min(limit, max(COUNTS)))
     rows: dict[str, dict[str, float]] = {}
     for name in ("PyTorch compiled bf16", "ONNX Runtime fp32"):
         runtime = runtime_of(name, folder)
         rows[name] = {}
-        for count in (count for count in COUNTS if count <= len(asked)):
+        for count in (count for count in COUNTS if count <= len(chosen)):
             slots = min(SLOTS, count)
-            solve(runtime, asked[:1], slots)  # compiles
-            seconds, _ = solve(runtime, asked[:count], slots)
+            solve(runtime, chosen[:slots], slots)  # compiles
+            seconds, _ = solve(runtime, chosen[:count], slots)
             rows[name][str(count)] = count / seconds
     return {"slots": SLOTS, "puzzles_per_second": rows}
 

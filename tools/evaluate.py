@@ -2,8 +2,8 @@
 
     TRM_DEPLOY_TEST_DATA=FOLDER python tools/evaluate.py [--engine FILE] [--limit N] [--output FILE]
 
-FOLDER/data/sudoku holds the sets as CSV files. One attempt a puzzle, at most 16 supervision steps, halting on; several
-attempts are what verified_shares.py measures.
+FOLDER/data/sudoku holds the sets as CSV files. One attempt a puzzle, up to 16 supervision steps, halting on;
+verified_shares.py measures several attempts.
 """
 
 from __future__ import annotations
@@ -14,17 +14,16 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
-import numpy as np
 import typer
 
 from trm_deploy import puzzles
 from trm_deploy.artefacts import record
 from trm_deploy.cli import messages
 from trm_deploy.errors import InputError
+from trm_deploy.evaluation import accuracy
 from trm_deploy.puzzles.base import Puzzle
-from trm_deploy.runtimes import load
-from trm_deploy.runtimes.solving.attempts import Schedule, solve_stream
-from trm_deploy.runtimes.solving.scheduling import Executor, executor
+from trm_deploy.runtimes import Runtime, load
+from trm_deploy.runtimes.solving.attempts import Schedule
 from trm_deploy.runtimes.solving.session import shipped_engine
 from trm_deploy.support.files import sha256, write_atomic
 from trm_deploy.support.progress import progress
@@ -36,22 +35,20 @@ STEPS = 16
 BATCH = 8
 
 
-def evaluate(computing: Executor, puzzle: Puzzle, path: Path, settings: Schedule, limit: int | None) -> dict[str, Any]:
+def evaluate(runtime: Runtime, puzzle: Puzzle, path: Path, schedule: Schedule, limit: int | None) -> dict[str, Any]:
     """The shares of one set."""
     tokens = puzzles.read_tokens(str(path), puzzle, limit)
-    answers = []
     with progress(path.stem, len(tokens), unit="puzzles") as advance:
-        for _, answer in solve_stream(computing, puzzle, tokens, settings, tokens=lambda question: question):
-            assert answer is not None
-            answers.append(answer)
-            advance(1)
+        found = accuracy.solve(
+            runtime, tokens, schedule, judge=accuracy.by_rules(puzzle, tokens), batch=BATCH, report=advance
+        ).shares()
     return {
         "set": path.stem,
-        "puzzles": len(answers),
-        "solved": float(np.mean([answer.verified for answer in answers])),
-        "halted": float(np.mean([answer.halted for answer in answers])),
-        "halted_wrong": float(np.mean([answer.halted and not answer.verified for answer in answers])),
-        "mean_steps": float(np.mean([answer.steps for answer in answers])),
+        "puzzles": len(tokens),
+        "solved": found.solved,
+        "halted": found.halted,
+        "halted_wrong": found.halted_wrong,
+        "mean_steps": found.mean_steps,
     }
 
 
@@ -67,13 +64,12 @@ def main(
     path = engine or shipped_engine("step")
     runtime = load(path)
     threshold = record.halting_threshold(None, path, runtime.spec)
-    settings = Schedule(attempts=1, attempt_steps=(STEPS,), halt_threshold=threshold)
-    computing = executor(runtime, min(BATCH, runtime.largest_batch or BATCH))
+    schedule = Schedule(attempts=1, attempt_steps=(STEPS,), halt_threshold=threshold)
     puzzle = puzzles.get(runtime.spec.task.name)
     print(f"{'set':22} {'puzzles':>7} {'solved':>7}  halted wrong  mean steps")
     rows = []
     for name in SETS:
-        row = evaluate(computing, puzzle, Path(data) / "data" / "sudoku" / f"{name}.csv", settings, limit)
+        row = evaluate(runtime, puzzle, Path(data) / "data" / "sudoku" / f"{name}.csv", schedule, limit)
         rows.append(row)
         print(
             f"{name:22} {row['puzzles']:>7} {row['solved']:>7.1%}  {row['halted_wrong']:>12.1%}"

@@ -27,13 +27,14 @@ from numpy.typing import NDArray
 from trm_deploy import checkpoints, puzzles
 from trm_deploy.cli import messages
 from trm_deploy.errors import TrmDeployError
+from trm_deploy.evaluation import accuracy
 from trm_deploy.export.graph.assemble import export_onnx
 from trm_deploy.export.graph.calibration import largest_inputs, questions
 from trm_deploy.export.graph.passes import int8
 from trm_deploy.puzzles.base import Puzzle
 from trm_deploy.runtimes import StepRuntime, load
 from trm_deploy.runtimes.base import Int32, initial_numpy_state
-from trm_deploy.runtimes.solving.scheduling import InFlight, Limits, solve_all
+from trm_deploy.runtimes.solving.attempts import Schedule
 from trm_deploy.support.files import write_atomic
 
 SCHEMA = 1
@@ -78,12 +79,13 @@ Run = tuple[NDArray[np.bool_], Int32]
 def free_run(runtime: StepRuntime, puzzle: Puzzle, tokens: Int32, batch: int) -> Run:
     """Which puzzles are solved, and the steps of each."""
     halting = runtime.spec.halting
-    found = solve_all(InFlight(runtime, batch), tokens, Limits(halting.max_steps, halting.threshold))
-    solved = [not puzzle.answer_faults(question, attempt.answer) for question, attempt in zip(tokens, found)]
-    return np.array(solved), np.array([attempt.steps for attempt in found], np.int32)
+    schedule = Schedule(attempts=1, attempt_steps=(halting.max_steps,), halt_threshold=halting.threshold)
+    found = accuracy.solve(runtime, tokens, schedule, judge=accuracy.by_rules(puzzle, tokens), batch=batch)
+    assert found.solved is not None
+    return found.solved, found.steps
 
 
-def followed(reference: StepRuntime, tokens: Int32) -> list[tuple[Any, ...]]:
+def reference_outputs(reference: StepRuntime, tokens: Int32) -> list[tuple[Any, ...]]:
     """Of each supervision step of float32, halting off: its arguments, and the logits it gives."""
     found = []
     y, z = initial_numpy_state(reference.spec, len(tokens))
@@ -95,9 +97,11 @@ def followed(reference: StepRuntime, tokens: Int32) -> list[tuple[Any, ...]]:
     return found
 
 
-def drift(trail: list[tuple[Any, ...]], runtime: StepRuntime) -> NDArray[np.float32]:
+def drift(expected: list[tuple[Any, ...]], runtime: StepRuntime) -> NDArray[np.float32]:
     """The largest difference of a logit in each step from float32's state; [steps, B]."""
-    return np.stack([np.abs(np.asarray(runtime.step(*given).logits) - logits).max((1, 2)) for given, logits in trail])
+    return np.stack(
+        [np.abs(np.asarray(runtime.step(*given).logits) - logits).max((1, 2)) for given, logits in expected]
+    )
 
 
 def round_products(graph: onnx.GraphProto, weights: Collection[str], kind: int) -> None:
@@ -168,15 +172,14 @@ def table(document: dict[str, Any], form: str) -> str:
 def main(
     file: Annotated[str, typer.Argument(help="Puzzles.")],
     checkpoint_file: Annotated[Path, typer.Option("--checkpoint", help="The shipped model if left out.")] = SHIPPED,
-    limit: Annotated[Optional[int], typer.Option(min=1, help="Use the first so many.")] = None,
+    limit: Annotated[Optional[int], typer.Option(min=1, help="Use only the first N puzzles.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Puzzles at a time.")] = 25,
     output: Annotated[Optional[Path], typer.Option(help="JSON file to write.")] = None,
 ) -> None:
     """Sweep and print."""
     loaded = checkpoints.load(checkpoint_file)
     model, puzzle = loaded.model(), puzzles.get(loaded.spec.task.name)
-    found = [question.tokens for question in puzzles.questions(file, puzzle)]
-    tokens = np.stack([question for question in found if question is not None][:limit])
+    tokens = puzzles.read_tokens(file, puzzle, limit)
     step = export_onnx(model, graph="step")
     flat = export_onnx(model, graph="step", unroll_inner=True)
     groups = int8.weight_groups(model, step.graph)
@@ -204,7 +207,7 @@ def main(
 
         reference = engine("row", ())
         solved, steps = free_run(reference, puzzle, tokens, batch)
-        trail = followed(reference, tokens[:STEP_PUZZLES])
+        expected = reference_outputs(reference, tokens[:STEP_PUZZLES])
         document: dict[str, Any] = {
             "schema": SCHEMA,
             "checkpoint_sha256": loaded.sha256,
@@ -227,7 +230,7 @@ def main(
             if (form, chosen) in measured:
                 continue
             runtime = engine(form, chosen)
-            drifted = drift(trail, runtime)
+            drifted = drift(expected, runtime)
             right, taken = free_run(runtime, puzzle, tokens, batch)
             row = Row(
                 groups=chosen,

@@ -3,7 +3,7 @@
     TRM_DEPLOY_TEST_DATA=FOLDER python tools/verified_shares.py [--engine FILE] [--limit N] [--output FILE.json]
 
 FOLDER/data/sudoku holds the sets as CSV files: the four grades of QQWing, and puzzles of Gordon Royle's 17-clue list.
-At most 16 supervision steps an attempt, halting on. The JSON, written every few puzzles, has all that is known: which
+Up to 16 supervision steps an attempt, halting on. The JSON, written every 256 puzzles, has all that is known: which
 attempt verified each.
 """
 
@@ -23,10 +23,10 @@ from trm_deploy import puzzles
 from trm_deploy.artefacts import record
 from trm_deploy.cli import messages
 from trm_deploy.errors import InputError, TrmDeployError
+from trm_deploy.evaluation import accuracy
 from trm_deploy.puzzles.base import Puzzle, Tokens
 from trm_deploy.runtimes import Runtime, load
-from trm_deploy.runtimes.solving.attempts import Schedule, solve_stream
-from trm_deploy.runtimes.solving.scheduling import executor
+from trm_deploy.runtimes.solving.attempts import Schedule
 from trm_deploy.runtimes.solving.session import shipped_engine
 from trm_deploy.support.figures import require_matplotlib, write_figure
 from trm_deploy.support.files import sha256, write_atomic
@@ -42,8 +42,8 @@ SETS = {
 ATTEMPTS = (1, 2, 4, 8, 16, 32)
 STEPS = 16
 BATCH = 32
-# Puzzles after which the file is written again.
-SAVED = 32
+# Puzzles after which the file is written again: enough to keep the slots full.
+SAVED = 256
 SCHEMA = 1
 
 
@@ -59,7 +59,9 @@ def measured(path: Path, asked: dict[str, Any]) -> dict[str, Any]:
         document: dict[str, Any] = json.loads(path.read_text("utf-8"))
         differing = [key for key, value in asked.items() if document[key] != value]
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: is no measurement of this tool ({error})", hint="name another --output") from error
+        raise InputError(
+            f"{path}: is not a measurement of this tool ({error})", hint="name another --output"
+        ) from error
     if differing:
         raise InputError(
             f"{path}: has {differing[0]} {document[differing[0]]}, this run {asked[differing[0]]}",
@@ -81,9 +83,9 @@ def row_of(document: dict[str, Any], name: str) -> dict[str, Any]:
 def measure(
     runtime: Runtime,
     puzzle: Puzzle,
-    questions: list[Tokens],
+    questions: Tokens,
     row: dict[str, Any],
-    settings: Schedule,
+    schedule: Schedule,
     save: Callable[[], None],
 ) -> None:
     """Solve what a row lacks, and save now and then. Attempts of all the puzzles share batches.
@@ -91,19 +93,17 @@ def measure(
     `verified_at` is the attempt that verified a puzzle, null where none did; `total_steps` are of all its attempts.
     """
     done = len(row["verified_at"])
-    rest = questions[done:]
-    if not rest:
-        return
-    batches = executor(runtime, min(BATCH, runtime.largest_batch or BATCH, len(rest)))
     with progress(row["set"], len(questions), done=done, unit="puzzles") as advance:
-        for _, answer in solve_stream(batches, puzzle, rest, settings, tokens=lambda question: question):
-            assert answer is not None
-            row["verified_at"].append(answer.attempts if answer.verified else None)
-            row["total_steps"].append(answer.total_steps)
-            advance(1)
-            if len(row["verified_at"]) % SAVED == 0:
-                save()
-    save()
+        for start in range(done, len(questions), SAVED):
+            chosen = questions[start : start + SAVED]
+            judge = accuracy.by_rules(puzzle, chosen)
+            found = accuracy.solve(runtime, chosen, schedule, judge=judge, puzzle=puzzle, batch=BATCH)
+            assert found.verified is not None
+            pairs = zip(found.attempts.tolist(), found.verified.tolist())
+            row["verified_at"] += [attempt if verified else None for attempt, verified in pairs]
+            row["total_steps"] += found.total_steps.tolist()
+            advance(len(chosen))
+            save()
 
 
 def summarise(row: dict[str, Any], limit: int | None) -> None:
@@ -138,7 +138,7 @@ def plot(document: dict[str, Any], path: Path) -> None:
             axis.plot(ATTEMPTS, shares, f"{marker}-", label=f"{SETS[row['set']]} ({row['puzzles']})", markersize=5)
         axis.set_xscale("log", base=2)
         axis.set_xticks(ATTEMPTS, [str(k) for k in ATTEMPTS])
-        axis.set_xlabel("attempts a puzzle at the most")
+        axis.set_xlabel("maximum number of attempts a puzzle")
         axis.set_ylabel("verified answers, %")
         axis.set_title(document["engine"], fontsize=10)
         axis.grid(alpha=0.3)
@@ -172,16 +172,15 @@ def main(
         "halt_threshold": threshold,
     }
     document = measured(output, asked)
-    settings = Schedule(attempts=max(ATTEMPTS), attempt_steps=(STEPS,), halt_threshold=threshold)
+    schedule = Schedule(attempts=max(ATTEMPTS), attempt_steps=(STEPS,), halt_threshold=threshold)
 
     def save() -> None:
         write_atomic(output, json.dumps(document) + "\n")
 
     for name in SETS:
-        found = list(puzzles.questions(str(Path(data) / "data" / "sudoku" / f"{name}.csv"), puzzle))[:limit]
-        questions = [question.tokens for question in found if question.tokens is not None]
+        questions = puzzles.read_tokens(str(Path(data) / "data" / "sudoku" / f"{name}.csv"), puzzle, limit)
         row = row_of(document, name)
-        measure(runtime, puzzle, questions, row, settings, save)
+        measure(runtime, puzzle, questions, row, schedule, save)
         summarise(row, limit)
     save()
     plot(document, output.with_suffix(".png"))

@@ -54,7 +54,7 @@ def test_the_sweep_rounds_the_products_of_a_group_alone(tmp_path: Path) -> None:
         onnx.save(made, tmp_path / "step.onnx")
         runtime = runtimes.load(tmp_path / "step.onnx")
         assert isinstance(runtime, StepRuntime)
-        ((_, given),) = sensitivity.followed(runtime, tokens)[:1]
+        ((_, given),) = sensitivity.reference_outputs(runtime, tokens)[:1]
         return np.asarray(given, np.float32)
 
     exact = logits(None)
