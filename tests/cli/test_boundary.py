@@ -42,6 +42,17 @@ def test_debug_may_stand_before_and_after_the_command(tmp_path: Path) -> None:
         assert result.stderr.endswith(f"error: {tmp_path / 'none.pt'}: there is no such file\n")
 
 
+def test_quiet_hides_messages_and_keeps_answers_and_errors(tmp_path: Path) -> None:
+    (tmp_path / "p.txt").write_text(f"{PUZZLE}\n" * 2)
+    told = trm("run", "p.txt", cwd=tmp_path)
+    assert "2 puzzles, 2 verified" in told.stderr
+    for words in (("run", "p.txt", "-q"), ("--quiet", "run", "p.txt")):
+        quiet = trm(*words, cwd=tmp_path)
+        assert (quiet.returncode, quiet.stderr) == (0, "")
+        assert quiet.stdout.count("verified: ") == 2
+    assert_one_line_error(trm("run", "none.txt", "-q", cwd=tmp_path), 2, "none.txt: there is no such file")
+
+
 @pytest.mark.parametrize(
     ("words", "parts"),
     [

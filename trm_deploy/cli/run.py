@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from trm_deploy.support.terminal import use_colour
 
 if TYPE_CHECKING:
     from trm_deploy.runtimes.solving.session import SolveOptions, SolvingSession
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -192,13 +195,13 @@ def _run_verified(session: SolvingSession, puzzles: list[str], options: SolveOpt
             if flags.as_json:
                 print(dumps(answer.to_plain()), flush=True)
             elif answer.error:
-                print(f"error: {answer.error}", file=sys.stderr)
+                log.error("%s", answer.error)
             elif flags.output is None:
                 print(answer.to_text(colour=use_colour(sys.stdout)), flush=True)
             advance(1, solving.totals.rate)
     totals = solving.totals
     if totals.puzzles > 1 or (flags.output is not None and totals.puzzles):
-        print(totals.to_text(), file=sys.stderr)
+        log.info(totals.to_text())
     if solving.unreadable:
         raise typer.Exit(InputError.exit_code)
     if flags.strict and solving.unverified:
@@ -232,6 +235,6 @@ def _run_voting(session: SolvingSession, puzzles: list[str], options: SolveOptio
         print(document)
     if flags.output is not None:
         write_atomic(flags.output, document)
-        print(f"wrote {flags.output}", file=sys.stderr)
+        log.info(f"wrote {flags.output}")
     for line in voting.summary(answers):
-        print(line, file=sys.stderr)
+        log.info(line)
