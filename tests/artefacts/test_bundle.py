@@ -149,7 +149,7 @@ def test_a_full_disk_leaves_the_old_bundle_and_names_the_file(tmp_path: Path, mo
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(bundle.record, "FILE", replace(record.FILE, write_file=full))
+    monkeypatch.setattr(record, "FILE", replace(record.FILE, write_file=full))
     with pytest.raises(TrmDeployError, match=r"m\.onnx\.json: cannot be written \(No space left on device\)"):
         publish(target, b"two")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -105,3 +105,19 @@ def test_weights_that_do_not_fit_their_spec_are_named() -> None:
     other = {**loaded.ema, "tokens.weight": torch.ones(7, 32)}
     with pytest.raises(CheckpointError, match=r"has the shape \[7, 32\], its spec expects \[6, 32\]"):
         Checkpoint(loaded.spec, other).model()
+
+
+def test_the_folder_of_a_training_run_means_its_model(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    for name in ("ema.pt", "resume.pt", "other.pt"):
+        (tmp_path / name).write_bytes(tiny_checkpoint.read_bytes())
+    assert checkpoints.locate(tmp_path) == tmp_path / "ema.pt"
+    assert checkpoints.load(tmp_path).sha256 == checkpoints.load(tiny_checkpoint).sha256
+    (tmp_path / "resume.pt").unlink()
+    with pytest.raises(CheckpointError, match=r"several checkpoints: ema\.pt, other\.pt; name one of them"):
+        checkpoints.locate(tmp_path)
+
+
+def test_a_training_run_without_a_model_yet(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "resume.pt").write_bytes(tiny_checkpoint.read_bytes())
+    with pytest.raises(CheckpointError, match=r"without a model yet.*--resume"):
+        checkpoints.locate(tmp_path)

@@ -308,7 +308,7 @@ def test_contradictions_of_an_hrm(tmp_path: Path) -> None:
     refused("arch.pos_encodings is 'none', expected rope or learned in an HRM", pos_encodings="none")
     refused("architecture.hidden_size is 32 with 5 heads", num_heads=5)
     fewer = {name: tensor for name, tensor in weights.items() if "H_level.layers.1" not in name}
-    refused("has 1 layers in H_level and 2 in L_level", fewer, H_layers=1)
+    refused("has 1 layers in H_level and 2 layers in L_level", fewer, H_layers=1)
     gap = {name: tensor for name, tensor in weights.items() if "L_level.layers.0" not in name}
     refused(r"L_level has the layers \[1\], some are missing", gap)
 

@@ -13,8 +13,7 @@ import pytest
 
 from tests.conftest import exported
 from trm_deploy.errors import InputError
-from trm_deploy.export import options as module
-from trm_deploy.export.formats import FORMATS
+from trm_deploy.export.formats import FORMATS, GRAPH_OPTIONS
 from trm_deploy.export.options import ExportOptions, options_of
 
 
@@ -148,7 +147,7 @@ def test_defaults_follow_the_format_and_the_target() -> None:
 
 def test_every_option_of_a_format_is_a_field() -> None:
     known = set(ExportOptions.__dataclass_fields__)
-    assert {name for entry in FORMATS.values() for name in entry.options} | set(module.GRAPH_OPTIONS) <= known
+    assert {name for entry in FORMATS.values() for name in entry.options} | set(GRAPH_OPTIONS) <= known
 
 
 def test_an_unknown_option_is_refused(source: Path) -> None:

@@ -131,10 +131,15 @@ def _copied(value: Any) -> Any:
 
 # A file of the published code; some copies have an extension.
 STEP = re.compile(r"step_([0-9]{1,18})(\.\w+)?")
+# What `trm-deploy train` leaves in a run's folder: the model, and beside it what resuming needs.
+MODEL, STATE = "ema.pt", "resume.pt"
 
 
 def locate(path: Path) -> Path:
-    """The checkpoint's file: the path itself, or in a folder the `step_N` with the highest N, else its only checkpoint.
+    """The checkpoint's file: the path itself, or the one that is meant where it is a folder.
+
+    In a folder of the published code that is the `step_N` with the highest N; in the folder of a training run `ema.pt`;
+    in any other its only checkpoint.
 
     Raises:
         CheckpointError: a folder without a checkpoint, or with several and nothing to choose by.
@@ -143,10 +148,20 @@ def locate(path: Path) -> Path:
         return path
     files = sorted(file for file in path.iterdir() if file.is_file() and is_checkpoint(file))
     steps = {file: int(match[1]) for file in files if (match := STEP.fullmatch(file.name))}
+    names = {file.name for file in files}
+    if not steps and {MODEL, STATE} <= names:
+        return path / MODEL
+    if names == {STATE}:
+        raise CheckpointError(
+            f"{path}: is the folder of a training run without a model yet: {STATE} is there, {MODEL} is not",
+            hint=f"go on with: trm-deploy train --output {path} --resume",
+        )
     candidates = [file for file in steps if steps[file] == max(steps.values())] or files
     if not candidates:
-        raise CheckpointError(f"{path}: is a folder without a checkpoint file, expected a step_N in it")
+        raise CheckpointError(f"{path}: is a folder without a checkpoint file, expected a step_N or an {MODEL} in it")
     if len(candidates) > 1:
-        names = ", ".join(file.name for file in candidates)
-        raise CheckpointError(f"{path}: is a folder with several checkpoints: {names}", hint="name one of them")
+        raise CheckpointError(
+            f"{path}: is a folder with several checkpoints: {', '.join(file.name for file in candidates)}",
+            hint="name one of them",
+        )
     return candidates[0]
