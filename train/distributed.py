@@ -1,4 +1,4 @@
-"""Training in several processes: what torchrun started, and what the processes tell each other.
+"""Training in several processes: what torchrun started, and what the processes exchange.
 
 The global batch is the same for any number of processes: each draws all samples and all random numbers, and keeps the
 rows that are its own. Rank r of R holds the rows from r * B / R up to (r + 1) * B / R.
@@ -39,7 +39,7 @@ class Ranks:
         return self.index == 0
 
     def share(self, whole: Tensor) -> Tensor:
-        """This process's rows of a tensor [B, ...] that all hold alike: [B / count, ...]."""
+        """This process's rows of a tensor [B, ...] that is the same in all: [B / count, ...]."""
         size = len(whole) // self.count
         return whole[self.index * size : (self.index + 1) * size]
 
@@ -73,7 +73,7 @@ def device_for(name: str, ranks: Ranks) -> torch.device:
     """The device of this process: the CPU, or the GPU with this process's number on its machine.
 
     Raises:
-        CannotRunHere: a GPU is asked for, and PyTorch sees none, or fewer than there are processes here.
+        CannotRunHere: the name is cuda, and PyTorch sees no GPU, or fewer than there are processes here.
     """
     if name == "cpu":
         return torch.device("cpu")
@@ -107,8 +107,8 @@ def joined(device: str) -> Iterator[Ranks]:
 def leave(ranks: Ranks) -> None:
     """End this process, with exit code 0, where others train with it; one alone returns. All must call it.
 
-    All is written by then. Without this, PyTorch 2.13 with gloo ends one process in ten by std::terminate while it
-    clears up its threads, and torchrun reports a failed run.
+    All files are written by then. Without this, PyTorch 2.13 with gloo ends one process in ten by std::terminate while
+    it clears up its threads, and torchrun reports a failed run.
     """
     if ranks.count > 1:
         dist.barrier()

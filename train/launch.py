@@ -1,4 +1,4 @@
-"""Begins a training run, or goes on with one: what `trm-deploy train` does."""
+"""Begins or resumes a training run: what `trm-deploy train` does."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Window:
     ) -> dict[str, Any]:
         """The metrics: losses, share solved and mean steps of the samples that left, optimiser steps a second.
 
-        These are samples that the weights were just updated on; `held_out_solved` tells how the model does on others.
+        These are samples that the weights were just updated on; `held_out_solved` is measured on others.
         All processes must call it.
         """
         mine = (self.answer_loss, self.halting_loss, self.left, self.solved, self.steps)

@@ -174,7 +174,7 @@ class EvaluationSection:
     """Evaluation of the averaged weights on puzzles kept out of training.
 
     Attributes:
-        puzzles: how many: generated like the training puzzles under another seed, or drawn from the dataset's test
+        puzzles: their number: generated like the training puzzles under another seed, or drawn from the dataset's test
             split, of which there may be fewer.
         every: optimiser steps between evaluations; the last step always evaluates.
     """
@@ -292,7 +292,7 @@ def parse(text: str, *, source: str) -> Recipe:
     try:
         document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # TOMLDecodeError, and what a number of 5,000 digits raises
-        raise RecipeError(f"{source}: is no valid TOML ({error})") from error
+        raise RecipeError(f"{source}: is not valid TOML ({error})") from error
     if "text" in document:
         raise RecipeError(f"{source}: has the unknown key 'text'")
     try:

@@ -68,12 +68,12 @@ def summary(metrics: Path) -> str:
     lines = read_metrics(metrics)
     if not lines:
         return "no step is logged"
-    told = f"{lines[-1]['step']:,} steps in {timedelta(seconds=round(lines[-1]['seconds']))}"
+    text = f"{lines[-1]['step']:,} steps in {timedelta(seconds=round(lines[-1]['seconds']))}"
     results = [line for line in lines if "held_out_solved" in line]
     if results:
         solved, steps = results[-1]["held_out_solved"], results[-1]["held_out_mean_steps"]
-        told += f", {solved:.1%} of the held-out puzzles solved in {steps:.1f} supervision steps on average"
-    return told
+        text += f", {solved:.1%} of the held-out puzzles solved in {steps:.1f} supervision steps on average"
+    return text
 
 
 def plot(metrics: Path, output: Path) -> None:

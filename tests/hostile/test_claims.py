@@ -47,7 +47,7 @@ CLAIMS = {
     "recipe": "data.puzzles is 1000000000, expected at least 1 and at most",
     "recipe batch": "training.batch_size is 1000000000 with training.rotation = 1: a state of",
     "recipe width": "architecture.hidden_size is 1000000000, expected at most",
-    "recipe digits": "is no valid TOML",
+    "recipe digits": "is not valid TOML",
     "dataset": "its header tells of 16000000000 values",
     "dataset header": "its header tells of 2,147,483,647 bytes of its own",
     "dataset identifiers": "num_puzzle_identifiers is 1000000000, more than the folder has puzzles",
@@ -109,7 +109,7 @@ print(json.dumps(outcomes))
 
 
 def _write_claims(folder: Path) -> None:
-    """A file for each of `CLAIMS`, and claims.json that tells where."""
+    """A file for each of `CLAIMS`, and claims.json with their places."""
     spec = json.loads(tiny_spec("trm-mlp").to_json())
     places: dict[str, Path] = {}
 

@@ -58,7 +58,7 @@ GRID = np.array([1, 2, 3, 4, 3, 4, 1, 2, 2, 1, 4, 3, 4, 3, 2, 1])
 
 
 def sudoku_split(groups: int, seed: int) -> Split:
-    """Groups of two puzzles, each with an identifier and two examples; one answer cell of each is not asked for."""
+    """Groups of two puzzles, each with an identifier and two examples; one answer cell of each is ignored."""
     puzzle = Sudoku(2, 2)
     rng = np.random.default_rng(seed)
     examples = 4 * groups

@@ -57,7 +57,7 @@ def test_the_shipped_recipes_parse_and_have_the_published_size(name: str) -> Non
         ("latent = 2", "latent = 2.5", "recursion.latent is 2.5, expected int"),
         ('"trm-mlp"', '"gpt"', "the preset 'gpt' is unknown"),
         ("box_rows = 2", "box_rows = 7", "is 14, expected 2 to 9"),
-        ("[data]", "[data", "is no valid TOML"),
+        ("[data]", "[data", "is not valid TOML"),
         ("[data]", "text = 'x'\n[data]", "unknown key 'text'"),
         ("[data]", "[data]\ncolour = 1", "unknown key 'colour'"),
         ("[data]", "[data]\nsingles_kept = 0.0", "data.singles_kept is 0.0, expected above 0 and up to 1"),

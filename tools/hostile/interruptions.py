@@ -70,7 +70,7 @@ def start(command: str, folder: Path) -> subprocess.Popen[str]:
         cwd=folder,
         env=environment,
         start_new_session=True,
-        # Where this tool runs in a shell's background, it was told to ignore Ctrl-C, and would hand that on.
+        # Where this tool runs in a shell's background, it ignores Ctrl-C, and its children would too.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
@@ -86,7 +86,7 @@ def interrupted(command: str, folder: Path, *, after_s: float, number: signal.Si
 
 
 def ended(process: subprocess.Popen[str], folder: Path, number: signal.Signals | None) -> str:
-    """Send a signal to a command, Ctrl-C's to its whole group, and tell what is left.
+    """Send a signal to a command, Ctrl-C's to its whole group, and look at what is left.
 
     Returns:
         "ended", "done" where it was through before the signal came, or "failed" and what is wrong.

@@ -75,7 +75,7 @@ def _plan(path: Path) -> str:
 
 
 def _plan_alone(path: Path) -> str:
-    """A plan without its record: what is read of it here, in front of TensorRT."""
+    """A plan without its record: what is read of it here, before TensorRT sees it."""
     found = plans.read(path)
     return "right" if found == _EXPECTED["plan"] else "silent"
 
@@ -234,7 +234,7 @@ class Kind:
     """A kind of file.
 
     Attributes:
-        make: writes an intact one into a new folder, and tells which files of it are to be damaged, in turn.
+        make: writes an intact one into a new folder, and returns the files of it to damage, in turn.
         read: what becomes of a file: an outcome.
         text: whether it is text without a digest, whose damage may read as another setting.
     """

@@ -25,7 +25,7 @@ def work() -> None:
     """The reader: takes requests as lines of JSON, and answers each with an outcome on a line."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what a library prints is no outcome
+    os.dup2(2, 1)  # what a library prints is not an outcome
     for line in sys.stdin:
         request = json.loads(line)
         path = Path(request["path"])

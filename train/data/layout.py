@@ -201,7 +201,7 @@ def write_split(folder: Path, split: str, data: Split) -> None:
 
 
 def _write_metadata(place: Path, metadata: Metadata) -> None:
-    """Write `dataset.json`, which tells the digests of the arrays beside it."""
+    """Write `dataset.json`, with the digests of the arrays beside it."""
     digests = {name: sha256(_path(place, name)) for name in ARRAYS}
     write_atomic(place / "dataset.json", json.dumps(asdict(replace(metadata, sha256=digests))))
 

@@ -24,7 +24,7 @@ class Samples(NamedTuple):
     """Questions with their answers."""
 
     questions: Tokens  # int32 [n, L]
-    labels: Tokens  # int32 [n, L]; `trm_deploy.train.labels.IGNORED` where no token is asked for
+    labels: Tokens  # int32 [n, L]; `trm_deploy.train.labels.IGNORED` where the loss passes over
     identifiers: Tokens  # int32 [n], of the puzzles; 0 where they are not told apart
 
 

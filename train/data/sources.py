@@ -46,7 +46,7 @@ class Source(Protocol):
 
 
 def build(data: DataSection, *, seed: int, held_out: int) -> Source:
-    """The source that a recipe asks for.
+    """The source that a recipe names.
 
     Args:
         data: the recipe's section [data].

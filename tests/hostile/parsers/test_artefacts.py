@@ -70,7 +70,7 @@ def test_onnx_files(folder: Path, data: st.DataObject) -> None:
 
 
 def deep_graphs() -> st.SearchStrategy[bytes]:
-    """Graphs inside the loops of graphs, so many deep."""
+    """Graphs inside the loops of graphs, to several depths."""
 
     def nested(depth: int) -> bytes:
         graph = b""

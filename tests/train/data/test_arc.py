@@ -51,7 +51,7 @@ def settings(tmp_path: Path) -> ArcDatasetOptions:
 
 
 def grid_at(tokens: np.ndarray) -> tuple[arc.Grid, tuple[int, int]]:
-    """The grid anywhere on the canvas, and where it stands."""
+    """The grid anywhere on the canvas, and its place."""
     cells = tokens.reshape(arc.SIDE, arc.SIDE)
     rows, columns = np.nonzero(cells >= arc.FIRST_COLOUR)
     place = int(rows.min()), int(columns.min())
