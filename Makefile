@@ -7,7 +7,7 @@ GPU_VENV := .venv-gpu
 DEMO := build/demo
 
 .PHONY: demo test test-gpu lint format assets clean check-aarch64 \
-    evaluate verified-shares parity-grades sensitivity benchmark cost-curves ablations table-memory hostile startup
+    evaluate verified-shares parity-grades sensitivity benchmark cost-curves ablations table-memory hostile docs startup
 
 # Made again whenever what is to be installed changes.
 $(VENV)/installed: pyproject.toml
@@ -114,6 +114,10 @@ startup: $(VENV)/installed
 # That a Jetson on JetPack 6 can install the package from wheels alone.
 check-aarch64: $(VENV)/installed
 	$(BIN)/python tools/check_aarch64.py
+
+# The tables of README.md and docs/ that come from measurements and from the code; a test fails where they differ.
+docs: $(VENV)/installed
+	$(BIN)/python tools/generate_docs.py
 
 clean:
 	rm -rf $(VENV) $(GPU_VENV) build dist *.egg-info

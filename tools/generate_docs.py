@@ -1,0 +1,343 @@
+"""Writes the tables of README.md and docs/ that come from a measurement, or from the code, between their markers.
+
+    python tools/generate_docs.py [--check]
+
+A table stands between `<!-- generated: NAME -->` and `<!-- end: NAME -->`; NAME is a key of `TABLES`. With --check
+nothing is written, and the exit code is 1 where a page differs from what its sources say.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import ablations
+import parity_table
+import sensitivity
+import typer
+from hostile import tables as hostile_tables
+
+from trm_deploy.errors import InputError, TrmDeployError
+from trm_deploy.models.presets import preset
+from trm_deploy.signature import GRAPHS, PRECISIONS, TensorSpec, signature
+from trm_deploy.spec import TaskSpec
+from trm_deploy.support.files import write_atomic
+
+ROOT = Path(__file__).parent.parent
+MEASURED = ROOT / "docs" / "measurements"
+MARKED = re.compile(r"<!-- generated: (?P<name>[\w-]+) -->\n(?P<body>.*?)<!-- end: (?P=name) -->", re.DOTALL)
+SETS = {
+    "qqwing_simple": "QQWing simple",
+    "qqwing_easy": "QQWing easy",
+    "qqwing_intermediate": "QQWing intermediate",
+    "qqwing_expert": "QQWing expert",
+    "sudoku17_sample": "17 clues",
+}
+# Solved shares that the project set out to reach, in percent.
+GOALS = {
+    "qqwing_simple": 99,
+    "qqwing_easy": 95,
+    "qqwing_intermediate": 91,
+    "qqwing_expert": 80,
+    "sudoku17_sample": 45,
+}
+GRADES = ("simple", "easy", "intermediate", "expert")
+# Rows of the benchmark that README shows, and what it calls them.
+WAYS = {
+    "torch-eager-fp32": "PyTorch eager, 16 fixed steps (the published evaluation), fp32",
+    "torch-eager-bf16": "the same in bf16",
+    "ort-loop-fp32": "ONNX Runtime, loop graph, fp32",
+    "ort-step-fp32": "ONNX Runtime, step graph, in flight, fp32",
+    "ort-step-int8": "the same in int8",
+    "torch-compile-bf16-in-flight": "PyTorch compiled, in flight, bf16 (`--precision bf16 --compile`)",
+}
+# Models whose exports were timed.
+BUILT = {
+    "shipped": "shipped model, D = 128, T = 8",
+    "trm-mlp": "`trm-mlp`, D = 512, random weights",
+    "trm-att": "`trm-att`, D = 512, random weights",
+    "hrm": "`hrm`, D = 512, random weights",
+}
+# Operators of the profile that are matrix products, and what the others are called.
+PRODUCTS = {"FusedMatMul", "MatMul", "MatMulIntegerToFloat", "mm", "bmm", "_linear_pointwise"}
+OPERATORS = {
+    "QuickGelu": "SiLU",
+    "silu": "SiLU",
+    "copy_": "copies",
+    "mul": "Mul",
+    "## Call CompiledFxGraph None ##": "the fused kernels between the products",
+}
+# Operators below this share are left out.
+MOST = 0.03
+
+
+def measured(name: str) -> Any:
+    """A JSON file of docs/measurements."""
+    return json.loads((MEASURED / name).read_text("utf-8"))
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table in Markdown."""
+    lines = ["| " + " | ".join(map(str, cells)) + " |" for cells in (head, *rows)]
+    return "\n".join([lines[0], "|" + " --- |" * len(head), *lines[1:]]) + "\n"
+
+
+def evaluation() -> str:
+    """Solved shares of the shipped model, beside the goals."""
+    head = ("puzzles", "solved", "the project's goal", "mean steps", "halted on a wrong answer")
+    return markdown(
+        head,
+        [
+            (
+                SETS[row["set"]],
+                f"{row['solved']:.1%}",
+                f"{GOALS[row['set']]} %",
+                f"{row['mean_steps']:.2f}",
+                f"{row['halted_wrong']:.1%}",
+            )
+            for row in measured("sudoku-evaluation.json")["sets"]
+        ],
+    )
+
+
+def verified_shares() -> str:
+    """Verified share against attempts."""
+    document = measured("verified-shares.json")
+    attempts = [str(count) for count in document["attempts"]]
+    first, *others = attempts
+    return markdown(
+        ("puzzles", f"{first} attempt", *others, "steps in all"),
+        [
+            (
+                SETS[row["set"]],
+                *(f"{row['verified'][count]:.1%}" for count in attempts),
+                f"{row['mean_total_steps']:.2f}",
+            )
+            for row in document["sets"]
+        ],
+    )
+
+
+def benchmark_summary() -> str:
+    """README's rows of the benchmark."""
+    rows = {row["name"]: row for row in measured("benchmark.json")["rows"]}
+    return markdown(
+        ("", "one puzzle, ms (median)", "puzzles a second", "solved"),
+        [
+            (
+                title,
+                f"{rows[name]['latency_ms_p50']:.0f}",
+                f"{rows[name]['puzzles_per_second']:.1f}",
+                f"{rows[name]['solved']:.1%}",
+            )
+            for name, title in WAYS.items()
+        ],
+    )
+
+
+def benchmark() -> str:
+    """Every row of the benchmark."""
+    head = (
+        "", "one puzzle, ms: median", "95 %", "batch", "puzzles a second", "spread", "solved", "mean steps",
+        "share of the limit, batches", "one puzzle",
+    )  # fmt: skip
+    return markdown(
+        head,
+        [
+            (
+                f"`{row['name']}`",
+                f"{row['latency_ms_p50']:.0f}",
+                f"{row['latency_ms_p95']:.0f}",
+                row["batch"],
+                f"{row['puzzles_per_second']:.1f}",
+                f"{row['spread']:.0%}",
+                f"{row['solved']:.1%}",
+                f"{row['mean_steps']:.2f}",
+                f"{row['limit_share']:.0%}",
+                f"{row['limit_share_alone']:.0%}",
+            )
+            for row in measured("benchmark.json")["rows"]
+        ],
+    )
+
+
+def profile() -> str:
+    """Where the time of a step goes."""
+    rows = []
+    for name, shares in measured("profile-step.json")["shares"].items():
+        others = {
+            OPERATORS.get(operator, operator): share
+            for operator, share in shares.items()
+            if operator not in PRODUCTS | {"matrix products"} and share >= MOST
+        }
+        rest = ", ".join(f"{operator} {100 * share:.0f}" for operator, share in others.items())
+        title = name.replace("ONNX Runtime", "ONNX Runtime, step graph")
+        rows.append((title, f"{100 * shares['matrix products']:.0f} %", f"{rest} %"))
+    return markdown(("", "in matrix products", "most of the rest"), rows)
+
+
+def parity_grades() -> str:
+    """Solved and verified shares of every precision, by grade."""
+    return str(parity_table.table([measured(f"parity-{grade}/report.json") for grade in GRADES]))
+
+
+def parity_expert() -> str:
+    """What is behind the column of the hardest grade."""
+    report = measured("parity-expert/report.json")
+    head = (
+        "", "mean steps", "PyTorch's answer in", "PyTorch's steps in", "lost", "won",
+        "teacher-forced logits: largest difference", "median",
+    )  # fmt: skip
+    controls = report["controls"]
+    steps = [step["control"] for step in report["engines"][0]["step_differences"] if step["same_state"]]
+    rows: list[tuple[object, ...]] = [
+        (
+            "the control's spread",
+            spread([run["mean_steps"] for run in controls], "{:.2f}"),
+            spread([100 * run["same_answer"] for run in controls], "{:.1f}") + "%",
+            spread([100 * run["same_steps"] for run in controls], "{:.1f}") + "%",
+            spread([len(run["lost"]) for run in controls], "{}"),
+            spread([len(run["gained"]) for run in controls], "{}"),
+            *differences([step["largest"] for step in steps], [step["median_high"] for step in steps]),
+        )
+    ]
+    for engine in report["engines"]:
+        free = engine["free"]
+        steps = [step for step in engine["step_differences"] if step["same_state"]]
+        computed = f" (computed in {engine['arithmetic']})" if engine["arithmetic"] else ""
+        rows.append(
+            (
+                engine["description"].replace(" step", "") + computed,
+                f"{free['mean_steps']:.2f}",
+                f"{free['same_answer']:.1%}",
+                f"{free['same_steps']:.1%}",
+                len(free["lost"]),
+                len(free["gained"]),
+                *differences([step["largest"] for step in steps], [step["median"] for step in steps]),
+            )
+        )
+    return markdown(head, rows)
+
+
+def differences(largest: Sequence[float], medians: Sequence[float]) -> tuple[str, str]:
+    """The largest difference of all steps, and the step in the middle of the medians over puzzles."""
+    return f"{max(largest):.2g}", f"{statistics.median(medians):.2g}"
+
+
+def spread(values: Sequence[float], form: str) -> str:
+    """The lowest and the highest; one where they show as one."""
+    low, high = form.format(min(values)), form.format(max(values))
+    return low if low == high else f"{low} to {high}"
+
+
+def sensitivity_of(form: str) -> str:
+    """The sweep over layer groups in one narrow form."""
+    return str(sensitivity.table(measured("sensitivity.json"), form))
+
+
+def engine_builds() -> str:
+    """How long exports take."""
+    seconds = {(row["model"], row["graph"]): row["seconds"] for row in measured("engine-builds.json")["exports"]}
+    return markdown(
+        ("model", "loop", "step", "unrolled, 2 steps"),
+        [(title, *(int(seconds[model, graph] + 0.5) for graph in GRAPHS)) for model, title in BUILT.items()],
+    )
+
+
+def hostile(place: int) -> str:
+    """Counts of damaged files, of interrupted commands, of parsers."""
+    return hostile_tables.tables(measured("hostile.json"))[place] + "\n"
+
+
+def signatures() -> str:
+    """What goes into each graph form and what comes out."""
+    # Sizes that tell the letters apart.
+    task = TaskSpec(name="", sequence_length=101, vocabulary=tuple(map(str, range(13))))
+    spec = preset("trm-mlp", task, architecture={"hidden_size": 64, "prefix_length": 3, "puzzle_embedding_size": 0})
+    letters = {101: "L", 104: "P+L", 64: "D", 13: "V", "batch": "B"}
+
+    def shown(tensor: TensorSpec, dtypes: set[str]) -> str:
+        dtype = tensor.dtype if len(dtypes) == 1 else "in the graph's precision"
+        shape = ", ".join(letters[size] for size in tensor.shape)
+        return f"`{tensor.name}` {dtype} [{shape}]" if len(dtypes) == 1 else f"`{tensor.name}` [{shape}] {dtype}"
+
+    rows = []
+    for graph in GRAPHS:
+        each = [signature(spec, graph, precision) for precision in PRECISIONS]
+        cells = [
+            ", ".join(shown(tensor, {other[tensor.name].dtype for other in each}) for tensor in tensors)
+            for tensors in (each[0].inputs, each[0].outputs)
+        ]
+        rows.append((f"`{graph}`", *cells))
+    return markdown(("graph", "inputs", "outputs"), rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "evaluation": evaluation,
+    "verified-shares": verified_shares,
+    "benchmark-summary": benchmark_summary,
+    "benchmark": benchmark,
+    "profile": profile,
+    "parity-grades": parity_grades,
+    "parity-expert": parity_expert,
+    **{f"sensitivity-{form}": lambda form=form: sensitivity_of(form) for form in sensitivity.FORMS},  # type: ignore[misc]
+    "engine-builds": engine_builds,
+    "ablations": lambda: str(ablations.table(measured("ablations.json"))),
+    "hostile-damaged": lambda: hostile(0),
+    "hostile-interrupted": lambda: hostile(1),
+    "hostile-parsers": lambda: hostile(2),
+    "signatures": signatures,
+}
+
+
+def pages() -> list[Path]:
+    """The pages that may have markers."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def generated(text: str, page: str) -> str:
+    """A page with its tables made anew.
+
+    Raises:
+        InputError: a marker names no table, or has no end.
+    """
+
+    def table(match: re.Match[str]) -> str:
+        name = match["name"]
+        if name not in TABLES:
+            raise InputError(f"{page}: there is no table {name}, expected one of {', '.join(TABLES)}")
+        return f"<!-- generated: {name} -->\n{TABLES[name]()}<!-- end: {name} -->"
+
+    made = MARKED.sub(table, text)
+    if len(MARKED.findall(text)) != text.count("<!-- generated: "):
+        raise InputError(f"{page}: a table has a beginning and no end", hint="add <!-- end: NAME --> below it")
+    return made
+
+
+def main(
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail where a page differs.")] = False,
+) -> None:
+    """Write the tables."""
+    differing = []
+    for page in pages():
+        text = page.read_text("utf-8")
+        made = generated(text, page.name)
+        if made != text:
+            differing.append(page.relative_to(ROOT))
+            if not check:
+                write_atomic(page, made)
+    print("\n".join(f"{'differs' if check else 'wrote'}: {page}" for page in differing) or "all tables are up to date")
+    if check and differing:
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(main)
+    except TrmDeployError as error:
+        sys.exit(f"error: {error}")
