@@ -95,6 +95,20 @@ def test_a_full_standard_output_is_named() -> None:
     assert (done.returncode, done.stderr) == (1, "error: standard output: No space left on device\n")
 
 
+def test_a_runtime_is_checked_by_the_table_of_back_ends() -> None:
+    result = trm("run", PUZZLE, "--runtime", "abacus")
+    assert_one_line_error(result, 2, "abacus", "expected one of", "onnxruntime")
+    solved = trm("run", PUZZLE, "--runtime", "onnxruntime", "-q")
+    assert (solved.returncode, "verified: " in solved.stdout) == (0, True)
+    assert_one_line_error(trm("run", PUZZLE, "--runtime", "torch"), 2, "--runtime torch")
+
+
+def test_set_reaches_every_command_that_reads_a_published_checkpoint() -> None:
+    for words in (("run", PUZZLE, "-e"), ("inspect",)):
+        result = trm(*words, ASSETS / "sudoku.onnx", "--set", "task=sudoku-9x9")
+        assert_one_line_error(result, 2, "--set")
+
+
 def test_a_path_that_cannot_be_read_is_unusable_input(tmp_path: Path) -> None:
     name = "x" * 300
     for words in (("inspect", name), ("run", "-e", name, "-"), ("run", "x"), ("export", name), ("parity", name, name)):

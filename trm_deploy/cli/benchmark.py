@@ -13,8 +13,8 @@ from trm_deploy.cli.options import (
     HaltThreshold,
     Json,
     MaxSteps,
+    Overrides,
     Puzzles,
-    Settings,
 )
 from trm_deploy.cli.values import whole
 from trm_deploy.support.files import refuse_folder
@@ -40,7 +40,7 @@ def benchmark(
     ] = None,
     max_steps: MaxSteps = None,
     halt_threshold: HaltThreshold = None,
-    settings: Settings = None,
+    overrides: Overrides = None,
     device: Device = "cpu",
     allow_host_code: AllowHostCode = False,
     as_json: Json = False,
@@ -64,7 +64,7 @@ def benchmark(
         batch=batch,
         max_steps=max_steps,
         halt_threshold=halt_threshold,
-        overrides=settings or (),
+        overrides=overrides or (),
         device=device,
         allow_host_code=allow_host_code,
         only=only or (),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from trm_deploy.cli.options import Force, Settings
+from trm_deploy.cli.options import Force, Overrides
 from trm_deploy.cli.values import matching, one_of, whole
 from trm_deploy.export.formats import BATCH, DEFAULT_FORMAT, DEFAULT_GRAPH, FORMATS, OPSET, OPSETS
 from trm_deploy.signature import GRAPHS, PRECISIONS, Graph, Precision
@@ -118,7 +118,7 @@ def export(
             show_default="the puzzles shipped with the package",
         ),
     ] = None,
-    overrides: Settings = None,
+    overrides: Overrides = None,
     identifiers: Annotated[
         Optional[Path],
         typer.Option(

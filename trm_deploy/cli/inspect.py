@@ -9,17 +9,17 @@ import typer
 
 from trm_deploy.cli.options import (
     Json,
-    Settings,
+    Overrides,
     print_document,
 )
 
 
 def inspect(
     artefact: Annotated[Path, typer.Argument(metavar="FILE", help="Checkpoint, ONNX file or TensorRT plan.")],
-    settings: Settings = None,
+    overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
     """Describe a checkpoint, ONNX file or TensorRT plan."""
     from trm_deploy.inspection.artefact import inspect
 
-    print_document(inspect(artefact, settings or ()), as_json)
+    print_document(inspect(artefact, overrides or ()), as_json)

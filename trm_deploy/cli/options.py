@@ -17,6 +17,19 @@ from trm_deploy.spec import MAX_STEPS
 from trm_deploy.support import machine
 from trm_deploy.support.jsontext import dumps
 
+
+def _runtime(value: Any) -> str:
+    from trm_deploy.runtimes import registry  # it brings numpy
+
+    return registry.get(str(value)).name
+
+
+def _runtimes(incomplete: str) -> list[str]:
+    from trm_deploy.runtimes import registry
+
+    return [backend.name for backend in registry.BACKENDS if backend.name.startswith(incomplete)]
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Limit = Annotated[Optional[int], typer.Option("--limit", **whole(1), help="Use only the first N puzzles.")]
 Puzzles = Annotated[
@@ -50,7 +63,7 @@ AllowHostCode = Annotated[
         help="Allow version-compatible plans, which contain code that runs on the host's processor.",
     ),
 ]
-Settings = Annotated[
+Overrides = Annotated[
     Optional[list[str]],
     typer.Option(
         "--set",
@@ -65,6 +78,17 @@ TorchPrecision = Annotated[
         **one_of(signature.MODEL_PRECISIONS),
         help="Precision to run a checkpoint in; other files have their own.",
         show_default=signature.MODEL_PRECISIONS[0],
+    ),
+]
+Runtime = Annotated[
+    Optional[str],
+    typer.Option(
+        "--runtime",
+        metavar="NAME",
+        parser=_runtime,
+        autocompletion=_runtimes,
+        help="Runtime to use, such as onnxruntime; `trm-deploy doctor` lists them.",
+        show_default="by the kind of file",
     ),
 ]
 Compile = Annotated[

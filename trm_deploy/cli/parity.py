@@ -16,9 +16,9 @@ from trm_deploy.cli.options import (
     Json,
     Limit,
     MaxSteps,
+    Overrides,
     Puzzles,
     Report,
-    Settings,
     TorchPrecision,
     check_report_folder,
 )
@@ -73,7 +73,7 @@ def parity(
         Optional[float],
         typer.Option("--rtol", **real(0), help="Relative tolerance, added to it: atol + rtol * |expected|."),
     ] = None,
-    settings: Settings = None,
+    overrides: Overrides = None,
     precision: TorchPrecision = None,
     compiled: Compile = False,
     device: Device = "cpu",
@@ -103,7 +103,7 @@ def parity(
         rtol=rtol,
         precision=precision,
         compiled=compiled,
-        overrides=settings or (),
+        overrides=overrides or (),
         device=device,
         allow_host_code=allow_host_code,
     )

@@ -20,6 +20,8 @@ from trm_deploy.cli.options import (
     HaltThreshold,
     Json,
     MaxSteps,
+    Overrides,
+    Runtime,
     TorchPrecision,
     resumable,
 )
@@ -121,6 +123,8 @@ def run(
     device: Device = "cpu",
     precision: TorchPrecision = None,
     compiled: Compile = False,
+    runtime: Runtime = None,
+    overrides: Overrides = None,
     allow_host_code: AllowHostCode = False,
     as_json: Json = False,
     png: Annotated[
@@ -162,6 +166,8 @@ def run(
         allow_host_code=allow_host_code,
         precision=precision,
         compiled=compiled,
+        overrides=overrides or (),
+        runtime=runtime,
     )
     flags = _Flags(as_json, png, solutions or [], output, resume, force, strict)
     (_run_verified if session.puzzle.has_rules else _run_voting)(session, puzzles, options, flags)

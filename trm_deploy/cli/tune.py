@@ -14,8 +14,9 @@ from trm_deploy.cli.options import (
     Json,
     Limit,
     MaxSteps,
+    Overrides,
     Report,
-    Settings,
+    Runtime,
     check_report_folder,
 )
 from trm_deploy.cli.values import real
@@ -51,7 +52,8 @@ def tune(
         Optional[Path],
         typer.Option("-o", "--output", metavar="FILE", help="PNG file for the curve of solved share against steps."),
     ] = None,
-    settings: Settings = None,
+    overrides: Overrides = None,
+    runtime: Runtime = None,
     device: Device = "cpu",
     allow_host_code: AllowHostCode = False,
     as_json: Json = False,
@@ -63,7 +65,9 @@ def tune(
     if report is not None or output is not None:
         check_report_folder(report)
     refuse_folder(output)
-    opened = running.open_session(engine, device=device, allow_host_code=allow_host_code, overrides=settings or ())
+    opened = running.open_session(
+        engine, device=device, allow_host_code=allow_host_code, overrides=overrides or (), runtime=runtime
+    )
     if write:
         tuning.check_writable(opened)
     limits = tuning.TuneSettings(max_loss=max_loss, mean_steps=mean_steps, limit=limit, max_steps=max_steps)

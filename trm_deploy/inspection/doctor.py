@@ -37,8 +37,8 @@ def doctor() -> dict[str, Any]:
     for backend in registry.BACKENDS:
         document[_key(backend)] = _backend(backend)
     return document | {
-        "onnx": _package("onnx", "export"),
-        "numba": _package("numba", "train"),
+        "onnx": _installed("onnx", "export"),
+        "numba": _installed("numba", "train"),
         "cuda_python": _cuda_python(),
     }
 
@@ -52,6 +52,9 @@ def _backend(backend: registry.Backend) -> str:
     for flavour in flavours.FLAVOURS.values():
         if flavour.module == _key(backend):
             return _flavour(flavour)
+    if backend.name == "torch" and machine.gpu() is None:  # its import takes seconds, to find that there is no GPU
+        found = _installed("torch", backend.extra)
+        return found if found.startswith("missing") else f"{found} (no CUDA device)"
     return _package(_key(backend), backend.extra, _DETAILS.get(backend.name, _no_details))
 
 
@@ -75,6 +78,14 @@ def _cuda_python() -> str:
 
 def _no_details(module: Any) -> str:
     return ""
+
+
+def _installed(package: str, extra: str) -> str:
+    """The version of a package that is not imported for it."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return f"missing; type: pip install 'trm-deploy[{extra}]'"
 
 
 def _package(module: str, extra: str, details: Callable[[Any], str] = _no_details) -> str:
