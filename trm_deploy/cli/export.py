@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import Annotated, Optional
 
 import typer
 
@@ -13,9 +12,6 @@ from trm_deploy.cli.values import matching, one_of, whole
 from trm_deploy.export.formats import BATCH, DEFAULT_FORMAT, DEFAULT_GRAPH, FORMATS, OPSET, OPSETS
 from trm_deploy.signature import GRAPHS, PRECISIONS, Graph, Precision
 from trm_deploy.spec import MAX_STEPS
-
-if TYPE_CHECKING:
-    from trm_deploy.checkpoints import Checkpoint
 
 DEFAULT_PRECISIONS = ", ".join(f"{entry.precision} for {name}" for name, entry in FORMATS.items())
 
@@ -137,12 +133,11 @@ def export(
     force: Force = False,
 ) -> None:
     """Export a model to ONNX or a TensorRT engine, halting included, and check parity with PyTorch."""
-    from trm_deploy.export.options import ExportOptions
-    from trm_deploy.export.pipeline import run_export
+    from trm_deploy import api
 
-    options = ExportOptions(
-        source=source,
-        output=output,
+    api.export_model(
+        source,
+        output,
         format=format,
         graph=graph,
         steps=steps,
@@ -158,15 +153,8 @@ def export(
         hardware_compatible=hardware_compatible,
         max_aux_streams=max_aux_streams,
         compute_capability=compute_capability,
-        overrides=tuple(overrides or ()),
+        overrides=overrides or (),
         identifiers=identifiers,
         calibrate=calibrate,
         force=force,
     )
-    run_export(options, check=_check)
-
-
-def _check(checkpoint: Checkpoint, artefact: Path, name: str) -> Mapping[str, Any]:
-    from trm_deploy.evaluation.parity.export_check import check_export  # it brings PyTorch
-
-    return check_export(checkpoint, artefact, name)

@@ -20,6 +20,6 @@ def inspect(
     as_json: Json = False,
 ) -> None:
     """Describe a checkpoint, ONNX file or TensorRT plan."""
-    from trm_deploy.inspection.artefact import inspect
+    from trm_deploy import api
 
-    print_document(inspect(artefact, overrides or ()), as_json)
+    print_document(api.inspect(artefact, overrides or ()), as_json)

@@ -81,15 +81,12 @@ def parity(
     as_json: Json = False,
 ) -> None:
     """Compare exported files with PyTorch, teacher-forced and free-running; exit code 3 if one fails."""
-    from trm_deploy.errors import require
-
-    require("torch", extra="export", purpose="to compare with PyTorch")
     if report is not None:
         check_report_folder(report)
+    from trm_deploy import api
     from trm_deploy.evaluation.parity import rendering
-    from trm_deploy.evaluation.parity.files import compare_files
 
-    found = compare_files(
+    found = api.compare(
         checkpoint,
         engines,
         puzzles=puzzles,

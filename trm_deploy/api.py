@@ -1,0 +1,401 @@
+"""The Python API. It prints nothing: what is going on is logged under "trm_deploy", and errors are raised.
+
+    Solver          a model, opened: solve, solve_many, trace, solve_tasks (ARC)
+    export_model    from a checkpoint to ONNX or a TensorRT engine, with the parity check
+    compare         what `trm-deploy parity` reports, as an object
+    inspect         what an artefact is
+
+docs/api.md has examples.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trm_deploy.errors import InputError, PuzzleError, TrmDeployError, require
+from trm_deploy.puzzles import reading
+from trm_deploy.puzzles.base import TextPuzzle, Tokens
+from trm_deploy.puzzles.reading import Question
+from trm_deploy.runtimes.base import Device
+from trm_deploy.runtimes.solving import voting
+from trm_deploy.runtimes.solving.answer import Answer
+from trm_deploy.runtimes.solving.session import SolveOptions, SolvingSession, open_session
+from trm_deploy.runtimes.solving.trace import TraceStep, trace
+from trm_deploy.runtimes.solving.voting import VotedAnswer
+from trm_deploy.signature import Graph, Precision
+
+if TYPE_CHECKING:
+    from trm_deploy.checkpoints.base import Checkpoint
+    from trm_deploy.evaluation.parity.report import Report
+
+__all__ = ["Answer", "Solver", "TraceStep", "VotedAnswer", "compare", "export_model", "inspect"]
+
+StrPath = str | os.PathLike[str]
+# Text (one line, or a grid of several lines), or token ids int32 [L].
+PuzzleLike = str | NDArray[Any] | Sequence[int]
+
+
+class Solver:
+    """A model, opened with its task: solves puzzles and verifies the answers.
+
+    Call it from one thread at a time: it keeps the state of what it computes. It can be pickled, as to another process,
+    and opens its model anew where it arrives. Close it with `with` or `close`; a generator of its answers that is not
+    exhausted ends with it.
+    """
+
+    def __init__(
+        self,
+        path: StrPath | None = None,
+        *,
+        runtime: str | None = None,
+        precision: Precision | None = None,
+        attempts: int | None = None,
+        max_steps: int | None = None,
+        halt_threshold: float | None = None,
+        batch: int | None = None,
+        in_flight: bool | None = None,
+        seed: int = 0,
+        device: Device = "cpu",
+        compiled: bool = False,
+        allow_host_code: bool = False,
+        overrides: Sequence[str] = (),
+    ) -> None:
+        """Open a model.
+
+        Args:
+            path: ONNX file, TensorRT plan or checkpoint; the shipped Sudoku model where None.
+            runtime: what runs it, such as "onnxruntime"; the default for that kind of file where None.
+            precision: to run a checkpoint in; other files have their own.
+            attempts: maximum number of attempts a puzzle, under its symmetries; 1 where None.
+            max_steps: maximum number of supervision steps an attempt; the model's own where None.
+            halt_threshold: an attempt ends when its halting logit exceeds it; the artefact's own where None.
+            batch: puzzles at a time; where None 1 in `solve` and `trace`, and in `solve_many` 8 in flight, else 1.
+            in_flight: whether a puzzle that halts makes room at once; where None, if the model has the step form.
+            seed: random seed for the symmetries.
+            device: "cpu" or "cuda".
+            compiled: run a checkpoint through torch.compile.
+            allow_host_code: load a version-compatible plan, which contains code for the host's processor.
+            overrides: KEY=VALUE, what a published checkpoint does not say of itself.
+
+        Raises:
+            InputError: a file that is not ours, or a value that makes no sense.
+            CannotRunHere: the package or device that it needs is missing.
+        """
+        for name, value, least in (
+            ("attempts", attempts, 1), ("max_steps", max_steps, 1), ("batch", batch, 1), ("seed", seed, 0),
+        ):  # fmt: skip
+            if value is not None and value < least:
+                raise InputError(f"{name} is {value}, expected {least} or more")
+        self._arguments: dict[str, Any] = {
+            "path": None if path is None else Path(path).absolute(),
+            "runtime": runtime,
+            "precision": precision,
+            "attempts": attempts,
+            "max_steps": max_steps,
+            "halt_threshold": halt_threshold,
+            "batch": batch,
+            "in_flight": in_flight,
+            "seed": seed,
+            "device": device,
+            "compiled": compiled,
+            "allow_host_code": allow_host_code,
+            "overrides": tuple(overrides),
+        }
+        self._options = SolveOptions(attempts, max_steps, halt_threshold, batch, in_flight, seed)
+        self._opened: SolvingSession | None = open_session(
+            None if path is None else Path(path),
+            device=device,
+            allow_host_code=allow_host_code,
+            precision=precision,
+            compiled=compiled,
+            overrides=overrides,
+            runtime=runtime,
+        )
+        # Refuse now what solving would refuse.
+        self._opened.executor(self._opened.batch_size(self._options), self._options)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self._arguments
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+    def __enter__(self) -> Solver:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the model back; the solver is of no further use."""
+        self._opened = None
+
+    @property
+    def _session(self) -> SolvingSession:
+        if self._opened is None:
+            raise TrmDeployError("this Solver is closed", hint="open another one")
+        return self._opened
+
+    @property
+    def task(self) -> str:
+        """What the model solves, such as "sudoku-9x9"."""
+        return self._session.puzzle.name
+
+    @property
+    def description(self) -> str:
+        """Runtime, graph form and precision, in words."""
+        return self._session.runtime.description
+
+    def solve(self, puzzle: PuzzleLike) -> Answer:
+        """Solve one puzzle.
+
+        Args:
+            puzzle: text, one line or a grid of several; or token ids int32 [L].
+
+        Raises:
+            PuzzleError: it cannot be read, or its givens break the rules.
+        """
+        question = self._readable(puzzle)
+        (answer,) = self._session.solve([question], self._options, slots=self._slots(1))
+        return answer
+
+    def solve_many(self, puzzles: Iterable[PuzzleLike]) -> Iterator[Answer]:
+        """Solve any number of puzzles, in flight and in constant memory.
+
+        Puzzles are taken from the iterable as slots become free, and no more than a fixed number is taken ahead of the
+        answer that comes next.
+
+        Args:
+            puzzles: as for `solve`.
+
+        Yields:
+            One answer a puzzle, in their order. A puzzle that cannot be read gives an answer whose `error` says why.
+        """
+        session = self._session
+        self._require_rules()
+        questions = (self._question(puzzle, f"puzzle {number}") for number, puzzle in enumerate(puzzles, start=1))
+        return session.solve(questions, self._options, slots=session.batch_size(self._options))
+
+    def trace(self, puzzle: PuzzleLike) -> Iterator[TraceStep]:
+        """Solve one puzzle, and show each supervision step of each attempt as it is computed.
+
+        The last step is that of the last attempt: it has the answer and the steps that `solve` gives, unless several
+        attempts are made and none is verified; then `solve` gives the best of them.
+
+        Args:
+            puzzle: as for `solve`.
+
+        Raises:
+            PuzzleError: it cannot be read, or its givens break the rules.
+            InputError: an unrolled engine, which shows its last step alone.
+        """
+        question = self._readable(puzzle)
+        assert question.tokens is not None
+        return trace(self._session, question.tokens, self._options, slots=self._slots(1))
+
+    def solve_tasks(self, files: Iterable[StrPath], solutions: Iterable[StrPath] = ()) -> Iterator[VotedAnswer]:
+        """Solve the tasks of ARC files: the answers under the augmentations that were trained vote.
+
+        Args:
+            files: tasks as published, JSON.
+            solutions: solutions files, for `VotedAnswer.right_within`.
+
+        Yields:
+            One answer a test input, in the order of the input.
+
+        Raises:
+            InputError: a file cannot be read, a task is not one that the model was trained on, or the model is not for
+                ARC.
+        """
+        if self._session.puzzle.has_rules:
+            raise InputError(f"the model is for {self.task}, which has no ARC tasks", hint="use solve or solve_many")
+        tasks = voting.read_files([str(name) for name in files], [str(name) for name in solutions])
+        return voting.run(self._session, tasks, self._options)
+
+    def _slots(self, count: int) -> int:
+        """Slots for `count` puzzles."""
+        size = self._session.batch_size(self._options)
+        return size if self._options.batch_size is not None else min(size, count)
+
+    def _readable(self, puzzle: PuzzleLike) -> Question:
+        self._require_rules()
+        question = self._question(puzzle, "puzzle")
+        if question.tokens is None:
+            raise PuzzleError(question.error)
+        return question
+
+    def _require_rules(self) -> None:
+        if not self._session.puzzle.has_rules:
+            raise InputError(
+                f"the model is for {self.task}, whose answers no rules verify",
+                hint="use Solver.solve_tasks(FILES), where the answers vote",
+            )
+
+    def _question(self, puzzle: PuzzleLike, place: str) -> Question:
+        """A puzzle as read; one that cannot be read has an error."""
+        task = self._session.puzzle
+        if isinstance(puzzle, str):
+            assert isinstance(task, TextPuzzle)
+            try:
+                found = list(reading.read_text(puzzle, place, task))
+            except InputError as error:
+                return Question(place, puzzle, None, str(error))
+            if len(found) > 1:
+                return Question(place, puzzle, None, f"{place}: holds {len(found)} puzzles, expected one")
+            return Question(place, found[0].text, found[0].tokens, found[0].error)
+        tokens, fault = _tokens_of(puzzle, task.cells, len(task.vocabulary))
+        if tokens is None:
+            return Question(place, "", None, f"{place}: {fault}")
+        if faults := task.question_faults(tokens):
+            fault = f"{place}: the givens break the rules: {'; '.join(faults)}"
+            return Question(place, task.text(tokens), None, fault)
+        return Question(place, task.text(tokens), tokens)
+
+
+def _tokens_of(values: object, length: int, vocabulary: int) -> tuple[Tokens | None, str]:
+    """Token ids int32 [L]; or None and what is wrong."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "iu" or array.shape != (length,):
+        return None, f"is {array.dtype} {list(array.shape)}, expected text or token ids int32 [{length}]"
+    if array.min() < 0 or array.max() >= vocabulary:
+        return None, f"has tokens from {array.min()} to {array.max()}, expected 0 to {vocabulary - 1}"
+    return array.astype(np.int32), ""
+
+
+def export_model(
+    source: StrPath,
+    output: StrPath | None = None,
+    *,
+    format: str = "onnx",
+    graph: Graph | None = None,
+    steps: int | None = None,
+    precision: Precision | None = None,
+    target: str | None = None,
+    overrides: Sequence[str] = (),
+    force: bool = False,
+    **options: Any,
+) -> Path:
+    """Export a model, with halting inside the graph, and check parity with PyTorch.
+
+    Args:
+        source: a checkpoint; for an engine also an ONNX file that this function made.
+        output: the file to write; the source's name in the current folder where None.
+        format: "onnx", "trt" or "rtx".
+        graph: "loop" (the default), "step" or "unrolled".
+        steps: supervision steps of the unrolled form.
+        precision: of weights and activations; where None fp32 for ONNX and fp16 for engines.
+        target: the device that it is for, such as "jetson-orin-nano".
+        overrides: KEY=VALUE, what a published checkpoint does not say of itself.
+        force: write over an existing file of another kind.
+        options: further options, see `trm_deploy.export.options.ExportOptions`.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        InputError: an option that makes no sense, or a source that cannot be read.
+        ParityFailure: what was made does not give PyTorch's answers; no file is left.
+        CannotRunHere: a package that it needs is missing.
+    """
+    from trm_deploy.export.options import options_of
+    from trm_deploy.export.pipeline import run_export
+
+    given = options_of(
+        source=Path(source),
+        output=None if output is None else Path(output),
+        format=format,
+        graph=graph,
+        steps=steps,
+        precision=precision,
+        target=target,
+        overrides=tuple(overrides),
+        force=force,
+        **options,
+    )
+    return run_export(given, check=_check)
+
+
+def _check(checkpoint: Checkpoint, artefact: Path, name: str) -> Mapping[str, Any]:
+    """The parity check of an export: `trm_deploy.export.check.Check`, bound to the comparison with PyTorch."""
+    from trm_deploy.evaluation.parity.export_check import check_export
+
+    return check_export(checkpoint, artefact, name)
+
+
+def compare(
+    checkpoint: StrPath,
+    engines: Iterable[StrPath],
+    *,
+    puzzles: StrPath | None = None,
+    limit: int | None = None,
+    max_steps: int | None = None,
+    halt_threshold: float | None = None,
+    attempts: int | None = None,
+    controls: int | None = None,
+    overrides: Sequence[str] = (),
+    device: Device = "cpu",
+    **options: Any,
+) -> Report:
+    """Compare engines with PyTorch: teacher-forced and free-running, as `trm-deploy parity` does.
+
+    Args:
+        checkpoint: the reference, run in float32 on the CPU.
+        engines: artefacts of the same model.
+        puzzles: file with puzzles; those that come with the package where None.
+        limit: use only the first N puzzles.
+        max_steps: maximum number of supervision steps; the checkpoint's own where None.
+        halt_threshold: threshold in force for all.
+        attempts: maximum number of attempts a puzzle, for the verified share; 1 where None.
+        controls: number of ulp-perturbed controls; 3 where None.
+        overrides: KEY=VALUE, what a published checkpoint does not say of itself.
+        device: where the engines run.
+        options: `allow_host_code`, see `trm_deploy.runtimes.load`, and the other fields of
+            `trm_deploy.evaluation.parity.files.ParitySettings`.
+
+    Returns:
+        The report: `passed`, `engines`, `to_plain()`, `raise_if_failed()`.
+
+    Raises:
+        InputError: a file cannot be read, or an engine is of another model.
+        CannotRunHere: a package or device that it needs is missing.
+    """
+    require("torch", extra="export", purpose="to compare with PyTorch")
+    from trm_deploy.evaluation.parity.files import compare_files
+
+    given: dict[str, Any] = {
+        "puzzles": None if puzzles is None else str(puzzles),
+        "limit": limit,
+        "max_steps": max_steps,
+        "halt_threshold": halt_threshold,
+        "attempts": attempts,
+        "controls": controls,
+        **options,
+    }
+    return compare_files(
+        Path(checkpoint),
+        [Path(engine) for engine in engines],
+        overrides=overrides,
+        device=device,
+        **{name: value for name, value in given.items() if value is not None},
+    )
+
+
+def inspect(path: StrPath, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """What a checkpoint, an ONNX file or a plan is: the document that `trm-deploy inspect --json` prints.
+
+    Args:
+        path: the file, or the folder of a published checkpoint.
+        overrides: KEY=VALUE, what a published checkpoint does not say of itself.
+
+    Raises:
+        ArtefactError, CheckpointError: it cannot be read, or is not ours.
+    """
+    from trm_deploy.inspection import artefact
+
+    return artefact.inspect(Path(path), overrides)
