@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -121,3 +123,12 @@ def test_a_training_run_without_a_model_yet(tiny_checkpoint: Path, tmp_path: Pat
     (tmp_path / "resume.pt").write_bytes(tiny_checkpoint.read_bytes())
     with pytest.raises(CheckpointError, match=r"without a model yet.*--resume"):
         checkpoints.locate(tmp_path)
+
+
+def test_reading_a_checkpoint_leaves_the_compiler_of_torch_alone(tiny_checkpoint: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from trm_deploy import checkpoints\n"
+        f"checkpoints.load(Path({str(tiny_checkpoint)!r})).model()\n"
+        "assert 'torch._dynamo' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from trm_deploy.errors import CheckpointError
 from trm_deploy.models.recursive import RecursiveReasoner
@@ -51,6 +52,18 @@ class Checkpoint:
         return model.eval().requires_grad_(False)
 
 
+class _WithoutRandomWeights(TorchFunctionMode):
+    """Modules are made without the random numbers of `torch.nn.init`.
+
+    On the meta device there are no numbers, but asking for random ones imports torch's whole compiler: a second.
+    """
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(function, "__module__", "") == nn.init.__name__:
+            return kwargs["tensor"] if kwargs and "tensor" in kwargs else args[0]
+        return function(*args, **(kwargs or {}))
+
+
 def check_weights(
     spec: ModelSpec, weights: Mapping[str, Tensor], source: str, called: Callable[[str], str] = str
 ) -> None:
@@ -65,7 +78,7 @@ def check_weights(
     Raises:
         CheckpointError: a weight is missing, left over or of another shape than the spec says.
     """
-    with torch.device("meta"):
+    with torch.device("meta"), _WithoutRandomWeights():
         expected = RecursiveReasoner(spec).state_dict()
     for name in sorted(expected.keys() | weights.keys()):
         title = called(name)
