@@ -161,7 +161,7 @@ def _configure(trt: Any, builder: Any, definition: Any, options: EngineOptions, 
         config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
     if given.hardware_compatible:
         config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
-    # Detailed, so that the finished engine can be asked for its layers' types.
+    # Detailed, so that the finished engine tells its layers' types.
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if options.compute_capabilities:
         config.num_compute_capabilities = len(options.compute_capabilities)
@@ -255,7 +255,7 @@ def _monitor(trt: Any, phases: Phases) -> Any:
 
 
 def _inspect(trt: Any, logger: Any, plan: Any, described: OnnxFile, options: EngineOptions) -> str:
-    """Ask the finished engine for its layers' types: "engine" where it tells them, else "network".
+    """Read the layers' types from the finished engine: "engine" where it tells them, else "network".
 
     Raises:
         TrmDeployError: the engine computes in another precision than the graph.
@@ -272,7 +272,7 @@ def _inspect(trt: Any, logger: Any, plan: Any, described: OnnxFile, options: Eng
         return "network"
     if built != described.precision:
         raise TrmDeployError(
-            f"the engine was asked for in {described.precision}, but its layers compute in {built}",
+            f"the graph is in {described.precision}, but the layers of the engine compute in {built}",
             hint="report this with the versions that `trm-deploy doctor` prints",
         )
     return "engine"

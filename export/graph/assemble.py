@@ -58,7 +58,7 @@ def export_onnx(
 
     Raises:
         InputError: settings that contradict each other, or a model whose latent is split.
-        TrmDeployError: the exporter wrote another opset or IR version than asked for.
+        TrmDeployError: the exporter wrote another opset or IR version than it was to.
     """
     if steps is not None and graph != "unrolled":
         raise InputError(f"--steps applies to --graph unrolled, not to --graph {graph}", hint="leave out --steps")

@@ -64,8 +64,8 @@ def document(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"a": torch.ones(1)}, "is no trm-deploy checkpoint"),
-        ([1, 2], "is no trm-deploy checkpoint"),
+        ({"a": torch.ones(1)}, "is not a trm-deploy checkpoint"),
+        ([1, 2], "is not a trm-deploy checkpoint"),
         (document(schema=9), "has checkpoint schema 9, this trm-deploy reads 1"),
         (document(ema={"x": 1}), "'ema' is missing or no dict of tensors"),
         (document(spec=None), "'spec' or 'training' is missing"),

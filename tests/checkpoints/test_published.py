@@ -357,7 +357,7 @@ def test_malformed_files_beside_it(tmp_path: Path) -> None:
     (tmp_path / "dataset.json").write_text("[]")
     with pytest.raises(CheckpointError, match=r"dataset.json: is a JSON list"):
         checkpoints.load(path)
-    for text, message in (("arch: [", "is no plain YAML"), ("arch: !!python/name:os.system", "is no plain YAML")):
+    for text, message in (("arch: [", "is not plain YAML"), ("arch: !!python/name:os.system", "is not plain YAML")):
         (tmp_path / "all_config.yaml").write_text(text)
         with pytest.raises(CheckpointError, match=f"all_config.yaml: {message}"):
             checkpoints.load(path)
@@ -385,7 +385,7 @@ def test_bad_flags(tmp_path: Path, flags: list[str], message: str) -> None:
 
 
 def test_flags_are_not_for_our_own_checkpoints(tiny_checkpoint: Path) -> None:
-    with pytest.raises(InputError, match="--set seq_len=81 goes with a checkpoint of the published code"):
+    with pytest.raises(InputError, match="--set seq_len=81 applies to a checkpoint of the published code"):
         checkpoints.load(tiny_checkpoint, ["seq_len=81"])
 
 

@@ -63,7 +63,7 @@ class TestPickles:
         (path, _) = hostile.kinds.KINDS["its all_config.yaml and dataset.json"].make(tmp_path / "files")
         witness = tmp_path / "witness"
         path.write_text(f"arch: !!python/object/apply:os.system ['touch {witness}']\n")
-        with pytest.raises(CheckpointError, match=r"all_config\.yaml: is no plain YAML"):
+        with pytest.raises(CheckpointError, match=r"all_config\.yaml: is not plain YAML"):
             checkpoints.load(path.with_name("step_1"))
         assert not witness.exists()
 

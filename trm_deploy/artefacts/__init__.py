@@ -1,1 +1,1 @@
-"""What lies on disk: ONNX files and plans with their side files, readable without torch, onnx and TensorRT."""
+"""What is on disk: ONNX files and plans with their side files, readable without torch, onnx and TensorRT."""

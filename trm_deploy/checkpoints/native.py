@@ -40,7 +40,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def require_native_format(path: Path) -> None:
-    """Raises `CheckpointError` where it is no checkpoint of ours: one of the published code holds no spec to change."""
+    """Raises `CheckpointError` where it is not a checkpoint of ours: a published one has no spec to change."""
     if not is_native(read_pickle(locate(path), mapped=True)):
         raise CheckpointError(
             f"{path}: is a checkpoint of the published code, which holds no spec to change",
@@ -82,7 +82,7 @@ def from_document(path: Path, document: dict[Any, Any], overrides: Sequence[str]
     """
     if overrides:
         raise InputError(
-            f"--set {overrides[0]} goes with a checkpoint of the published code: {path} says all of itself",
+            f"--set {overrides[0]} applies to a checkpoint of the published code: {path} says all of itself",
             hint="leave out --set",
         )
     schema = _entry(document, "schema")

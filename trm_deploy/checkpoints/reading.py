@@ -58,7 +58,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Checkpoint:
             hint=f"save it by itself: torch.save(torch.load(FILE)[{shown(inside[0])}], 'step_N')",
         )
     raise CheckpointError(
-        f"{path}: is no trm-deploy checkpoint (no 'format' entry that says {native.FORMAT!r}),"
+        f"{path}: is not a trm-deploy checkpoint (no 'format' entry that says {native.FORMAT!r}),"
         " nor one of the published code",
         hint="expected the ema.pt that 'trm-deploy train' writes, or a published step_N",
     )

@@ -108,7 +108,7 @@ def quantize_by_row(graph: onnx.GraphProto, weights: Collection[str]) -> None:
     constants: dict[str, NDArray[Any]] = {
         "int8/last_axis": np.array([-1], np.int64),
         "int8/one": np.array(1, np.float32),
-        # The operator wants unsigned activations: 128 stands for zero.
+        # The operator wants unsigned activations: 128 means zero.
         "int8/zero_point": np.array(128, np.uint8),
         "int8/smallest": np.array(np.finfo(np.float32).tiny, np.float32),  # for a row of zeros
         "int8/step": np.array(1 / LARGEST, np.float32),

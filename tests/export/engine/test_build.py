@@ -224,7 +224,7 @@ class TestTensorRt:
     ) -> None:
         module = stand_ins.tensorrt(version, stand_ins.Cuda(), downgrades=True)
         monkeypatch.setitem(sys.modules, "tensorrt", module)
-        with pytest.raises(TrmDeployError, match="asked for in fp16, but its layers compute in fp32"):
+        with pytest.raises(TrmDeployError, match="the graph is in fp16, but the layers of the engine compute in fp32"):
             build_engine(saved(tmp_path, "trm-mlp", "loop"), tmp_path / "s.plan", TRT)
         assert not (tmp_path / "s.plan").exists()
 

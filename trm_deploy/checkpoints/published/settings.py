@@ -138,7 +138,7 @@ def _config(path: Path) -> dict[str, Any]:
             raise CheckpointError(f"{file}: has {file.stat().st_size:,} bytes, expected at most {MAX_TEXT:,}")
         document = yaml.safe_load(file.read_bytes())
     except (OSError, ValueError, RecursionError, OverflowError, yaml.YAMLError) as error:  # ValueError: 2024-99-99
-        raise CheckpointError(f"{file}: is no plain YAML ({' '.join(str(error).split())})") from error
+        raise CheckpointError(f"{file}: is not plain YAML ({' '.join(str(error).split())})") from error
     arch = document.get("arch") if isinstance(document, dict) else None
     if not isinstance(arch, dict):
         raise CheckpointError(f"{file}: has no mapping 'arch', expected the file that the published training writes")
