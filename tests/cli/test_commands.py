@@ -243,7 +243,7 @@ def test_export_flags_that_would_do_nothing(engine: Path, tiny_checkpoint: Path)
     for flags, part in (
         (("--batch", "1:2:4"), "--batch applies to --format trt or rtx"),
         (("--workspace", "5"), "--workspace applies to --format trt or rtx"),
-        (("--version-compatible",), "--version-compatible applies to --format trt or rtx"),
+        (("--version-compatible",), "--version-compatible applies to --format trt, not to --format onnx"),
         (("--format", "trt", "--compute-capability", "8.6"), "--compute-capability applies to --format rtx"),
         (("--format", "rtx", "--batch", "4:2:1"), "expected 1 <= MIN <= OPT <= MAX"),
         (("--format", "rtx", "--target", "jetson-thor"), "is not served by TensorRT for RTX"),

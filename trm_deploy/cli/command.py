@@ -80,7 +80,7 @@ class Group(TyperGroup):
         self.params = [*self.params, *_common()]
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """As typer, but the bare command is no mistake."""
+        """As typer, but the bare command is not a mistake."""
         if not args and not ctx.resilient_parsing:
             print(ctx.get_help())
             raise typer.Exit

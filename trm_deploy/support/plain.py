@@ -72,7 +72,7 @@ def _convert(hint: Any, value: Any, place: str) -> Any:
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool) or value != value:
         raise SpecError(f"{place} is {shown(value)}, expected {hint.__name__}")
     if hint is str and not _is_text(value):
-        raise SpecError(f"{place} is {shown(value)}, which is no text: half of a surrogate pair is in it")
+        raise SpecError(f"{place} is {shown(value)}, which is not text: it holds half of a surrogate pair")
     return value
 
 
