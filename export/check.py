@@ -35,5 +35,5 @@ class Check(Protocol):
 def announce(name: str, parity: Mapping[str, Any]) -> None:
     """Log a comparison that has passed, in one line."""
     largest = parity.get("largest_logit_difference")
-    differ = "" if largest is None else f", logits within {largest:.1e} of PyTorch's from the same state"
+    differ = "" if largest is None else f", teacher-forced logits within {largest:.2g} of PyTorch's"
     log.info("%s: parity holds on %s puzzles%s", name, parity.get("puzzles"), differ)

@@ -2,7 +2,7 @@
 
     python tools/generate_docs.py [--check]
 
-A table stands between `<!-- generated: NAME -->` and `<!-- end: NAME -->`; NAME is a key of `TABLES`. With --check
+A table is between `<!-- generated: NAME -->` and `<!-- end: NAME -->`; NAME is a key of `TABLES`. With --check
 nothing is written, and the exit code is 1 where a page differs from what its sources say.
 """
 

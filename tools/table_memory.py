@@ -1,7 +1,7 @@
 """Memory that an export takes, and a run of what it made, with a large table of puzzle embeddings.
 
 A small network of the published layout with a table of 500,000 rows of 512 numbers (1 GB) is exported by
-`trm-deploy export` and then asked one batch of puzzles; the same with a table of 1,000 rows shows what everything else
+`trm-deploy export` and then given one batch of puzzles; the same with a table of 1,000 rows shows what everything else
 takes. What is counted, from /proc/PID/status every 10 ms:
 
     own     RssAnon + RssShmem: what the process cannot do without

@@ -47,24 +47,24 @@ SAVED = 256
 SCHEMA = 1
 
 
-def measured(path: Path, asked: dict[str, Any]) -> dict[str, Any]:
+def measured(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
     """What a file knows already, empty where there is none.
 
     Raises:
         InputError: it is of another engine or other settings.
     """
     if not path.exists():
-        return {"schema": SCHEMA, **asked, "attempts": list(ATTEMPTS), "sets": []}
+        return {"schema": SCHEMA, **settings, "attempts": list(ATTEMPTS), "sets": []}
     try:
         document: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        differing = [key for key, value in asked.items() if document[key] != value]
+        differing = [key for key, value in settings.items() if document[key] != value]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path}: is not a measurement of this tool ({error})", hint="name another --output"
         ) from error
     if differing:
         raise InputError(
-            f"{path}: has {differing[0]} {document[differing[0]]}, this run {asked[differing[0]]}",
+            f"{path}: has {differing[0]} {document[differing[0]]}, this run {settings[differing[0]]}",
             hint="name another --output, or remove it",
         )
     return document
@@ -152,7 +152,7 @@ def main(
     precision: Annotated[Optional[str], typer.Option(help="Of a checkpoint: fp32, bf16 or fp16.")] = None,
     compiled: Annotated[bool, typer.Option("--compile", help="Run a checkpoint through torch.compile.")] = False,
     limit: Annotated[Optional[int], typer.Option(min=1, help="Puzzles a set; all if left out.")] = None,
-    output: Annotated[Path, typer.Option(help="JSON file, gone on with where it exists; the PNG lies beside it.")] = (
+    output: Annotated[Path, typer.Option(help="JSON file, continued where it exists; the PNG is beside it.")] = (
         Path("build/verified-shares.json")
     ),
 ) -> None:
@@ -165,13 +165,13 @@ def main(
     runtime = load(path, precision=precision, compiled=compiled)
     puzzle = puzzles.get(runtime.spec.task.name)
     threshold = record.halting_threshold(None, path, runtime.spec)
-    asked = {
+    settings = {
         "engine": f"{path.name}, {runtime.description}",
         "engine_sha256": sha256(path),
         "max_steps": STEPS,
         "halt_threshold": threshold,
     }
-    document = measured(output, asked)
+    document = measured(output, settings)
     schedule = Schedule(attempts=max(ATTEMPTS), attempt_steps=(STEPS,), halt_threshold=threshold)
 
     def save() -> None:

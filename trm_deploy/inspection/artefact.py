@@ -126,7 +126,7 @@ def _spec_lines(spec: ModelSpec) -> dict[str, Any]:
 
 
 def _table_line(path: Path, spec: ModelSpec, own: record.BuildRecord | None) -> dict[str, Any]:
-    """What lies beside an artefact whose puzzle table is too large for it; nothing where that is not so."""
+    """The table of puzzle embeddings, in an artefact or beside it; empty for a model without one."""
     puzzles, size = embeddings.shape_of(spec)
     if not size:
         return {}

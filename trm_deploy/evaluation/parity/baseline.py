@@ -37,28 +37,28 @@ class Baseline:
 
     Attributes:
         source: what to call it.
-        asked: the values of `SAME`.
+        settings: the values of `SAME`.
         noise: puzzles that noise turned, by the names of `Noise`.
         engines: file name -> share by the names of `FreeRun`.
     """
 
     source: str
-    asked: dict[str, Any]
+    settings: dict[str, Any]
     noise: dict[str, int]
     engines: dict[str, dict[str, float | None]]
 
-    def refuse_other(self, asked: dict[str, Any], engines: Sequence[str]) -> None:
+    def refuse_other(self, settings: dict[str, Any], engines: Sequence[str]) -> None:
         """Refuse a comparison that cannot be held against this one.
 
         Args:
-            asked: the values of `SAME` of the comparison to come.
+            settings: the values of `SAME` of the comparison to come.
             engines: the engines' names.
 
         Raises:
             InputError: saying what differs; or two engines have one file name, or none is in the baseline.
         """
         for key, words in SAME.items():
-            then, now = self.asked[key], asked[key]
+            then, now = self.settings[key], settings[key]
             if then != now:
                 shown = [str(value)[:12] if key == "questions_sha256" else f"{value:g}" for value in (then, now)]
                 raise InputError(
@@ -131,11 +131,11 @@ def read(path: Path) -> Baseline:
 
 
 def _parsed(path: Path, document: dict[str, Any]) -> Baseline:
-    asked = {key: document[key] for key in SAME}
+    settings = {key: document[key] for key in SAME}
     for key in ("puzzles", "max_steps", "attempts"):
-        if type(asked[key]) is not int:
-            raise TypeError(f"{key} is {asked[key]!r}")
-    asked["halt_threshold"] = float(asked["halt_threshold"])  # JSON has no infinity: it is a string there
+        if type(settings[key]) is not int:
+            raise TypeError(f"{key} is {settings[key]!r}")
+    settings["halt_threshold"] = float(settings["halt_threshold"])  # JSON has no infinity: it is a string there
     noise = {key: int(document["noise"][key]) for _, _, key in HELD}
     if min(noise.values()) < 0:
         raise ValueError(f"noise is {noise}")
@@ -145,7 +145,7 @@ def _parsed(path: Path, document: dict[str, Any]) -> Baseline:
         engines[Path(engine["name"]).name] = {
             name: None if share is None else _share(share) for name, share in shares.items()
         }
-    return Baseline(str(path), asked, noise, engines)
+    return Baseline(str(path), settings, noise, engines)
 
 
 def _share(value: Any) -> float:

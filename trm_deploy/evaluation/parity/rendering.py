@@ -128,7 +128,7 @@ def write(report: Report, folder: Path) -> None:
         write_figure(folder / pictures[-1][0], partial(_draw_drift, engine))
         write_figure(folder / pictures[-1][1], partial(_draw_halting, report, engine))
     write_atomic(folder / "report.md", markdown(report, pictures))
-    # Last, so that a report.json is never older than what lies beside it.
+    # Last, so that a report.json is never older than the files beside it.
     write_atomic(folder / "report.json", dumps(report.to_plain(), indent=2) + "\n")
 
 
