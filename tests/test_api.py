@@ -103,7 +103,7 @@ def test_answers_are_those_of_run_bit_for_bit(engines: dict[str, Path], tmp_path
     expected = run_json("-e", engines[name], tmp_path / "p.txt", "--attempts", 3, "--seed", 5, "--batch", 4)
     solver = trm.Solver(engines[name], attempts=3, seed=5, batch=4)
     found = [plain(answer) for answer in solver.solve_many(lines)]
-    assert "puzzle 17: 7 characters, expected 16" in found[-1]["error"] or "'r' stands where" in found[-1]["error"]
+    assert "puzzle 17: 7 characters, expected 16" in found[-1]["error"] or "found 'r', expected" in found[-1]["error"]
     del found[-1]["error"], expected[-1]["error"]
     assert found == [{key: value for key, value in line.items() if key != "milliseconds"} for line in expected]
     # One at a time, in the same slots.
@@ -130,7 +130,7 @@ def test_solve_many_takes_puzzles_only_as_they_are_needed(engines: dict[str, Pat
 def test_what_cannot_be_read_is_raised_by_solve_and_named_by_solve_many(engines: dict[str, Path]) -> None:
     solver = trm.Solver(engines["step"])
     bad: list[tuple[Any, str]] = [
-        ("x" + "." * 15, "puzzle line 1 column 1: 'x' stands where"),
+        ("x" + "." * 15, "puzzle line 1 column 1: found 'x', expected"),
         ("11" + "." * 14, "the givens break the rules: row 1 has 1 twice"),
         ("", "holds no puzzle"),
         (EASY, "looks like 9 x 9; this engine is for 4 x 4"),

@@ -72,7 +72,7 @@ def test_run_prints_one_json_object_a_puzzle_in_order(engine: Path, tmp_path: Pa
     assert result.returncode == 2
     assert [line["puzzle"] for line in lines] == [EASY.replace(".", "0"), "rubbish", "1234341221434321"]
     assert set(lines[1]) == {"puzzle", "error"}
-    assert "p.txt line 2 column 1: 'r' stands where a digit 1-4" in lines[1]["error"]
+    assert "p.txt line 2 column 1: found 'r', expected a digit 1-4" in lines[1]["error"]
     assert set(lines[0]) == {
         "puzzle", "answer", "steps", "attempts", "total_steps", "halted", "halt_logit", "verified", "milliseconds",
     }  # fmt: skip
@@ -156,7 +156,7 @@ def test_bad_puzzle_files(engine: Path, tmp_path: Path) -> None:
     (tmp_path / "binary.txt").write_bytes(bytes(range(256)))
     (tmp_path / "table.csv").write_text("name,colour\nbox,red\n")
     assert_one_line_error(trm("run", "-e", engine, tmp_path / "empty.txt"), 2, "empty.txt: holds no puzzle")
-    assert_one_line_error(trm("run", "-e", engine, tmp_path / "binary.txt"), 2, "is no text")
+    assert_one_line_error(trm("run", "-e", engine, tmp_path / "binary.txt"), 2, "is not text")
     assert_one_line_error(trm("run", "-e", engine, tmp_path / "table.csv"), 2, "no column is named puzzle or question")
     assert_one_line_error(trm("run", "-e", engine, tmp_path / "none.txt"), 2, "none.txt: there is no such file")
     assert_one_line_error(trm("run", "-e", engine, tmp_path), 2, "is a folder")

@@ -23,7 +23,9 @@ def test_a_puzzle_as_the_argument_is_solved(tmp_path: Path) -> None:
     line = json.loads(trm("run", "--json", NINE, cwd=tmp_path).stdout)
     assert line["verified"] is True
     assert_one_line_error(trm("run", NINE[:80], cwd=tmp_path), 2, "there is no such file")
-    assert_one_line_error(trm("run", NINE[:80] + "x", cwd=tmp_path), 2, "argument line 1 column 81: 'x' stands where")
+    assert_one_line_error(
+        trm("run", NINE[:80] + "x", cwd=tmp_path), 2, "argument line 1 column 81: found 'x', expected"
+    )
     assert_one_line_error(
         trm("run", "1234341221434321", cwd=tmp_path),
         2,

@@ -131,7 +131,7 @@ def test_a_prediction_without_a_grid_crops_to_nothing() -> None:
 
 
 def test_text_says_what_is_wrong() -> None:
-    with pytest.raises(PuzzleError, match="'x' stands where a colour 0 to 9") as raised:
+    with pytest.raises(PuzzleError, match="found 'x', expected a colour 0 to 9") as raised:
         ARC.parse_line("01 2x")
     assert raised.value.position == 4
     with pytest.raises(PuzzleError, match="row 2 has 1 cells, expected 2"):
@@ -214,7 +214,7 @@ def changed(**parts: Any) -> dict[str, Any]:
         ),
         (changed(test=[{"input": [[1, 2], [3, 10]]}]), "input: row 2 column 2 is 10, expected a colour 0 to 9"),
         (changed(test=[{"input": [[True]]}]), "row 1 column 1 is True, expected a colour"),
-        (changed(test=[{"input": []}]), "test example 1 input: is no list of rows"),
+        (changed(test=[{"input": []}]), "test example 1 input: is not a list of rows"),
         (changed(test=[]), "has no test input, expected"),
         ({"train": [PAIR]}, "'test' is a JSON null, expected"),
         (changed(test=[{"output": [[1]]}]), "test example 1: is {'output': [[1]]}, expected"),
@@ -223,8 +223,8 @@ def changed(**parts: Any) -> dict[str, Any]:
         ({"x": 3}, "task.json task x: is a JSON number"),
         ([TASK], "is a JSON list"),
         ({}, "is a JSON object that is empty"),
-        ("{", "is no valid JSON"),
-        ("\x80", "is no valid JSON"),
+        ("{", "is not valid JSON"),
+        ("\x80", "is not valid JSON"),
     ],
 )
 def test_a_malformed_task_is_refused_with_its_place(tmp_path: Path, document: object, complaint: str) -> None:

@@ -62,7 +62,7 @@ def test_any_answer_to_anything_is_judged(question: list[int], answer: list[int]
 def test_malformed_lines_say_what_came_and_where() -> None:
     with pytest.raises(PuzzleError, match=r"29 characters, expected 30 \(5 rows of 6\)"):
         MAZE.parse_line("#" * 29)
-    with pytest.raises(PuzzleError, match=r"'x' stands where # \(wall\)") as raised:
+    with pytest.raises(PuzzleError, match=r"found 'x', expected # \(wall\)") as raised:
         MAZE.parse_line("#" * 7 + "x" + "#" * 22)
     assert raised.value.position == 7
 

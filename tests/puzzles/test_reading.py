@@ -81,12 +81,12 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     ("content", "message"),
     [
         (LINE[:80], "line 1: 80 characters, expected 81 (9 rows of 9)"),
-        ("\n\n  x" + LINE[1:], "line 3 column 3: 'x' stands where a digit 1-9 or one of 0 . _ for a blank is expected"),
+        ("\n\n  x" + LINE[1:], "line 3 column 3: found 'x', expected a digit 1-9 or one of 0 . _ for a blank"),
         ("55" + LINE[2:], "line 1: the givens break the rules: row 1 has 5 twice; box 1 has 5 twice"),
-        (drawn(LINE).replace("8 . . | . 6 .", "8 . . | . ? ."), "line 5 column 11: '?' stands where"),
+        (drawn(LINE).replace("8 . . | . 6 .", "8 . . | . ? ."), "line 5 column 11: found '?', expected"),
         ("\n".join(grid(LINE)[:7]), "line 1: the grid ends after 7 rows, expected 9"),
         ("\n".join([*grid(LINE)[:4], "123", *grid(LINE)[5:]]), "line 5: row 5 of a grid has 3 cells, expected 9"),
-        (f"puzzle,solution\n{LINE[:-1]}x,1\n", "line 2 column 81: 'x' stands where"),
+        (f"puzzle,solution\n{LINE[:-1]}x,1\n", "line 2 column 81: found 'x', expected"),
         (f"id,puzzle\n7\n8,{LINE}\n", "line 2: has 1 columns, the puzzle is expected in number 2"),
     ],
 )
@@ -110,8 +110,8 @@ def test_one_bad_puzzle_leaves_the_others(tmp_path: Path) -> None:
         ("puzzle\n", "holds no puzzle"),
         ("source,question,answer\n\n", "holds no puzzle"),
         ("------+-------+------\n", "holds no puzzle"),
-        (b"\x7fELF\x02\x01\x01\x00\xff\xfe", "is no text"),
-        (LINE.encode() + b"\n\0\n", "line 2 column 1: is no text (a zero byte)"),
+        (b"\x7fELF\x02\x01\x01\x00\xff\xfe", "is not text"),
+        (LINE.encode() + b"\n\0\n", "line 2 column 1: is not text (a zero byte)"),
         ("name,colour\nbox,red\n", "no column is named puzzle or question (found name, colour)"),
         ("1" * 20_000, "line 1: is longer than 10,000 characters"),
     ],
@@ -197,8 +197,8 @@ STRIPPED = "; where an editor strips trailing spaces, write . for an open cell"
     [
         (["######", "#S S #", *WALLED[2:]], "lines 1-5: the givens break the rules: 2 cells hold S (row 2 column 2, "),
         (["######", "#S   #", "# ## #", "#    #", "######"], "lines 1-5: the givens break the rules: 0 cells hold G"),
-        (["######", "#S x #", *WALLED[2:]], "line 2 column 4: 'x' stands where # (wall), a space or . (open), S, G"),
-        (["######", "#S\t  #", *WALLED[2:]], "line 2 column 3: '\\t' stands where # (wall)"),
+        (["######", "#S x #", *WALLED[2:]], "line 2 column 4: found 'x', expected # (wall), a space or . (open), S, G"),
+        (["######", "#S\t  #", *WALLED[2:]], "line 2 column 3: found '\\t', expected # (wall)"),
         (["######", "#S## #", "#### #", "####G#", "######"], "the givens break the rules: no path leads from S to G"),
         ([" S    ", "#####", *OPEN[2:]], "line 2: row 2 of a grid has 5 cells, expected 6" + STRIPPED),
         ([" S", *OPEN[1:]], "line 1: 2 characters, expected 30 (5 rows of 6)" + STRIPPED),
@@ -242,8 +242,8 @@ def test_puzzles_come_with_their_answers(tmp_path: Path) -> None:
             f"question,rating\n{LINE},1\n",
             "no column is named answer or solution (its first line holds question, rating",
         ),
-        (f"rating,question,answer\n3,{LINE}\n", "line 2: is no CSV row with 3 columns"),
-        (f'question,answer\n"{LINE},1\n', "line 2: is no CSV row with 2 columns"),
+        (f"rating,question,answer\n3,{LINE}\n", "line 2: is not a CSV row with 3 columns"),
+        (f'question,answer\n"{LINE},1\n', "line 2: is not a CSV row with 2 columns"),
     ],
 )
 def test_a_csv_file_without_answers_is_refused(tmp_path: Path, content: str, message: str) -> None:

@@ -1,6 +1,6 @@
-"""ARC: grids of up to 30 x 30 cells in ten colours, and a task that is told by examples.
+"""ARC: grids of up to 30 x 30 cells in ten colours, and a task that examples explain.
 
-Token ids, as in the published data sets: 0 pad, 1 end of grid, 2 + c the colour c. A grid stands on a canvas of
+Token ids, as in the published data sets: 0 pad, 1 end of grid, 2 + c the colour c. A grid is on a canvas of
 30 x 30 cells, at its top left (in training also elsewhere), with ends of grid along its lower and its right edge
 where the canvas goes on. Text holds a grid as rows of digits between white space: a line each, or all on one.
 
@@ -56,7 +56,7 @@ def grid_from(rows: object) -> Grid:
         PuzzleError: what is wrong and in which row and column.
     """
     if not isinstance(rows, list) or not rows:
-        raise PuzzleError("is no list of rows, expected [[0, 1], [2, 3]] and the like")
+        raise PuzzleError("is not a list of rows, expected [[0, 1], [2, 3]] and the like")
     if len(rows) > SIDE:
         raise PuzzleError(f"has {len(rows)} rows, expected 1 to {SIDE}")
     for number, row in enumerate(rows, start=1):
@@ -75,7 +75,7 @@ def grid_from(rows: object) -> Grid:
 
 
 def canvas(grid: Grid, *, row: int = 0, column: int = 0) -> NDArray[np.uint8]:
-    """The tokens of a grid whose top left corner stands at `row` and `column` of the canvas, [SIDE, SIDE]."""
+    """The tokens of a grid whose top left corner is at `row` and `column` of the canvas, [SIDE, SIDE]."""
     bottom, right = row + grid.shape[0], column + grid.shape[1]
     tokens = np.full((SIDE, SIDE), PAD, np.uint8)
     tokens[row:bottom, column:right] = grid + FIRST_COLOUR
@@ -171,7 +171,7 @@ def identifier_name(task: str, augmentation: Augmentation = IDENTITY) -> str:
 
 
 def parse_identifier(name: str) -> tuple[str, Augmentation]:
-    """The task and the augmentation that a name (see `identifier_name`) stands for.
+    """The task and the augmentation that a name (see `identifier_name`) means.
 
     Raises:
         PuzzleError: the part behind the task is malformed.
@@ -210,7 +210,7 @@ class Arc:
         """
         for position, character in enumerate(line):
             if character not in "0123456789" and not character.isspace():
-                raise PuzzleError(f"{character!r} stands where a colour 0 to 9 is expected", position=position)
+                raise PuzzleError(f"found {character!r}, expected a colour 0 to 9", position=position)
         return to_tokens(grid_from([list(map(int, row)) for row in line.split()]))
 
     def text(self, tokens: Tokens) -> str:
@@ -222,7 +222,7 @@ class Arc:
         grid = crop(question)
         if grid.size and np.array_equal(question, to_tokens(grid)):
             return []
-        return ["the tokens are no grid at the top left of the canvas"]
+        return ["the tokens are not a grid at the top left of the canvas"]
 
     def answer_faults(self, question: Tokens, answer: Tokens) -> list[str]:
         """None: there is no rule to break (see `Puzzle.has_rules`)."""
@@ -249,11 +249,11 @@ class Arc:
         return Symmetries(cells.reshape(count, self.cells), symbols)
 
     def further_forms(self, seed: int) -> Iterator[Symmetries]:
-        """None: a symmetric form has an identifier of its own, and is asked with that and no other."""
+        """None: a symmetric form has an identifier of its own, and is solved with that alone."""
         return iter(())
 
     def examples(self) -> Tokens:
-        """Grids of random sizes and colours: what a grid means is told by its task's identifier, not by itself."""
+        """Grids of random sizes and colours: what a grid means follows from its task's identifier, not by itself."""
         rng = np.random.default_rng(0)
         sizes = rng.integers(1, SIDE + 1, (EXAMPLES, 2))
         return np.stack([to_tokens(rng.integers(0, COLOURS, size).astype(np.uint8)) for size in sizes])

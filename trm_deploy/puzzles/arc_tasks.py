@@ -41,7 +41,7 @@ class Task:
         name: as in the identifier map.
         place: where it came from, for messages.
         train: the demonstrations, all with an output.
-        test: what is asked, at least one.
+        test: the test inputs, at least one.
     """
 
     name: str
@@ -57,7 +57,7 @@ def read_tasks(names: Iterable[str]) -> list[Task]:
     """The tasks of files, or of standard input where a name is "-", in the order of the input.
 
     Raises:
-        InputError: a file cannot be read, is no ARC task, or a task's name comes twice.
+        InputError: a file cannot be read, is not an ARC task, or a task's name comes twice.
     """
     tasks: dict[str, Task] = {}
     for name in names:
@@ -122,7 +122,7 @@ def read_solutions(names: Iterable[str]) -> Solutions:
     """The outputs of the test inputs of each task, from solutions files.
 
     Raises:
-        InputError: a file cannot be read or is no solutions file.
+        InputError: a file cannot be read or is not a solutions file.
     """
     solutions: dict[str, list[Grid]] = {}
     for name in names:
@@ -186,7 +186,7 @@ def _document(name: str) -> dict[str, Any]:
     try:
         document = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{place}: is no valid JSON ({error}), {EXPECTED}") from error
+        raise InputError(f"{place}: is not valid JSON ({error}), {EXPECTED}") from error
     if not isinstance(document, dict) or not document:
         raise InputError(f"{place}: is a JSON {_kind(document)}, {EXPECTED}")
     for key in document:

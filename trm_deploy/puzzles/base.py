@@ -81,7 +81,7 @@ class Puzzle(Protocol):
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
-        """What each token id stands for, in order of id."""
+        """What each token id means, in order of id."""
 
     @property
     def cells(self) -> int:

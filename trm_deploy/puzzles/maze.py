@@ -23,7 +23,7 @@ CHARACTERS = "# SGo"
 WALL, OPEN, START, GOAL, PATH = range(1, 6)
 # Written for an open cell where trailing spaces would get lost.
 OPEN_TOO = "."
-# A maze and its answer stand on one line of a CSV file, see `reading.MAX_LINE`.
+# A maze and its answer are on one line of a CSV file, see `reading.MAX_LINE`.
 SIDES = range(2, 65)
 
 EXAMPLES = 16
@@ -81,7 +81,7 @@ class Maze:
         for position, character in enumerate(line):
             if character not in CHARACTERS and character != OPEN_TOO:
                 raise PuzzleError(
-                    f"{character!r} stands where # (wall), a space or . (open), S, G or o (path) is expected",
+                    f"found {character!r}, expected # (wall), a space or . (open), S, G or o (path)",
                     position=position,
                 )
         if len(line) != self.cells:

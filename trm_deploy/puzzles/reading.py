@@ -108,7 +108,7 @@ def read_answered(name: str, puzzle: TextPuzzle) -> Iterator[Answered]:
     """The puzzles of a CSV file with their answers, unparsed: published sets are large, and many lines parse faster.
 
     Raises:
-        InputError: the file as a whole cannot be read, lacks a column, or has a line that is no CSV row.
+        InputError: the file as a whole cannot be read, lacks a column, or has a line that is not a CSV row.
     """
     with _opened(name) as file:
         lines = _content_lines(file, name, puzzle)
@@ -128,7 +128,9 @@ def read_answered(name: str, puzzle: TextPuzzle) -> Iterator[Answered]:
                 row = _csv_row(line)
                 question, answer = row[columns[0]], row[columns[1]]
             except (csv.Error, IndexError) as error:
-                raise InputError(f"{name} line {number}: is no CSV row with {len(header)} columns ({error})") from error
+                raise InputError(
+                    f"{name} line {number}: is not a CSV row with {len(header)} columns ({error})"
+                ) from error
             yield Answered(f"{name} line {number}", question, answer)
 
 
@@ -217,11 +219,11 @@ def _content_lines(file: BinaryIO, name: str, puzzle: TextPuzzle) -> Iterator[tu
             line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
             raise InputError(
-                f"{name} line {number} column {error.start + 1}: is no text (byte 0x{raw[error.start]:02x}),"
+                f"{name} line {number} column {error.start + 1}: is not text (byte 0x{raw[error.start]:02x}),"
                 " expected a file with puzzles"
             ) from error
         if "\0" in line:
-            raise InputError(f"{name} line {number} column {line.index(chr(0)) + 1}: is no text (a zero byte)")
+            raise InputError(f"{name} line {number} column {line.index(chr(0)) + 1}: is not text (a zero byte)")
         if form.comment:
             line = line.partition(form.comment)[0]
         line = line.rstrip("\r\n") if form.spaces_are_cells else line.rstrip()

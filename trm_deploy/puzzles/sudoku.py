@@ -77,7 +77,7 @@ class Sudoku:
         for position, character in enumerate(line):
             if character not in BLANKS and character not in allowed:
                 raise PuzzleError(
-                    f"{character!r} stands where a digit 1-{self.side} or one of 0 . _ for a blank is expected",
+                    f"found {character!r}, expected a digit 1-{self.side} or one of 0 . _ for a blank",
                     position=position,
                 )
         if len(line) != self.cells:
@@ -85,7 +85,7 @@ class Sudoku:
         return np.array([BLANK if c in BLANKS else BLANK + int(c) for c in line], np.int32)
 
     def text(self, tokens: Tokens) -> str:
-        """One line: digits, 0 for a blank and for anything that is no digit."""
+        """One line: digits, 0 for a blank and for anything that is not a digit."""
         return "".join(str(max(int(token) - BLANK, 0)) for token in tokens)
 
     def question_faults(self, question: Tokens) -> list[str]:
@@ -128,7 +128,7 @@ class Sudoku:
         return " and ".join(repeated)
 
     def draw(self, question: Tokens, answer: Tokens, *, colour: bool) -> str:
-        """A grid with box lines. Givens are bold in colour; without colour, what was filled in stands in (brackets)."""
+        """A grid with box lines. Givens are bold in colour; without colour, what was filled in is in (brackets)."""
         width = 1 if colour else 3
         rule = "+".join(["-" * (self.box_columns * (width + 1) + 1)] * self.box_rows)
         lines = [f"+{rule}+"]
@@ -174,7 +174,7 @@ class Sudoku:
     def symmetries(self, count: int, rng: np.random.Generator) -> Symmetries:
         """Random digits, rows within bands, bands, columns within stacks, stacks and, with square boxes, transposition.
 
-        With boxes of 2 x 3 transposition would turn the boxes on their side, so it is no symmetry there.
+        With boxes of 2 x 3 transposition would turn the boxes on their side, so it is not a symmetry there.
         """
         symbols = np.tile(np.arange(len(self.vocabulary), dtype=np.int32), (count, 1))
         symbols[:, BLANK + 1 :] = rng.permuted(symbols[:, BLANK + 1 :], axis=1)

@@ -127,7 +127,7 @@ def test_a_puzzle_itself_may_be_given_instead_of_a_file(
     assert len(expected) == 3
     assert len(set(expected)) == 1
     (bad,) = lines_of(session, "x" * 16)
-    assert "argument line 1 column 1: 'x' stands where" in bad["error"]
+    assert "argument line 1 column 1: found 'x', expected" in bad["error"]
     with pytest.raises(InputError, match=r"p2.txt: there is no such file"):
         lines_of(session, "p2.txt")
     (tmp_path / LINE).write_text("4" + "." * 15)  # a file of that name comes first
