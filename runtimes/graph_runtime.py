@@ -149,15 +149,16 @@ def open_graph(session: Session, loaded: LoadedGraph) -> GraphRuntime:
 def expected_signature(session: Session, loaded: LoadedGraph) -> Signature:
     """The signature that the file should have.
 
-    The type of the state follows from the precision. Of int8 there are two forms, and of a plan the precision may be
-    unknown: then it is what the session found, if a state has that type at all.
+    The type of the state follows from the precision where that is fp32 or fp16. Elsewhere it is what the session found,
+    if a state has that type at all: int8 and bf16 have two forms (the check after an export runs a bf16 graph in
+    float32), and of a plan the precision may be unknown.
     """
     spec, graph = loaded.spec, loaded.graph
     for precision in PRECISIONS:
-        if precision == loaded.precision != "int8":
+        if precision == loaded.precision and precision in ("fp32", "fp16"):
             return signature(spec, graph, precision)
     found = next((tensor.dtype for tensor in session.inputs if tensor.name == Y), None)
-    return signature(spec, graph, "int8", state=found if found in STATE_DTYPES.values() else None)
+    return signature(spec, graph, state=found if found in STATE_DTYPES.values() else None)
 
 
 def check_signature(session: Session, expected: Signature, loaded: LoadedGraph) -> None:

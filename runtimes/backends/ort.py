@@ -39,7 +39,7 @@ def load(path: Path, options: LoadOptions) -> GraphRuntime:
         refuse_bfloat16(path, options.device)
         raise
     spec, graph, steps, precision = onnx_file.described(session.metadata(), path)
-    if (graph, precision) == ("step", "bf16"):
+    if any(tensor.dtype == "bfloat16" for tensor in session.inputs):
         raise CannotRunHere(
             f"{path}: is the step form in bf16, whose state ONNX Runtime cannot take from numpy",
             hint="type: trm-deploy export CHECKPOINT --graph loop --precision bf16",

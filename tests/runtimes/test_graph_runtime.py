@@ -86,6 +86,7 @@ def test_an_input_that_no_spec_tells_of_is_refused() -> None:
     [
         ("int8", "float32", ""),
         ("int8", "float16", ""),
+        ("bf16", "float32", ""),
         ("unknown", "bfloat16", ""),
         ("fp16", "float32", "has y float32"),
     ],

@@ -192,7 +192,7 @@ def test_the_static_form_of_attention_builds(tmp_path: Path) -> None:
 def test_tensorrt_is_not_given_the_form_for_cpus(tmp_path: Path) -> None:
     onnx.save(by_row("trm-mlp", "loop"), tmp_path / "s.onnx")
     assert INT8_BY_ROW in onnx_file.read(tmp_path / "s.onnx").operators
-    with pytest.raises(CannotRunHere, match=r"scale a row, for CPUs.*--format rtx --precision int8"):
+    with pytest.raises(CannotRunHere, match=r"scale for each row, for CPUs.*--format rtx --precision int8"):
         build_engine(tmp_path / "s.onnx", tmp_path / "s.plan", RTX)
 
 
