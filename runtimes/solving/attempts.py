@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from trm_deploy.puzzles.base import Puzzle, Symmetries, Tokens
@@ -58,12 +58,14 @@ class Schedule:
         attempt_steps: maximum number of supervision steps of each attempt; the last entry repeats.
         halt_threshold: see `Runtime.solve`.
         seed: random seed for the symmetries.
+        budget: maximum number of supervision steps of all attempts at a puzzle; None: no limit beside theirs.
     """
 
     attempts: int
     attempt_steps: tuple[int, ...]
     halt_threshold: float
     seed: int = 0
+    budget: int | None = None
 
     def limits(self, number: int) -> Limits:
         """When attempt `number`, from 0, ends."""
@@ -115,11 +117,14 @@ class Forms:
 
 
 class Attempts:
-    """The attempts at one puzzle, one after the other: whoever computes them asks for the next and records it.
+    """The attempts at one puzzle, in order: whoever computes them takes the next and records it.
+
+    Attempts may be computed ahead of their turn, side by side. What counts is their order: the first verified one is
+    the answer, whatever was computed beside it.
 
     Attributes:
-        best: the attempt to show, with the costs of all so far; None before the first has ended.
-        done: whether no attempt is left: one is verified, or there are no more forms.
+        best: the attempt to show, with the costs of all that count so far; None before the first has ended.
+        done: whether no attempt is left: one is verified, there are no more forms, or the budget is spent.
     """
 
     def __init__(self, forms: Forms, question: Tokens, puzzle_id: int = 0) -> None:
@@ -133,29 +138,71 @@ class Attempts:
         self.best: BestAttempt | None = None
         self.done = False
         self._forms, self._question, self._puzzle_id = forms, question, puzzle_id
-        self._ended = 0
-        self._underway = False
+        self._counted = 0  # attempts that count: all of lower number have ended
+        self._underway: dict[int, Limits] = {}
+        self._early: dict[int, Finished] = {}  # ended before their turn
 
-    def next(self) -> Request | None:
-        """The attempt to compute now; None while the last one is underway, and where none is left.
+    @property
+    def underway(self) -> list[tuple[Attempts, int]]:
+        """Keys of the requests that have not ended."""
+        return [(self, number) for number in self._underway]
+
+    @property
+    def early_steps(self) -> int:
+        """Supervision steps of attempts that have ended before their turn."""
+        return sum(finished.steps for finished in self._early.values())
+
+    def next(self, *, ahead: bool = False) -> Request | None:
+        """The next attempt to compute.
 
         Its key is `(self, number)`, the number from 0.
+
+        Args:
+            ahead: also one whose turn has not come, which a verified one before it makes needless.
+
+        Returns:
+            None where its turn has not come (without `ahead`), or no attempt is left, or the budget does not cover it.
         """
-        if self.done or self._underway:
+        number = self._counted
+        while number in self._underway or number in self._early:
+            number += 1
+        if self.done or (number > self._counted and not ahead) or not self._forms.has(number):
             return None
-        self._underway = True
-        number = self._ended
+        limits = self._limits(number)
+        if limits is None:
+            return None
+        self._underway[number] = limits
         return Request(
             key=(self, number),
             tokens=self._forms.apply(number, self._question),
-            limits=self._forms.schedule.limits(number),
+            limits=limits,
             puzzle_id=self._puzzle_id,
         )
 
+    def _limits(self, number: int) -> Limits | None:
+        """The limits of an attempt within the budget; None where what is underway may leave too little for it."""
+        schedule = self._forms.schedule
+        limits = schedule.limits(number)
+        if schedule.budget is None:
+            return limits
+        left = schedule.budget - (self.best.total_steps if self.best else 0)
+        if number == self._counted:
+            return replace(limits, max_steps=min(limits.max_steps, left))
+        # Ahead of its turn nobody knows what those before it will have spent: it must fit whatever they spend.
+        reserved = sum(schedule.limits(before).max_steps for before in range(self._counted, number))
+        return limits if reserved + limits.max_steps <= left else None
+
     def record(self, finished: Finished) -> None:
         """An attempt of this puzzle has ended."""
-        _, number = finished.key
-        answer = self._forms.invert(number, finished.answer)
+        number = finished.key[1]
+        del self._underway[number]
+        self._early[number] = finished
+        while not self.done and self._counted in self._early:
+            self._count(self._early.pop(self._counted))
+
+    def _count(self, finished: Finished) -> None:
+        """The attempt whose turn it is has ended."""
+        answer = self._forms.invert(self._counted, finished.answer)
         now = BestAttempt(
             answer=answer,
             steps=finished.steps,
@@ -167,9 +214,10 @@ class Attempts:
             milliseconds=finished.milliseconds,
         )
         self.best = _better(self.best, now)
-        self._ended += 1
-        self._underway = False
-        self.done = self.best.verified or not self._forms.has(self._ended)
+        self._counted += 1
+        budget = self._forms.schedule.budget
+        spent = budget is not None and self.best.total_steps >= budget
+        self.done = self.best.verified or spent or not self._forms.has(self._counted)
 
 
 def _better(before: BestAttempt | None, now: BestAttempt) -> BestAttempt:
@@ -216,12 +264,14 @@ def solve_stream(
     *,
     tokens: Callable[[Item], Tokens | None],
     puzzle_id: Callable[[Item], int] = _puzzle_0,
+    speculate: bool | None = None,
 ) -> Iterator[tuple[Item, BestAttempt | None]]:
     """Solve any number of questions, in constant memory.
 
     An attempt's symmetry follows from the seed and the attempt's number alone, so that an answer does not depend on
     what shares its batch or comes before it. The task needs rules (`Puzzle.has_rules`): without, all would be verified.
-    Further attempts take the slots of a batch like first ones. Items are taken only where a slot is free.
+    Further attempts take the slots of a batch like first ones. Items are taken only where a slot is free. Slots that
+    would be idle, as at the end of the input, compute attempts ahead of their turn.
 
     Args:
         executor: computes the attempts.
@@ -230,17 +280,19 @@ def solve_stream(
         schedule: how.
         tokens: the question int32 [L] of an item; None where it has none, and then no answer either.
         puzzle_id: row of the model's embedding table for an item, in each of its attempts.
+        speculate: whether idle slots compute attempts ahead of their turn; None: where an idle slot costs as much as
+            one in use.
 
     Yields:
         Each item with its best attempt, in the order of the items.
     """
     forms = Forms(puzzle, schedule)
     source = iter(items)
+    speculate = executor.computes_idle_slots if speculate is None else speculate
     # A puzzle that takes many attempts holds back those behind it, but not the batch.
     window = WINDOW * executor.size
-    pending: deque[Pending[Item]] = (
-        deque()
-    )  # in the order of the items, the finished ones that wait for others included
+    # In the order of the items, the finished ones that wait for others included.
+    pending: deque[Pending[Item]] = deque()
     again: deque[Attempts] = deque()  # that have another attempt to make
     more = True
     while True:
@@ -258,17 +310,35 @@ def solve_stream(
                 request = None if entry.attempts is None else entry.attempts.next()
             if request is not None:
                 executor.admit(request)
+        while speculate and executor.free and (ahead := _ahead(pending)) is not None:
+            executor.admit(ahead)
         if executor.busy:
             for finished in executor.advance():
                 attempts: Attempts = finished.key[0]
+                if attempts.done:  # by another attempt of the same call
+                    executor.work.speculative_steps += finished.steps
+                    continue
                 attempts.record(finished)
                 if not attempts.done:
                     again.append(attempts)
+                    continue
+                cancelled = (executor.cancel(key) for key in attempts.underway)
+                executor.work.speculative_steps += attempts.early_steps + sum(filter(None, cancelled))
         while pending and pending[0].done:
             entry = pending.popleft()
             yield entry.item, None if entry.attempts is None else entry.attempts.best
         if not (pending or more):
             return
+
+
+def _ahead(pending: Iterable[Pending[Any]]) -> Request | None:
+    """An attempt ahead of its turn, of the puzzle with the fewest underway; None where there is none to be had."""
+    open_ones = [entry.attempts for entry in pending if entry.attempts is not None and not entry.attempts.done]
+    for attempts in sorted(open_ones, key=lambda attempts: len(attempts.underway)):
+        request = attempts.next(ahead=True)
+        if request is not None:
+            return request
+    return None
 
 
 _END: Any = object()

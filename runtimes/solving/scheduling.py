@@ -80,17 +80,24 @@ class Work:
         steps: supervision steps of all puzzles.
         slot_steps: rows that the calls computed, times their steps; idle and halted ones included.
         seconds: time in the engine.
+        speculative_steps: those of `steps` that were computed in vain: of attempts that an earlier one made needless.
     """
 
     calls: int = 0
     steps: int = 0
     slot_steps: int = 0
     seconds: float = 0.0
+    speculative_steps: int = 0
+
+    @property
+    def useful_steps(self) -> int:
+        """Supervision steps that count for an answer."""
+        return self.steps - self.speculative_steps
 
     @property
     def occupancy(self) -> float:
-        """The share of computed rows that a puzzle still needed, 0 to 1."""
-        return self.steps / self.slot_steps if self.slot_steps else 0.0
+        """The share of computed rows that a puzzle needed, 0 to 1."""
+        return self.useful_steps / self.slot_steps if self.slot_steps else 0.0
 
     def to_text(self) -> str:
         """For people."""
@@ -105,6 +112,7 @@ class Executor(Protocol):
     """Takes requests and gives them back finished, in whatever order."""
 
     work: Work
+    computes_idle_slots: bool  # whether a call costs the same however many of its slots are in use
 
     @property
     def size(self) -> int:
@@ -124,6 +132,13 @@ class Executor(Protocol):
     def advance(self) -> list[Finished]:
         """Compute, and give back what has ended by it; only while `busy`."""
 
+    def cancel(self, key: Any) -> int | None:
+        """Take back a request that is no longer needed, and free its slot.
+
+        Returns:
+            The supervision steps that were computed for it; None where it does not hold the request.
+        """
+
 
 def check_batch(runtime: Runtime, size: int, name: str) -> None:
     """Raises `InputError` where an engine takes no batch of `size`; `name` is what the user calls it."""
@@ -140,6 +155,8 @@ class InFlight:
     Every call has `slots` rows, filled or not: shapes stay, so that an answer is the same to the last bit whatever
     shares its batch. The state stays on the runtime's device.
     """
+
+    computes_idle_slots = True
 
     def __init__(self, runtime: StepRuntime, slots: int) -> None:
         self.work = Work()
@@ -208,6 +225,15 @@ class InFlight:
         self._reset = ~self._occupied
         return finished
 
+    def cancel(self, key: Any) -> int | None:
+        """See `Executor.cancel`."""
+        for slot in np.flatnonzero(self._occupied):
+            if self._keys[slot] == key:
+                self._occupied[slot], self._reset[slot] = False, True
+                self._given.pop(int(slot), None)
+                return int(self._steps[slot])
+        return None
+
     def _write_given_states(self) -> None:
         """Put the states that requests brought into their rows, on the host: the way there and back rounds nothing."""
         y, z = (np.array(host_values(state), np.float32) for state in (self._y, self._z))
@@ -227,6 +253,8 @@ class InFlight:
 
 class Batches:
     """Whole batches through `Runtime.solve`: for engines without the step form."""
+
+    computes_idle_slots = False
 
     def __init__(self, runtime: Runtime, size: int) -> None:
         self.work = Work()
@@ -252,6 +280,13 @@ class Batches:
                 hint="type: trm-deploy export CHECKPOINT --graph step",
             )
         self._waiting.append(request)
+
+    def cancel(self, key: Any) -> int | None:
+        """See `Executor.cancel`."""
+        kept = [request for request in self._waiting if request.key != key]
+        held = len(kept) < len(self._waiting)
+        self._waiting = kept
+        return 0 if held else None
 
     def advance(self) -> list[Finished]:
         """One batch, all its steps; see `Executor.advance`.

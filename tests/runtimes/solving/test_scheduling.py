@@ -117,6 +117,8 @@ def test_a_request_may_bring_the_state_to_start_from(runtime: StepRuntime) -> No
 class Counting:
     """An executor that solves nothing, and tells how full its batches are."""
 
+    computes_idle_slots = False
+
     def __init__(self, size: int) -> None:
         self.inner = Batches(TorchRuntime(random_model(tiny_spec("trm-mlp"))), size)
         self.work = self.inner.work
@@ -137,6 +139,9 @@ class Counting:
     def advance(self) -> list[Finished]:
         self.batches.append(self.size - self.free)
         return self.inner.advance()
+
+    def cancel(self, key: object) -> int | None:
+        return self.inner.cancel(key)
 
 
 def stream(computing: Executor, items: Iterator[int], attempts: int) -> Iterator[tuple[int, BestAttempt | None]]:
