@@ -47,7 +47,7 @@ def load(
     backend = registry.choose(path, found, runtime)
     if found is not Kind.checkpoint:
         for flag, given, what in (
-            ("--precision", precision is not None, "precision"),
+            ("--precision", precision is not None and not backend.arithmetics, "precision"),
             ("--compile", compiled, "precision"),
             ("--set", bool(overrides), "spec"),
         ):

@@ -30,6 +30,8 @@ class Backend:
         extra: of this package, which installs what it needs.
         packages: distributions whose versions a measurement writes down.
         precisions: that it runs, though not on every device.
+        arithmetics: what ``--precision`` may be for an exported file, whose products it then computes so; empty where
+            a file decides that alone.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Backend:
     extra: str
     packages: tuple[str, ...]
     precisions: tuple[Precision, ...]
+    arithmetics: tuple[Precision, ...] = ()
 
     def load(self, path: Path, options: LoadOptions) -> Runtime:
         """The runtime of an artefact; see `trm_deploy.runtimes.load`."""
@@ -65,6 +68,16 @@ BACKENDS: tuple[Backend, ...] = (
         extra="onnx",
         packages=("onnxruntime", "onnxruntime-gpu"),
         precisions=PRECISIONS,
+    ),
+    Backend(
+        "openvino",
+        "OpenVINO",
+        reads=(Kind.onnx,),
+        module="trm_deploy.runtimes.backends.ov",
+        extra="openvino",
+        packages=("openvino",),
+        precisions=("fp32", "fp16"),
+        arithmetics=("fp32", "bf16"),
     ),
     Backend(
         "tensorrt",

@@ -1,0 +1,162 @@
+"""Runs an exported ONNX file with OpenVINO on the processor, in each of its three graph forms.
+
+Needs neither torch nor onnx nor a C++ compiler, and computes in bfloat16 where the processor does: the file stays what
+it is, its products are rounded. By itself OpenVINO does so wherever it can; here it does only where the flag or the
+artefact's build record says that it may (`arithmetic`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from trm_deploy.artefacts import onnx_file, record
+from trm_deploy.errors import ArtefactError, CannotRunHere, InputError, require
+from trm_deploy.runtimes.base import LoadOptions
+from trm_deploy.runtimes.graph_runtime import NUMPY, GraphRuntime, LoadedGraph, open_graph
+from trm_deploy.signature import BATCH, DType, Precision, TensorSpec
+from trm_deploy.support import machine
+
+NAME = "openvino"
+TITLE = "OpenVINO"
+# OpenVINO's words for the arithmetic, and the capability that the processor needs for it.
+ARITHMETIC: dict[Precision, tuple[str, str]] = {"fp32": ("f32", "FP32"), "bf16": ("bf16", "BF16")}
+DTYPES: dict[str, DType] = {
+    "boolean": "bool",
+    "i32": "int32",
+    "f32": "float32",
+    "f16": "float16",
+    "bf16": "bfloat16",
+}
+
+
+def load(path: Path, options: LoadOptions) -> GraphRuntime:
+    """Load an ONNX file.
+
+    Args:
+        path: the file.
+        options: `precision` is that of the arithmetic; None: bfloat16 where the build record accepts it and the
+            processor computes it, else the file's.
+
+    Raises:
+        ArtefactError: truncated, not an ONNX file, not one that `trm-deploy export` made, or one that OpenVINO cannot
+            load.
+        CannotRunHere: OpenVINO is missing, or it does not compute this precision here.
+        InputError: another device than the processor.
+    """
+    openvino = require("openvino", extra="openvino", purpose=f"to run {path}")
+    if options.device != "cpu":
+        raise InputError("--device cuda: OpenVINO runs on the processor", hint="leave out --device, or --runtime")
+    described = onnx_file.read(path)
+    if described.precision not in ("fp32", "fp16"):
+        raise CannotRunHere(
+            f"{path}: is in {described.precision}, of which OpenVINO has no kernels for our graphs",
+            hint="leave out --runtime openvino, or export it in fp32 and add --precision bf16",
+        )
+    core = openvino.Core()
+    arithmetic = choose_arithmetic(path, options.precision, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+    session = OpenVinoSession(openvino, core, path, arithmetic)
+    return open_graph(
+        session,
+        LoadedGraph(
+            path,
+            described.spec,
+            described.graph,
+            described.steps,
+            described.precision,
+            NAME,
+            f"{TITLE} {arithmetic}" if arithmetic != described.precision else TITLE,
+            arithmetic,
+        ),
+    )
+
+
+def choose_arithmetic(path: Path, asked: Precision | None, capabilities: list[str]) -> Precision:
+    """What products are computed in.
+
+    Args:
+        path: the artefact, with its build record beside it.
+        asked: by flag.
+        capabilities: the processor's, by OpenVINO.
+
+    Raises:
+        CannotRunHere: the processor does not compute what the flag says.
+    """
+    if asked is not None:
+        if asked not in ARITHMETIC or ARITHMETIC[asked][1] not in capabilities:
+            able = [name for name, (_, capability) in ARITHMETIC.items() if capability in capabilities]
+            raise CannotRunHere(
+                f"--precision {asked}: OpenVINO does not compute it on this processor, expected {' or '.join(able)}",
+                hint=f"type: trm-deploy run --runtime openvino --precision {able[-1]} ...",
+            )
+        return asked
+    built = record.read(path)
+    accepts_bf16 = built is not None and getattr(built, "arithmetic", "") == "bf16"
+    return "bf16" if accepts_bf16 and "BF16" in capabilities else "fp32"
+
+
+class OpenVinoSession:
+    """An ONNX file in OpenVINO: a `trm_deploy.runtimes.graph_runtime.Session`."""
+
+    largest_batch = None
+
+    def __init__(self, openvino: Any, core: Any, path: Path, arithmetic: Precision) -> None:
+        self._openvino, self._path = openvino, path
+        config = {
+            "INFERENCE_PRECISION_HINT": ARITHMETIC[arithmetic][0],
+            "INFERENCE_NUM_THREADS": machine.threads(),
+            "NUM_STREAMS": 1,
+            # Pinned threads would stay on cores that a quota or another process has taken.
+            "ENABLE_CPU_PINNING": False,
+        }
+        try:
+            compiled = core.compile_model(core.read_model(path), "CPU", config)
+        except RuntimeError as error:
+            raise ArtefactError(
+                f"{path}: OpenVINO cannot load it ({_reason(error)})",
+                hint="leave out --runtime openvino: ONNX Runtime runs it",
+            ) from error
+        self._request = compiled.create_infer_request()
+        self.inputs = tuple(_tensor(port) for port in compiled.inputs)
+        self.outputs = tuple(_tensor(port) for port in compiled.outputs)
+
+    def run(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
+        """See `Session.run`; outputs are arrays of their own, which the next run does not overwrite."""
+        batch = next(len(value) for value in feeds.values() if value.ndim)
+        # Held until the run is over: OpenVINO reads them in place.
+        arrays = {name: np.ascontiguousarray(value) if value.ndim else value for name, value in feeds.items()}
+        results = {}
+        for name, value in arrays.items():
+            self._request.set_tensor(name, self._tensor_of(value))
+        for tensor in self.outputs:
+            # Memory of its own for each run: a state that comes out is the next run's input, without a copy.
+            shape = tuple(batch if size == BATCH else size for size in tensor.shape)
+            results[tensor.name] = np.empty(cast("tuple[int, ...]", shape), NUMPY[tensor.dtype])
+            self._request.set_tensor(tensor.name, self._tensor_of(results[tensor.name]))
+        try:
+            self._request.infer()
+        except RuntimeError as error:
+            raise ArtefactError(
+                f"{self._path}: OpenVINO cannot run it ({_reason(error)})",
+                hint="leave out --runtime openvino: ONNX Runtime runs it",
+            ) from error
+        return results
+
+    def _tensor_of(self, array: Any) -> Any:
+        return self._openvino.Tensor(array, shared_memory=True)
+
+
+def _tensor(port: Any) -> TensorSpec:
+    """What OpenVINO says of an input or output; a free size is the batch."""
+    kind = port.get_element_type().get_type_name()
+    sizes = (size.get_length() if size.is_static else BATCH for size in port.get_partial_shape())
+    return TensorSpec(port.get_any_name(), DTYPES.get(kind, cast(DType, kind)), tuple(sizes))
+
+
+def _reason(error: Exception) -> str:
+    """The last line of what OpenVINO says, which has the reason; the others are places in its sources."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[-1] if lines else type(error).__name__)[:160]

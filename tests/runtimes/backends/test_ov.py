@@ -1,0 +1,110 @@
+"""OpenVINO runs the files that ONNX Runtime runs, and computes in bfloat16 only where it may."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from tests.conftest import ASSETS, GRAPHS, Graph, exported
+from trm_deploy import puzzles, runtimes
+from trm_deploy.errors import ArtefactError, CannotRunHere, InputError, MissingPackage
+from trm_deploy.runtimes.backends import ov
+from trm_deploy.runtimes.base import StepRuntime, initial_numpy_state
+
+openvino = pytest.importorskip("openvino", reason="type: pip install 'trm-deploy[openvino]'")
+TOKENS = np.random.default_rng(0).integers(1, 6, (5, 16)).astype(np.int32)
+HAS_BF16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def saved(folder: Path, name: str, graph: Graph, **how: Any) -> Path:
+    path = folder / f"{name}-{graph}.onnx"
+    onnx.save(exported(name, graph, **how), path)
+    return path
+
+
+FORMS: list[tuple[str, Graph]] = [*(("trm-mlp", graph) for graph in GRAPHS), ("trm-att", "loop"), ("hrm", "step")]
+
+
+@pytest.mark.parametrize(("name", "graph"), FORMS)
+def test_answers_are_those_of_onnx_runtime(name: str, graph: Graph, tmp_path: Path) -> None:
+    path = saved(tmp_path, name, graph)
+    theirs, ours = runtimes.load(path), runtimes.load(path, "openvino")
+    assert (ours.backend, ours.graph, ours.arithmetic, ours.fixed_steps) == (
+        "openvino", graph, "fp32", theirs.fixed_steps,
+    )  # fmt: skip
+    for threshold in (-math.inf, 0.0, 0.3, math.inf):
+        expected = theirs.solve(TOKENS, max_steps=6, halt_threshold=threshold)
+        found = ours.solve(TOKENS, max_steps=6, halt_threshold=threshold)
+        np.testing.assert_array_equal(found.answer, expected.answer)
+        np.testing.assert_array_equal(found.steps, expected.steps)
+        np.testing.assert_allclose(found.logits, expected.logits, atol=1e-4)
+
+
+def test_a_state_is_the_next_steps_input_and_stays_what_it_was(tmp_path: Path) -> None:
+    path = saved(tmp_path, "trm-mlp", "step")
+    theirs, ours = runtimes.load(path), runtimes.load(path, "openvino")
+    assert isinstance(theirs, StepRuntime)
+    assert isinstance(ours, StepRuntime)
+    states = [initial_numpy_state(ours.spec, 5), initial_numpy_state(ours.spec, 5)]
+    first = None
+    for step in range(4):
+        reset = np.full(5, step == 0)
+        results = [runtime.step(TOKENS, reset, *state) for runtime, state in zip((theirs, ours), states)]
+        states = [(result.y, result.z) for result in results]
+        np.testing.assert_allclose(np.asarray(results[1].y), np.asarray(results[0].y), atol=1e-4)
+        if first is None:
+            first = results[1], np.array(results[1].y)
+    np.testing.assert_array_equal(np.asarray(first[0].y), first[1])  # type: ignore[index]
+
+
+@pytest.mark.skipif(not HAS_BF16, reason="this processor does not compute bfloat16")
+def test_bfloat16_where_the_flag_says_so(tmp_path: Path) -> None:
+    path = saved(tmp_path, "trm-mlp", "step")
+    wide, narrow = runtimes.load(path, "openvino"), runtimes.load(path, "openvino", precision="bf16")
+    assert (narrow.precision, narrow.arithmetic) == ("fp32", "bf16")
+    assert "bf16" in narrow.description
+    found = [runtime.solve(TOKENS, max_steps=2, halt_threshold=math.inf).logits for runtime in (wide, narrow)]
+    difference = np.abs(found[0] - found[1]).max()
+    assert 1e-4 < difference < 0.5, "rounded, but the same model"
+
+
+def test_the_shipped_model_solves_its_examples_in_both_forms() -> None:
+    puzzle = puzzles.get("sudoku-9x9")
+    tokens = puzzle.examples()[:3]
+    for file in ("sudoku.onnx", "sudoku-step.onnx"):
+        runtime = runtimes.load(ASSETS / file, "openvino", precision="fp32")
+        answers = runtime.solve(tokens, max_steps=16, halt_threshold=0.0).answer
+        expected = runtimes.load(ASSETS / file).solve(tokens, max_steps=16, halt_threshold=0.0)
+        np.testing.assert_array_equal(answers, expected.answer)
+        assert [puzzle.answer_faults(*pair) for pair in zip(tokens, answers)].count([]) >= 2
+
+
+def test_a_precision_that_the_processor_does_not_compute_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CannotRunHere, match=r"--precision bf16: OpenVINO does not compute it on this processor"):
+        ov.choose_arithmetic(tmp_path / "x.onnx", "bf16", ["FP32", "INT8"])
+    with pytest.raises(CannotRunHere, match=r"--precision int8: .* expected fp32 or bf16"):
+        ov.choose_arithmetic(tmp_path / "x.onnx", "int8", ["FP32", "BF16", "INT8"])
+    assert ov.choose_arithmetic(tmp_path / "x.onnx", None, ["FP32", "BF16"]) == "fp32"
+
+
+def test_what_openvino_cannot_run_names_what_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    int8 = saved(tmp_path, "trm-mlp", "loop", precision="int8")
+    with pytest.raises(CannotRunHere, match=r"is in int8, .*leave out --runtime openvino"):
+        runtimes.load(int8, "openvino")
+    path = saved(tmp_path, "trm-mlp", "step")
+    with pytest.raises(InputError, match=r"OpenVINO runs on the processor"):
+        runtimes.load(path, "openvino", device="cuda")
+    with pytest.raises(InputError, match=r"--precision applies to checkpoints"):
+        runtimes.load(path, precision="bf16")
+    cut = tmp_path / "cut.onnx"
+    cut.write_bytes(path.read_bytes()[:3000])
+    with pytest.raises(ArtefactError, match=r"cut\.onnx"):
+        runtimes.load(cut, "openvino")
+    monkeypatch.setitem(__import__("sys").modules, "openvino", None)
+    with pytest.raises(MissingPackage, match=r"pip install 'trm-deploy\[openvino\]'"):
+        runtimes.load(path, "openvino")
