@@ -94,7 +94,7 @@ def choose_arithmetic(path: Path, asked: Precision | None, capabilities: list[st
             )
         return asked
     built = record.read(path)
-    accepts_bf16 = built is not None and getattr(built, "arithmetic", "") == "bf16"
+    accepts_bf16 = built is not None and built.arithmetic == "bf16"
     return "bf16" if accepts_bf16 and "BF16" in capabilities else "fp32"
 
 

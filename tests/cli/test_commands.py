@@ -51,7 +51,7 @@ def engine(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 def test_export_leaves_a_record_beside_the_file(engine: Path, tiny_checkpoint: Path) -> None:
     record = json.loads(Path(f"{engine}.json").read_text())
-    assert record["schema"] == 1
+    assert record["schema"] == 2
     assert (record["graph"], record["precision"], record["precision_source"]) == ("loop", "fp32", "network")
     assert (record["opset"], record["ir_version"]) == (20, 10)
     assert record["parity"]["passed"] is True

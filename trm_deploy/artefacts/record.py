@@ -5,15 +5,40 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from trm_deploy.artefacts.side_file import SideFile
-from trm_deploy.errors import ArtefactError, SpecError
-from trm_deploy.spec import ModelSpec
+from trm_deploy.errors import ArtefactError, SpecError, shown
+from trm_deploy.spec import MAX_STEPS, ModelSpec
 from trm_deploy.support.files import sha256
 from trm_deploy.support.plain import from_plain
 
-SCHEMA = 1
+SCHEMA = 2
+# Schema 1 lacks `schedule` and `arithmetic`.
+READABLE = (1, 2)
+MAX_ATTEMPTS = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedSchedule:
+    """How often and how long a puzzle is tried unless the user says otherwise.
+
+    Attributes:
+        attempts: maximum number of attempts a puzzle.
+        attempt_steps: maximum number of supervision steps of each attempt; the last entry repeats.
+        budget: maximum number of supervision steps of all attempts at a puzzle; None: no limit beside theirs.
+    """
+
+    attempts: int
+    attempt_steps: tuple[int, ...]
+    budget: int | None = None
+
+    def __post_init__(self) -> None:
+        numbers = (self.attempts, *self.attempt_steps, *(() if self.budget is None else (self.budget,)))
+        if not self.attempt_steps or min(numbers) < 1 or self.attempts > MAX_ATTEMPTS:
+            raise SpecError(f"schedule is {shown(self)}, expected numbers of at least 1")
+        if max(self.attempt_steps) > MAX_STEPS:
+            raise SpecError(f"schedule.attempt_steps is {shown(self.attempt_steps)}, expected at most {MAX_STEPS} each")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +65,9 @@ class BuildRecord:
         version_compatible, hardware_compatible: whether an engine was built to run under other versions, on other GPUs.
         puzzle_embeddings: shape, dtype and SHA-256 of the table beside the artefact; empty where it is in the graph.
         parity: the result of the check after the export; empty where it was left out.
+        schedule: how puzzles are tried by default; None: one attempt of the model's own steps.
+        arithmetic: the narrowest precision of a runtime's arithmetic that is accepted for the artefact, because parity
+            stands behind it; empty: the file's own precision.
     """
 
     format: str = "onnx"
@@ -63,6 +91,8 @@ class BuildRecord:
     hardware_compatible: bool = False
     puzzle_embeddings: dict[str, Any] = field(default_factory=dict)
     parity: dict[str, Any] = field(default_factory=dict)
+    schedule: RecordedSchedule | None = None
+    arithmetic: Literal["", "fp32", "fp16", "bf16", "int8"] = ""
 
 
 def _read_file(path: Path) -> BuildRecord:
@@ -75,8 +105,11 @@ def _read_file(path: Path) -> BuildRecord:
         document = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ArtefactError(f"{path}: is not a build record ({error})", hint="remove it, or export again") from error
-    if not isinstance(document, dict) or document.pop("schema", None) != SCHEMA:
-        raise ArtefactError(f"{path}: is not a build record of schema {SCHEMA}", hint="remove it, or export again")
+    if not isinstance(document, dict) or document.pop("schema", None) not in READABLE:
+        raise ArtefactError(
+            f"{path}: is not a build record of schema {' or '.join(map(str, READABLE))}",
+            hint="remove it, or export again; a newer one needs a newer trm-deploy",
+        )
     try:
         return from_plain(BuildRecord, document, "record")
     except SpecError as error:
