@@ -178,11 +178,11 @@ def test_a_trace_ends_where_solve_does(engines: dict[str, Path], name: str) -> N
 
 
 def test_a_trace_comes_as_it_is_computed_and_is_the_same_in_any_number_of_slots(engines: dict[str, Path]) -> None:
-    endless = trm.Solver(engines["step"], max_steps=10_000, halt_threshold=math.inf)
+    endless = trm.Solver(engines["step"], attempt_steps=10_000, halt_threshold=math.inf)
     steps = endless.trace(SMALL[0])
     first = [next(steps) for _ in range(3)]
     assert [(step.attempt, step.step, step.halted) for step in first] == [(1, 1, False), (1, 2, False), (1, 3, False)]
-    wide = trm.Solver(engines["step"], max_steps=3, halt_threshold=math.inf, batch=4)
+    wide = trm.Solver(engines["step"], attempt_steps=3, halt_threshold=math.inf, batch=4)
     for narrow, same in zip(first, wide.trace(SMALL[0])):
         assert narrow.answer == same.answer
         assert narrow.halt_logit == pytest.approx(same.halt_logit, abs=1e-4)
@@ -190,7 +190,7 @@ def test_a_trace_comes_as_it_is_computed_and_is_the_same_in_any_number_of_slots(
 
 def test_confidence_is_the_softmax_of_the_chosen_token_in_the_puzzle_s_own_cells() -> None:
     """The shipped model, which knows what it knows: givens are sure in every form, in their own places."""
-    solver = trm.Solver(attempts=3, max_steps=2, halt_threshold=math.inf)
+    solver = trm.Solver(attempts=3, attempt_steps=2, halt_threshold=math.inf)
     hard = "8..........36......7..9.2...5...7.......457.....1...3...1....68..85...1..9....4.."
     given = np.array([character != "." for character in hard])
     steps = list(solver.trace(hard))
@@ -220,7 +220,7 @@ def _solve_elsewhere(data: bytes, queue: Any) -> None:
 
 def test_a_solver_goes_to_another_process(engines: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(engines["step"].parent)
-    solver = trm.Solver("step.onnx", attempts=2, seed=3, max_steps=4)
+    solver = trm.Solver("step.onnx", attempts=2, seed=3, attempt_steps=4)
     expected = [plain(solver.solve(puzzle)) for puzzle in SMALL[:3]]
     data = pickle.dumps(solver)
     assert len(data) < 2000, "the arguments, not the model"
@@ -262,7 +262,7 @@ def test_arc_has_a_way_of_its_own(tmp_path: Path, engines: dict[str, Path]) -> N
     (tmp_path / "arc.pt.identifiers.json").write_text(json.dumps(["<blank>", "t", "t|||t1|||0123456789"]))
     task = {"train": [], "test": [{"input": [[1, 2], [3, 4]]}, {"input": [[5]]}]}
     (tmp_path / "t.json").write_text(json.dumps(task))
-    solver = trm.Solver(tmp_path / "arc.pt", max_steps=1)
+    solver = trm.Solver(tmp_path / "arc.pt", attempt_steps=1)
     first, second = solver.solve_tasks([tmp_path / "t.json"])
     assert (first.task.name, first.number, second.number, first.attempts) == ("t", 0, 1, 2)
     for call in (solver.solve, solver.solve_many, solver.trace):

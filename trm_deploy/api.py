@@ -56,10 +56,12 @@ class Solver:
         runtime: str | None = None,
         precision: Precision | None = None,
         attempts: int | None = None,
-        max_steps: int | None = None,
+        attempt_steps: int | Sequence[int] | None = None,
+        budget: int | None = None,
         halt_threshold: float | None = None,
         batch: int | None = None,
         in_flight: bool | None = None,
+        speculate: bool | None = None,
         seed: int = 0,
         device: Device = "cpu",
         compiled: bool = False,
@@ -72,11 +74,14 @@ class Solver:
             path: ONNX file, TensorRT plan or checkpoint; the shipped Sudoku model where None.
             runtime: what runs it, such as "onnxruntime"; the default for that kind of file where None.
             precision: to run a checkpoint in; other files have their own.
-            attempts: maximum number of attempts a puzzle, under its symmetries; 1 where None.
-            max_steps: maximum number of supervision steps an attempt; the model's own where None.
+            attempts: maximum number of attempts a puzzle, under its symmetries; alone it keeps the model's own steps.
+            attempt_steps: maximum number of supervision steps of an attempt, or of each in turn; the last repeats.
+            budget: maximum number of supervision steps of all attempts at a puzzle. Where all three are None, the
+                artefact's own schedule holds, else 8 attempts.
             halt_threshold: an attempt ends when its halting logit exceeds it; the artefact's own where None.
             batch: puzzles at a time; where None 1 in `solve` and `trace`, and in `solve_many` 8 in flight, else 1.
             in_flight: whether a puzzle that halts makes room at once; where None, if the model has the step form.
+            speculate: whether idle slots compute attempts ahead of their turn; where None, if there are such slots.
             seed: random seed for the symmetries.
             device: "cpu" or "cuda".
             compiled: run a checkpoint through torch.compile.
@@ -88,7 +93,7 @@ class Solver:
             CannotRunHere: the package or device that it needs is missing.
         """
         for name, value, least in (
-            ("attempts", attempts, 1), ("max_steps", max_steps, 1), ("batch", batch, 1), ("seed", seed, 0),
+            ("attempts", attempts, 1), ("budget", budget, 1), ("batch", batch, 1), ("seed", seed, 0),
         ):  # fmt: skip
             if value is not None and value < least:
                 raise InputError(f"{name} is {value}, expected {least} or more")
@@ -97,7 +102,9 @@ class Solver:
             "runtime": runtime,
             "precision": precision,
             "attempts": attempts,
-            "max_steps": max_steps,
+            "attempt_steps": attempt_steps,
+            "budget": budget,
+            "speculate": speculate,
             "halt_threshold": halt_threshold,
             "batch": batch,
             "in_flight": in_flight,
@@ -107,7 +114,17 @@ class Solver:
             "allow_host_code": allow_host_code,
             "overrides": tuple(overrides),
         }
-        self._options = SolveOptions(attempts, max_steps, halt_threshold, batch, in_flight, seed)
+        steps = attempt_steps if attempt_steps is None or isinstance(attempt_steps, int) else tuple(attempt_steps)
+        self._options = SolveOptions(
+            attempts=attempts,
+            attempt_steps=(steps,) if isinstance(steps, int) else steps,
+            halt_threshold=halt_threshold,
+            batch_size=batch,
+            in_flight=in_flight,
+            seed=seed,
+            budget=budget,
+            speculate=speculate,
+        )
         self._opened: SolvingSession | None = open_session(
             None if path is None else Path(path),
             device=device,

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
 from trm_deploy import puzzles
 from trm_deploy.artefacts import record
-from trm_deploy.artefacts.record import BuildRecord
+from trm_deploy.artefacts.record import BuildRecord, RecordedSchedule
 from trm_deploy.errors import InputError
 from trm_deploy.puzzles import reading
 from trm_deploy.puzzles.base import Puzzle, TextPuzzle, Tokens
 from trm_deploy.puzzles.reading import Question
 from trm_deploy.runtimes import load
-from trm_deploy.runtimes.base import Device, Runtime, StepRuntime
+from trm_deploy.runtimes.base import Device, Runtime, StepRuntime, check_step_limit
 from trm_deploy.runtimes.solving.answer import Answer
 from trm_deploy.runtimes.solving.attempts import Schedule, solve_stream
 from trm_deploy.runtimes.solving.scheduling import Executor, Work, check_batch, executor
@@ -26,6 +26,8 @@ from trm_deploy.support.files import is_regular_file
 SHIPPED_ENGINES: dict[Graph, str] = {"loop": "sudoku.onnx", "step": "sudoku-step.onnx"}
 # Puzzles at a time with the step form. More gain little on a CPU, and make a puzzle wait longer.
 DEFAULT_SLOTS = 8
+# Attempts a puzzle where neither the user nor the artefact's record says how many, and rules tell which are needed.
+DEFAULT_ATTEMPTS = 8
 
 
 @dataclass(frozen=True)
@@ -33,20 +35,32 @@ class SolveOptions:
     """How to solve, as far as a caller says so; None: what the model or its record says.
 
     Attributes:
-        attempts: maximum number of attempts a puzzle; None: 1, and for ARC every augmentation that was trained.
-        max_steps: maximum number of supervision steps an attempt.
+        attempts: maximum number of attempts a puzzle; for ARC None: every augmentation that was trained.
+        attempt_steps: maximum number of supervision steps of each attempt; the last entry repeats.
+        budget: maximum number of supervision steps of all attempts at a puzzle.
         halt_threshold: an attempt ends when its halting logit exceeds it.
         batch_size: puzzles at a time; None: `SolvingSession.batch_size`.
         in_flight: whether a puzzle that halts makes room at once; None: where the model has the step form.
         seed: random seed for the symmetries.
+        speculate: whether idle slots compute attempts ahead of their turn; None: where an idle slot costs as much as
+            one in use.
     """
 
     attempts: int | None = None
-    max_steps: int | None = None
+    attempt_steps: tuple[int, ...] | None = None
     halt_threshold: float | None = None
     batch_size: int | None = None
     in_flight: bool | None = None
     seed: int = 0
+    budget: int | None = None
+    speculate: bool | None = None
+
+    def __post_init__(self) -> None:
+        for flag, value in (("--attempts", self.attempts), ("--budget", self.budget)):
+            if value is not None and value < 1:
+                raise InputError(f"{flag} is {value}, expected at least 1")
+        if self.attempt_steps is not None and (not self.attempt_steps or min(self.attempt_steps) < 1):
+            raise InputError(f"--attempt-steps is {list(self.attempt_steps)}, expected numbers of at least 1")
 
 
 def shipped_engine(graph: Graph = "loop") -> Path:
@@ -96,8 +110,25 @@ class SolvingSession:
     assumed: bool = False
 
     def max_steps(self, options: SolveOptions) -> int:
-        """Maximum number of supervision steps an attempt: the caller's, else the model's own."""
-        return options.max_steps or self.runtime.fixed_steps or self.runtime.spec.halting.max_steps
+        """Maximum number of supervision steps of a first attempt: the caller's, else the model's own."""
+        return options.attempt_steps[0] if options.attempt_steps else self.own_steps
+
+    @property
+    def own_steps(self) -> int:
+        """The model's own number of supervision steps an attempt."""
+        return self.runtime.fixed_steps or self.runtime.spec.halting.max_steps
+
+    @property
+    def default_schedule(self) -> RecordedSchedule:
+        """How puzzles are tried where the caller says nothing: as the artefact's record says, else as the task needs.
+
+        A task without rules has no way to tell that another attempt is needed.
+        """
+        if self.built is not None and self.built.schedule is not None and self.puzzle.has_rules:
+            return self.built.schedule
+        return RecordedSchedule(
+            attempts=DEFAULT_ATTEMPTS if self.puzzle.has_rules else 1, attempt_steps=(self.own_steps,)
+        )
 
     def halt_threshold(self, options: SolveOptions) -> float:
         """The threshold in force: the caller's, else the record's, else the model's own."""
@@ -106,12 +137,33 @@ class SolvingSession:
         return self.runtime.spec.halting.threshold if self.built is None else self.built.halting_threshold
 
     def schedule(self, options: SolveOptions) -> Schedule:
-        """How often and how long a puzzle is tried."""
+        """How often and how long a puzzle is tried.
+
+        The default schedule holds only where the caller says nothing of attempts, their steps or the budget. Attempts
+        alone keep the model's own steps; a budget alone allows any number of attempts; steps alone are of one attempt.
+
+        Raises:
+            InputError: steps that an unrolled engine cannot keep, or a schedule for a task without rules.
+        """
+        if not self.puzzle.has_rules and (options.budget is not None or len(options.attempt_steps or ()) > 1):
+            flag = "--budget" if options.budget is not None else "--attempt-steps with several numbers"
+            raise InputError(
+                f"{flag}: no rule tells whether an answer to {self.puzzle.name} is right and another attempt is needed",
+                hint="leave it out",
+            )
+        default = self.default_schedule
+        if (options.attempts, options.attempt_steps, options.budget) != (None, None, None):
+            attempts = options.attempts or options.budget or 1
+            default = RecordedSchedule(attempts=attempts, attempt_steps=options.attempt_steps or (self.own_steps,))
+            default = replace(default, budget=options.budget)
+        for steps in default.attempt_steps:
+            check_step_limit(self.runtime.fixed_steps, steps)
         return Schedule(
-            attempts=options.attempts or 1,
-            attempt_steps=(self.max_steps(options),),
+            attempts=default.attempts,
+            attempt_steps=default.attempt_steps,
             halt_threshold=self.halt_threshold(options),
             seed=options.seed,
+            budget=default.budget,
         )
 
     def batch_size(self, options: SolveOptions) -> int:
@@ -172,7 +224,9 @@ class SolvingSession:
         computing = self.executor(slots, options)
         if work is not None:
             computing.work = work
-        solved = solve_stream(computing, self.puzzle, questions, self.schedule(options), tokens=_tokens)
+        solved = solve_stream(
+            computing, self.puzzle, questions, self.schedule(options), tokens=_tokens, speculate=options.speculate
+        )
         for question, best in solved:
             yield Answer.of(question, best, self.puzzle)
 

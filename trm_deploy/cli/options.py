@@ -11,7 +11,7 @@ from typing import Annotated, Any, Optional
 import typer
 
 from trm_deploy import signature
-from trm_deploy.cli.values import one_of, real, whole
+from trm_deploy.cli.values import one_of, real, whole, whole_list
 from trm_deploy.errors import InputError, Interrupted, TrmDeployError
 from trm_deploy.spec import MAX_STEPS
 from trm_deploy.support import machine
@@ -36,6 +36,44 @@ Puzzles = Annotated[
     Optional[str],
     typer.Option(
         "--puzzles", metavar="FILE", help="File with puzzles.", show_default="the puzzles shipped with the package"
+    ),
+]
+Attempts = Annotated[
+    Optional[int],
+    typer.Option(
+        "--attempts",
+        **whole(1),
+        help="Maximum number of attempts at a puzzle; each one after the first solves a symmetric form of it. Without"
+        " --attempt-steps, each has the model's own steps. For ARC: augmentations that vote.",
+        show_default="the artefact's schedule; the shipped model's is 64 attempts of 4 steps; 8 where it has none; for"
+        " ARC all that were trained",
+    ),
+]
+AttemptSteps = Annotated[
+    Optional[tuple],  # type: ignore[type-arg]  # typer knows no tuple of any length
+    typer.Option(
+        "--attempt-steps",
+        "--max-steps",
+        **whole_list(1, MAX_STEPS),
+        help="Maximum number of supervision steps of an attempt, or of each in turn, as in 3,3,16; the last repeats.",
+        show_default="the artefact's schedule, else the model's own",
+    ),
+]
+Budget = Annotated[
+    Optional[int],
+    typer.Option(
+        "--budget",
+        **whole(1),
+        help="Maximum number of supervision steps of all attempts at a puzzle.",
+        show_default="no limit beside the attempts'",
+    ),
+]
+Speculate = Annotated[
+    Optional[bool],
+    typer.Option(
+        "--speculate/--no-speculate",
+        help="Let idle slots of a batch compute further attempts ahead of their turn; no answer changes by it.",
+        show_default="on if the batch has slots that would be idle",
     ),
 ]
 MaxSteps = Annotated[

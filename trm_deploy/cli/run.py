@@ -14,14 +14,17 @@ import typer
 
 from trm_deploy.cli.options import (
     AllowHostCode,
+    Attempts,
+    AttemptSteps,
+    Budget,
     Compile,
     Device,
     Force,
     HaltThreshold,
     Json,
-    MaxSteps,
     Overrides,
     Runtime,
+    Speculate,
     TorchPrecision,
     resumable,
 )
@@ -64,16 +67,9 @@ def run(
             show_default="the model shipped with the package",
         ),
     ] = None,
-    attempts: Annotated[
-        Optional[int],
-        typer.Option(
-            "--attempts",
-            **whole(1),
-            help="Maximum number of attempts at a puzzle; each one after the first solves a symmetric form of it.",
-            show_default="1; for ARC every augmentation the model was trained on",
-        ),
-    ] = None,
-    max_steps: MaxSteps = None,
+    attempts: Attempts = None,
+    attempt_steps: AttemptSteps = None,
+    budget: Budget = None,
     halt_threshold: HaltThreshold = None,
     batch: Annotated[
         Optional[int],
@@ -89,6 +85,7 @@ def run(
             show_default="on if the file has the step form",
         ),
     ] = None,
+    speculate: Speculate = None,
     seed: Annotated[int, typer.Option("--seed", **whole(0), help="Random seed for the symmetry transforms.")] = 0,
     strict: Annotated[
         bool,
@@ -154,7 +151,9 @@ def run(
         require_matplotlib()
     options = SolveOptions(
         attempts=attempts,
-        max_steps=max_steps,
+        attempt_steps=attempt_steps,
+        budget=budget,
+        speculate=speculate,
         halt_threshold=halt_threshold,
         batch_size=batch,
         in_flight=in_flight,

@@ -29,6 +29,16 @@ def whole(minimum: int = 0, maximum: int | None = None) -> dict[str, Any]:
     return {"parser": parse, "metavar": "N"}
 
 
+def whole_list(minimum: int, maximum: int) -> dict[str, Any]:
+    """Whole numbers in a range with commas between them, for `typer.Option`; gives a tuple."""
+    one = whole(minimum, maximum)["parser"]
+
+    def parse(value: Any) -> tuple[int, ...]:
+        return value if isinstance(value, tuple) else tuple(one(part) for part in str(value).split(","))
+
+    return {"parser": parse, "metavar": "N[,N...]"}
+
+
 def real(minimum: float | None = None, *, endless: bool = False) -> dict[str, Any]:
     """A number, for `typer.Option`; with `endless` also inf and -inf."""
     wanted = "a number" if minimum is None else f"a number of at least {minimum:g}"

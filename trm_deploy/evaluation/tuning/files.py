@@ -60,7 +60,7 @@ def tune(opened: SolvingSession, file: str, settings: TuneSettings) -> Tuned:
             hint="type: trm-deploy export CHECKPOINT --graph step -o step.onnx, and tune that",
         )
     tokens = puzzles.read_tokens(file, puzzle, settings.limit)
-    max_steps = opened.max_steps(SolveOptions(max_steps=settings.max_steps))
+    max_steps = settings.max_steps or opened.own_steps
     notes = []
     if warning := few_puzzles(len(tokens), settings):
         logger.warning("%s", warning)
