@@ -20,6 +20,7 @@ from trm_deploy.cli.options import (
     check_report_folder,
 )
 from trm_deploy.cli.values import real
+from trm_deploy.errors import InputError
 from trm_deploy.support.files import refuse_folder
 from trm_deploy.support.jsontext import dumps
 
@@ -29,6 +30,12 @@ log = logging.getLogger(__name__)
 def tune(
     engine: Annotated[Path, typer.Argument(metavar="FILE", help="ONNX file, TensorRT plan or checkpoint.")],
     puzzles: Annotated[str, typer.Argument(metavar="PUZZLES", help="File with puzzles.")],
+    schedule: Annotated[
+        bool,
+        typer.Option(
+            "--schedule", help="Choose the schedule of attempts instead of the threshold; needs the step form."
+        ),
+    ] = False,
     max_loss: Annotated[
         Optional[float],
         typer.Option(
@@ -45,7 +52,7 @@ def tune(
     limit: Limit = None,
     max_steps: MaxSteps = None,
     write: Annotated[
-        bool, typer.Option("--write", help="Store the recommended threshold as the artefact's default.")
+        bool, typer.Option("--write", help="Store what is recommended as the artefact's default.")
     ] = False,
     report: Report = None,
     output: Annotated[
@@ -58,7 +65,7 @@ def tune(
     allow_host_code: AllowHostCode = False,
     as_json: Json = False,
 ) -> None:
-    """Choose a halting threshold from the solved share and mean steps that each would give."""
+    """Choose a halting threshold, or a schedule of attempts, from the share and the steps that each would give."""
     from trm_deploy.evaluation import tuning
     from trm_deploy.runtimes.solving import session as running
 
@@ -68,16 +75,28 @@ def tune(
     opened = running.open_session(
         engine, device=device, allow_host_code=allow_host_code, overrides=overrides or (), runtime=runtime
     )
-    if write:
-        tuning.check_writable(opened)
-    limits = tuning.TuneSettings(max_loss=max_loss, mean_steps=mean_steps, limit=limit, max_steps=max_steps)
-    tuned = tuning.tune(opened, puzzles, limits)
-    print(dumps(tuned.to_plain(), indent=2) if as_json else tuned.table(), flush=True)
-    if write:
-        log.info(tuning.write_threshold(opened, tuned.recommended.threshold))
+    if schedule and max_loss is not None:
+        raise InputError(
+            "--max-loss is for the threshold, not for --schedule", hint="leave it out, or use --mean-steps"
+        )
+    found: tuning.Tuned | tuning.TunedSchedule
+    if schedule:
+        if write:
+            tuning.check_schedule_writable(opened)
+        found = tuning.tune_schedule(opened, puzzles, mean_steps=mean_steps, limit=limit, max_steps=max_steps)
+    else:
+        if write:
+            tuning.check_writable(opened)
+        limits = tuning.TuneSettings(max_loss=max_loss, mean_steps=mean_steps, limit=limit, max_steps=max_steps)
+        found = tuning.tune(opened, puzzles, limits)
+    print(dumps(found.to_plain(), indent=2) if as_json else found.table(), flush=True)
+    if write and isinstance(found, tuning.Tuned):
+        log.info(tuning.write_threshold(opened, found.recommended.threshold))
+    elif write and isinstance(found, tuning.TunedSchedule):
+        log.info(tuning.write_schedule(opened, found.recommended.schedule))
     if report is not None:
-        tuned.write(report)
-        log.info(f"wrote {report / 'tune.md'}")
+        found.write(report)
+        log.info(f"wrote {report / ('schedule.md' if schedule else 'tune.md')}")
     if output is not None:
-        tuned.write_png(output)
+        found.write_png(output)
         log.info(f"wrote {output}")
