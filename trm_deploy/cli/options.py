@@ -45,7 +45,7 @@ Attempts = Annotated[
         **whole(1),
         help="Maximum number of attempts at a puzzle; each one after the first solves a symmetric form of it. Without"
         " --attempt-steps, each has the model's own steps. For ARC: augmentations that vote.",
-        show_default="the artefact's schedule; the shipped model's is 64 attempts of 4 steps; 8 where it has none; for"
+        show_default="the artefact's schedule; the shipped model's is 64 attempts of 3 steps; 8 where it has none; for"
         " ARC all that were trained",
     ),
 ]
