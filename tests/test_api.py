@@ -238,7 +238,8 @@ def test_a_solver_goes_to_another_process(engines: dict[str, Path], monkeypatch:
     ("arguments", "message"),
     [
         ({"attempts": 0}, "attempts is 0, expected 1 or more"),
-        ({"max_steps": -1}, "max_steps is -1, expected 1 or more"),
+        ({"attempt_steps": -1}, r"--attempt-steps is \[-1\], expected numbers of at least 1"),
+        ({"budget": 0}, "budget is 0"),
         ({"seed": -1}, "seed is -1"),
         ({"batch": 0}, "batch is 0"),
         ({"path": "none.onnx"}, "none.onnx: there is no such file"),
