@@ -1,0 +1,213 @@
+"""What TensorRT reads in our graphs computes what PyTorch computes, and what is changed in it changes the result."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from tests.conftest import ASSETS, GRAPHS, PRECISIONS, PRESETS, ROOT, Graph, exported, random_model, tiny_spec
+from tests.runtimes.backends.test_trt_network import Made
+from trm_deploy import puzzles
+from trm_deploy.evaluation import parity
+from trm_deploy.export.graph import assemble
+from trm_deploy.models.recursive import RecursiveReasoner
+from trm_deploy.models.solve import solve
+from trm_deploy.puzzles import reading
+from trm_deploy.runtimes import load
+from trm_deploy.runtimes.backends.trt_network.evaluator import Evaluator
+from trm_deploy.runtimes.backends.trt_network.network import parse, read
+from trm_deploy.signature import Precision
+
+trt = pytest.importorskip("tensorrt_rtx")
+
+STEPS = 3  # of the unrolled form
+# Form, whether the inner recursions are written out, precision. The types do not depend on how recursions are written.
+CASES: list[tuple[Graph, bool, Precision]] = [
+    *((graph, False, precision) for graph in GRAPHS for precision in PRECISIONS),
+    ("loop", True, "fp32"),
+    ("step", True, "fp32"),
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def traced_once() -> Iterator[None]:
+    """Tracing takes seconds, and every form of a model is composed of one trace."""
+    traces: dict[Any, onnx.ModelProto] = {}
+
+    def trace(model: RecursiveReasoner, opset: int) -> onnx.ModelProto:
+        key = (model.spec.to_json(), model.y_init.dtype, opset)
+        if key not in traces:
+            traces[key] = original(model, opset)
+        return traces[key]
+
+    original = assemble.trace
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(assemble, "trace", trace)
+        yield
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("graphs")
+
+
+def made(preset: str, graph: Graph, precision: Precision = "fp32", *, unroll_inner: bool = False) -> onnx.ModelProto:
+    return exported(
+        preset,
+        graph,
+        steps=STEPS if graph == "unrolled" else None,
+        precision=precision,
+        unroll_inner=unroll_inner,
+        static_scales=precision == "int8",
+    )
+
+
+@functools.cache
+def questions(preset: str) -> tuple[RecursiveReasoner, NDArray[np.int32]]:
+    """A model and questions whose halting logits lie clear of the threshold 0 in every step."""
+    model = random_model(tiny_spec(preset))
+    tokens = np.random.default_rng(1).integers(6, size=(64, 16)).astype(np.int32)
+    logits = np.stack([
+        solve(model, torch.from_numpy(tokens), max_steps=step, halt_threshold=math.inf).halt_logit.numpy()
+        for step in range(1, 7)
+    ])  # fmt: skip
+    clear = np.abs(logits).min(0) > 0.05
+    return model, tokens[clear][:8]
+
+
+@pytest.mark.parametrize(("graph", "unroll_inner", "precision"), CASES)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_what_tensorrt_read_gives_pytorchs_answers_and_steps(
+    preset: str, graph: Graph, unroll_inner: bool, precision: Precision, folder: Path
+) -> None:
+    path = folder / f"{preset}-{graph}-{precision}.onnx"
+    onnx.save(made(preset, graph, precision, unroll_inner=unroll_inner), path)
+    model, tokens = questions(preset)
+    engine = load(path, runtime="trt-network")
+    assert (engine.backend, engine.graph, engine.precision) == ("trt-network", graph, precision)
+    assert "what TensorRT's parser read, not an engine's kernels" in engine.arithmetic
+    limit = STEPS if graph == "unrolled" else 6
+    expected = solve(model, torch.from_numpy(tokens), max_steps=limit, halt_threshold=0.0)
+    found = engine.solve(tokens, max_steps=limit, halt_threshold=0.0)
+    np.testing.assert_array_equal(found.steps, expected.steps.numpy())
+    bound = parity.BOUNDS[precision].logits
+    np.testing.assert_allclose(found.logits, expected.logits.numpy(), atol=bound)
+    clear = np.diff(np.sort(expected.logits.numpy(), axis=-1)[..., -2:])[..., 0] > 2 * bound
+    assert clear.mean() > 0.5
+    np.testing.assert_array_equal(found.answer[clear], expected.answer.numpy()[clear])
+    if graph == "step":  # from PyTorch's state at every step
+        report = parity.compare(
+            model, [(path.name, engine)], tokens, solved=None, max_steps=4, halt_threshold=0.0, controls=1
+        )
+        report.raise_if_failed()
+        assert sum(difference.same_state for difference in report.engines[0].step_differences) == 4
+
+
+def test_samples_halt_at_different_steps_in_what_was_compared() -> None:
+    for preset in PRESETS:
+        model, tokens = questions(preset)
+        steps = solve(model, torch.from_numpy(tokens), max_steps=6, halt_threshold=0.0).steps
+        assert len(tokens) == 8
+        assert len(set(steps.tolist())) > 1, preset
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_bfloat16_and_int8(graph: Graph, precision: Precision, folder: Path) -> None:
+    path = folder / f"{graph}-{precision}.onnx"
+    onnx.save(made("trm-mlp", graph, precision), path)
+    model, tokens = questions("trm-mlp")
+    engine = load(path, runtime="trt-network")
+    found = engine.solve(tokens, max_steps=STEPS, halt_threshold=math.inf)
+    expected = solve(model, torch.from_numpy(tokens), max_steps=STEPS, halt_threshold=math.inf)
+    differences = np.abs(found.logits - expected.logits.numpy())
+    assert parity.BOUNDS["fp32"].logits < differences.max() < parity.BOUNDS[precision].logits
+    # A narrower type, not other weights: half of all logits lie as near as its last bit lets them.
+    assert np.median(differences) < 0.03
+
+
+def test_loops_take_the_turns_that_the_model_has(folder: Path) -> None:
+    """TensorRT's loops were reported to run one turn too many: by what its parser reads, ours do not."""
+    onnx.save(made("hrm", "loop"), folder / "turns.onnx")
+    model, tokens = questions("hrm")
+    engine = load(folder / "turns.onnx", runtime="trt-network")
+    for threshold in (0.0, math.inf):
+        steps = int(engine.solve(tokens, max_steps=4, halt_threshold=threshold).steps.max())
+        outer, deep, latent = engine.session.evaluator.turns.values()  # type: ignore[attr-defined]
+        recursion = model.spec.recursion
+        assert outer == [steps]
+        assert deep == [recursion.deep] * steps
+        assert latent == [recursion.latent] * steps * recursion.deep
+
+
+def feeds(tokens: NDArray[np.int32], *, max_steps: int = 6, halt_threshold: float = 0.0) -> dict[str, NDArray[Any]]:
+    return {
+        "tokens": tokens,
+        "max_steps": np.array(max_steps, np.int32),
+        "halt_threshold": np.array(halt_threshold, np.float32),
+    }
+
+
+def changed(change: Any) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
+    """Results of a parsed network before and after a change to it: to TensorRT's own object, not to the ONNX file."""
+    _, tokens = questions("trm-mlp")
+    network = Made().parsed(made("trm-mlp", "loop"))
+    before = Evaluator(read(trt, network.definition, "loop.onnx")).run(feeds(tokens))
+    change(network)
+    return before, Evaluator(read(trt, network.definition, "loop.onnx")).run(feeds(tokens))
+
+
+def test_a_changed_trip_limit_changes_the_result() -> None:
+    def one_turn_more(network: Made) -> None:
+        counts = [layer for layer in network.layers("TRIP_LIMIT") if layer.kind == trt.TripLimit.COUNT]
+        counts[-1].set_input(0, network.constant(3, np.int32))  # of the innermost loop; the model has 2
+
+    before, after = changed(one_turn_more)
+    assert np.abs(before["logits"] - after["logits"]).max() > 0.01
+    model, tokens = questions("trm-mlp")
+    deeper = random_model(tiny_spec("trm-mlp", recursion={"latent": 3}))
+    deeper.load_state_dict(model.state_dict())
+    expected = solve(deeper, torch.from_numpy(tokens), max_steps=6, halt_threshold=0.0)
+    np.testing.assert_allclose(after["logits"], expected.logits.numpy(), atol=1e-4)
+
+
+def test_a_changed_constant_changes_the_result() -> None:
+    weights = np.zeros((6, 32), np.float32)
+
+    def forget_the_tokens(network: Made) -> None:
+        (table,) = [layer for layer in network.layers("CONSTANT") if layer.name == "model.tokens.weight"]
+        table.weights = weights
+
+    before, after = changed(forget_the_tokens)
+    assert np.ptp(before["logits"], axis=0).max() > 0.1
+    assert np.ptp(after["logits"][after["steps"] == after["steps"][0]], axis=0).max() == 0  # all questions are one now
+
+
+@pytest.mark.parametrize("graph", ["loop", "step"])
+def test_the_shipped_models_graph(graph: str) -> None:
+    network = parse(ASSETS / ("sudoku.onnx" if graph == "loop" else "sudoku-step.onnx"))
+    kinds = Counter(layer.kind for layer in network.layers)
+    assert kinds["MATRIX_MULTIPLY"] == 17 + 1  # 2 layers of 4 products in each of two places, the answer, the halting
+    assert kinds["REDUCE"] == (9 if graph == "loop" else 8)
+    assert len(network.loops) == (3 if graph == "loop" else 2)
+    assert len(kinds) == 20
+    assert sum(kinds.values()) == (436 if graph == "loop" else 365)
+
+
+def test_the_shipped_model_solves_a_puzzle() -> None:
+    engine = load(ASSETS / "sudoku.onnx", runtime="trt-network")
+    sudoku = puzzles.get("sudoku-9x9")
+    (question,) = reading.read(str(ROOT / "examples" / "puzzle.txt"), sudoku)
+    assert isinstance(question.tokens, np.ndarray)
+    found = engine.solve(question.tokens[None], max_steps=16, halt_threshold=0.0)
+    assert sudoku.answer_faults(question.tokens, found.answer[0]) == []
