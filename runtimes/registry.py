@@ -97,6 +97,15 @@ BACKENDS: tuple[Backend, ...] = (
         packages=("tensorrt-rtx", "cuda-bindings"),
         precisions=PRECISIONS,
     ),
+    Backend(
+        "trt-network",
+        "TensorRT's network",
+        reads=(Kind.onnx,),
+        module="trm_deploy.runtimes.backends.trt_network.runtime",
+        extra="rtx",
+        packages=("tensorrt-rtx",),
+        precisions=PRECISIONS,
+    ),
 )
 
 

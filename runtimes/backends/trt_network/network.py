@@ -25,16 +25,16 @@ KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "ACTIVATION": ("IActivationLayer", ("type",)),
     "CAST": ("ICastLayer", ("to_type",)),
     "CONCATENATION": ("IConcatenationLayer", ("axis",)),
-    "CONSTANT": ("IConstantLayer", ("shape",)),  # and "weights"
+    "CONSTANT": ("IConstantLayer", ("shape", "weights")),
     "DEQUANTIZE": ("IDequantizeLayer", ("axis",)),
     "ELEMENTWISE": ("IElementWiseLayer", ("op",)),
     "GATHER": ("IGatherLayer", ("axis", "mode", "num_elementwise_dims")),
     "IDENTITY": ("IIdentityLayer", ()),
-    "ITERATOR": ("IIteratorLayer", ("axis", "reverse")),
-    "LOOP_OUTPUT": ("ILoopOutputLayer", ("axis", "kind")),
+    "ITERATOR": ("IIteratorLayer", ("loop", "axis", "reverse")),
+    "LOOP_OUTPUT": ("ILoopOutputLayer", ("loop", "axis", "kind")),
     "MATRIX_MULTIPLY": ("IMatrixMultiplyLayer", ("op0", "op1")),
     "QUANTIZE": ("IQuantizeLayer", ("axis",)),
-    "RECURRENCE": ("IRecurrenceLayer", ()),
+    "RECURRENCE": ("IRecurrenceLayer", ("loop",)),
     "REDUCE": ("IReduceLayer", ("axes", "keep_dims", "op")),
     "SELECT": ("ISelectLayer", ()),
     "SHAPE": ("IShapeLayer", ()),
@@ -43,12 +43,12 @@ KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "SOFTMAX": ("ISoftMaxLayer", ("axes",)),
     "SQUEEZE": ("ISqueezeLayer", ()),
     "TOPK": ("ITopKLayer", ("axes", "k", "op")),
-    "TRIP_LIMIT": ("ITripLimitLayer", ("kind",)),
+    "TRIP_LIMIT": ("ITripLimitLayer", ("loop", "kind")),
     "UNARY": ("IUnaryLayer", ("op",)),
     "UNSQUEEZE": ("IUnsqueezeLayer", ()),
 }
 # Layers through which values enter and leave a loop, and that say how often it turns.
-BOUNDARIES = frozenset({"ITERATOR", "LOOP_OUTPUT", "RECURRENCE", "TRIP_LIMIT"})
+BOUNDARIES = frozenset(kind for kind, (_, settings) in KINDS.items() if "loop" in settings)
 
 
 @dataclass(eq=False)
@@ -155,18 +155,14 @@ def read(trt: Any, definition: Any, place: str) -> Network:
         network.dtypes[tensor.name] = tensor.dtype.name
         network.shapes[tensor.name] = tuple(tensor.shape)
     for found in _items(definition.num_layers, definition.get_layer):
-        layer = _layer(trt, found, place)
+        layer = _layer(trt, found, loops, place)
         for tensor in _items(found.num_outputs, found.get_output):
             if tensor.name in network.dtypes:
                 raise CannotRunHere(f"{place}: two tensors of the network are called {tensor.name}")
             layer.outputs.append(tensor.name)
             network.dtypes[tensor.name] = tensor.dtype.name
-        if layer.kind in BOUNDARIES:
-            if not any(loop is found.loop for loop in loops):
-                loops.append(found.loop)
-                network.loops.append(found.loop.name or f"loop {len(loops)}")
-            layer.loop = next(number for number, loop in enumerate(loops) if loop is found.loop)
         network.layers.append(layer)
+    network.loops = [loop.name or f"loop {number}" for number, loop in enumerate(loops)]
     for tensor in _items(definition.num_outputs, definition.get_output):
         network.outputs.append(tensor.name)
         network.shapes[tensor.name] = tuple(tensor.shape)
@@ -177,8 +173,8 @@ def _items(count: int, get: Any) -> Iterator[Any]:
     return (get(index) for index in range(count))
 
 
-def _layer(trt: Any, found: Any, place: str) -> Layer:
-    """A layer without its outputs; `found` has the class of its kind afterwards."""
+def _layer(trt: Any, found: Any, loops: list[Any], place: str) -> Layer:
+    """A layer without its outputs; `found` has the class of its kind afterwards. A new loop is added to `loops`."""
     kind = found.type.name  # before the class changes: `IActivationLayer.type` is another thing
     layer = Layer(
         found.name, kind, [tensor and tensor.name for tensor in _items(found.num_inputs, found.get_input)], []
@@ -190,10 +186,23 @@ def _layer(trt: Any, found: Any, place: str) -> Layer:
         )
     class_name, settings = KINDS[kind]
     found.__class__ = getattr(trt, class_name)
-    layer.settings = {name: _plain(getattr(found, name)) for name in settings}
+    values = {name: getattr(found, name) for name in settings}
+    if kind in BOUNDARIES:
+        layer.loop = _number(values.pop("loop"), loops)
     if kind == "CONSTANT":
-        layer.settings["weights"] = _values(found.weights, place).reshape(layer.settings["shape"])
+        weights = _values(values.pop("weights"), place)
+        layer.settings["weights"] = weights.reshape(tuple(values["shape"]))
+    layer.settings.update((name, _plain(value)) for name, value in values.items())
     return layer
+
+
+def _number(loop: Any, loops: list[Any]) -> int:
+    """A loop's place among those that were met; a new one is added."""
+    for number, known in enumerate(loops):
+        if known is loop:
+            return number
+    loops.append(loop)
+    return len(loops) - 1
 
 
 def _plain(value: Any) -> Any:

@@ -17,15 +17,18 @@ from numpy.typing import NDArray
 
 from tests.conftest import ASSETS, GRAPHS, PRECISIONS, PRESETS, ROOT, Graph, exported, random_model, tiny_spec
 from tests.runtimes.backends.test_trt_network import Made
-from trm_deploy import puzzles
 from trm_deploy.evaluation import parity
+from trm_deploy.evaluation.parity.pytorch import reference_and_controls
 from trm_deploy.export.graph import assemble
 from trm_deploy.models.recursive import RecursiveReasoner
 from trm_deploy.models.solve import solve
 from trm_deploy.puzzles import reading
+from trm_deploy.puzzles.sudoku import Sudoku
 from trm_deploy.runtimes import load
 from trm_deploy.runtimes.backends.trt_network.evaluator import Evaluator
 from trm_deploy.runtimes.backends.trt_network.network import parse, read
+from trm_deploy.runtimes.backends.trt_network.runtime import NetworkSession
+from trm_deploy.runtimes.graph_runtime import GraphRuntime
 from trm_deploy.signature import Precision
 
 trt = pytest.importorskip("tensorrt_rtx")
@@ -72,6 +75,12 @@ def made(preset: str, graph: Graph, precision: Precision = "fp32", *, unroll_inn
     )
 
 
+def opened(path: Path) -> GraphRuntime:
+    runtime = load(path, "trt-network")
+    assert isinstance(runtime, GraphRuntime)
+    return runtime
+
+
 @functools.cache
 def questions(preset: str) -> tuple[RecursiveReasoner, NDArray[np.int32]]:
     """A model and questions whose halting logits lie clear of the threshold 0 in every step."""
@@ -93,7 +102,7 @@ def test_what_tensorrt_read_gives_pytorchs_answers_and_steps(
     path = folder / f"{preset}-{graph}-{precision}.onnx"
     onnx.save(made(preset, graph, precision, unroll_inner=unroll_inner), path)
     model, tokens = questions(preset)
-    engine = load(path, runtime="trt-network")
+    engine = opened(path)
     assert (engine.backend, engine.graph, engine.precision) == ("trt-network", graph, precision)
     assert "what TensorRT's parser read, not an engine's kernels" in engine.arithmetic
     limit = STEPS if graph == "unrolled" else 6
@@ -107,7 +116,12 @@ def test_what_tensorrt_read_gives_pytorchs_answers_and_steps(
     np.testing.assert_array_equal(found.answer[clear], expected.answer.numpy()[clear])
     if graph == "step":  # from PyTorch's state at every step
         report = parity.compare(
-            model, [(path.name, engine)], tokens, solved=None, max_steps=4, halt_threshold=0.0, controls=1
+            *reference_and_controls(model, 1),
+            [(path.name, engine)],
+            tokens,
+            solved=None,
+            max_steps=4,
+            halt_threshold=0.0,
         )
         report.raise_if_failed()
         assert sum(difference.same_state for difference in report.engines[0].step_differences) == 4
@@ -127,7 +141,7 @@ def test_bfloat16_and_int8(graph: Graph, precision: Precision, folder: Path) -> 
     path = folder / f"{graph}-{precision}.onnx"
     onnx.save(made("trm-mlp", graph, precision), path)
     model, tokens = questions("trm-mlp")
-    engine = load(path, runtime="trt-network")
+    engine = opened(path)
     found = engine.solve(tokens, max_steps=STEPS, halt_threshold=math.inf)
     expected = solve(model, torch.from_numpy(tokens), max_steps=STEPS, halt_threshold=math.inf)
     differences = np.abs(found.logits - expected.logits.numpy())
@@ -140,10 +154,11 @@ def test_loops_take_the_turns_that_the_model_has(folder: Path) -> None:
     """TensorRT's loops were reported to run one turn too many: by what its parser reads, ours do not."""
     onnx.save(made("hrm", "loop"), folder / "turns.onnx")
     model, tokens = questions("hrm")
-    engine = load(folder / "turns.onnx", runtime="trt-network")
+    engine = opened(folder / "turns.onnx")
     for threshold in (0.0, math.inf):
         steps = int(engine.solve(tokens, max_steps=4, halt_threshold=threshold).steps.max())
-        outer, deep, latent = engine.session.evaluator.turns.values()  # type: ignore[attr-defined]
+        assert isinstance(engine.session, NetworkSession)
+        outer, deep, latent = engine.session.evaluator.turns.values()
         recursion = model.spec.recursion
         assert outer == [steps]
         assert deep == [recursion.deep] * steps
@@ -205,9 +220,9 @@ def test_the_shipped_models_graph(graph: str) -> None:
 
 
 def test_the_shipped_model_solves_a_puzzle() -> None:
-    engine = load(ASSETS / "sudoku.onnx", runtime="trt-network")
-    sudoku = puzzles.get("sudoku-9x9")
+    engine = opened(ASSETS / "sudoku.onnx")
+    sudoku = Sudoku(3, 3)
     (question,) = reading.read(str(ROOT / "examples" / "puzzle.txt"), sudoku)
-    assert isinstance(question.tokens, np.ndarray)
+    assert question.tokens is not None
     found = engine.solve(question.tokens[None], max_steps=16, halt_threshold=0.0)
     assert sudoku.answer_faults(question.tokens, found.answer[0]) == []
