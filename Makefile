@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 GPU_VENV := .venv-gpu
 DEMO := build/demo
 
-.PHONY: demo test test-gpu lint format assets clean check-aarch64 \
+.PHONY: demo test test-gpu lint format assets clean check-aarch64 check-tensorrt-api \
     evaluate verified-shares parity-grades sensitivity benchmark cost-curves ablations table-memory hostile docs startup
 
 # Made again whenever what is to be installed changes.
@@ -47,6 +47,11 @@ $(GPU_VENV)/installed: pyproject.toml
 	$(GPU_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[gpu]' || \
 	    $(GPU_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[onnx]'
 	touch $@
+
+# What we use of TensorRT against the real API of every release that is served, 10.3 to 11.4: NVIDIA's bindings wheels, 1 MB
+# each, and a C compiler; half a minute.
+check-tensorrt-api: $(VENV)/installed
+	$(BIN)/python tools/check_tensorrt_api.py
 
 format: $(VENV)/installed
 	$(BIN)/ruff format .
