@@ -51,7 +51,7 @@ $(GPU_VENV)/installed: pyproject.toml
 # What we use of TensorRT against the real API of every release that is served, 10.3 to 11.4: NVIDIA's bindings wheels, 1 MB
 # each, and a C compiler; half a minute.
 check-tensorrt-api: $(VENV)/installed
-	$(BIN)/python tools/check_tensorrt_api.py
+	$(BIN)/python -m tools.check_tensorrt_api
 
 format: $(VENV)/installed
 	$(BIN)/ruff format .
