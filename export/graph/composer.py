@@ -143,25 +143,24 @@ class Composer:
             for _ in range(turns):
                 names = body(self, *names)
             return names
-        return self.loop(values, lambda inner, *carried: ("", body(inner, *carried)), turns=turns)
+        limit = self.constant(turns, np.int64)
+        return self.loop(values, lambda inner, *carried: ("", body(inner, *carried)), turns=limit)
 
-    def loop(
-        self, values: Sequence[Value], body: ConditionalBody, *, turns: int | None = None, condition: str = ""
-    ) -> list[str]:
+    def loop(self, values: Sequence[Value], body: ConditionalBody, *, turns: str, condition: str = "") -> list[str]:
         """Add a Loop over values that it carries on; the names of the last ones.
+
+        Every Loop has a trip count, and only one that may end before it a condition beside it: TensorRT's parser makes
+        a second, data-dependent trip limit of a condition, a constant one included.
 
         Args:
             values: where it starts, with types and shapes, which stay.
             body: adds one turn: names in; out the name of the condition to go on ("": always), and names.
-            turns: maximum number of turns; None sets no limit.
-            condition: name of the condition to begin at all; "": begins.
+            turns: name of the maximum number of turns, int64 [].
+            condition: name of the condition to begin at all; "" where the turns alone decide.
         """
-        # An absent condition is as good to ONNX, but TensorRT's parser then looks for its name in vain.
-        condition = condition or self.constant(True, np.bool_)
         inner = Composer(self.traced, numbers=self._numbers)
         number, go_on, *carried = (self._name(stem) for stem in ("turn", "go_on", *("carried" for _ in values)))
         goes_on, results = body(inner, *carried)
-        limit = "" if turns is None else self.constant(turns, np.int64)
         kinds = [tensor for _, tensor in values]
         graph = helper.make_graph(
             inner.nodes,
@@ -173,13 +172,15 @@ class Composer:
             ],
             [],
         )
-        proceed, *results = (self._identity(graph, name) for name in (goes_on or condition, *results))
+        # A body has to give a condition, also where none is asked for.
+        goes_on = goes_on or self.constant(True, np.bool_)
+        proceed, *results = (self._identity(graph, name) for name in (goes_on, *results))
         graph.output.append(helper.make_tensor_value_info(proceed, TensorProto.BOOL, []))
         graph.output.extend(value_info(tensor, name) for tensor, name in zip(kinds, results))
         self.constants += inner.constants
         finals = [self._name("looped") for _ in values]
         self.nodes.append(
-            helper.make_node("Loop", [limit, condition, *(name for name, _ in values)], finals, body=graph)
+            helper.make_node("Loop", [turns, condition, *(name for name, _ in values)], finals, body=graph)
         )
         return finals
 

@@ -130,8 +130,12 @@ def loop_graph(traced: Traced, *, write_out: bool) -> onnx.GraphProto:
         go_on = body.add("And", body.add("Less", index, MAX_STEPS), some_go_on)
         return go_on, [index, halted, steps, halt_logit, logits, y, z]
 
+    # The limit is a trip count too, so that whatever reads the condition differently still stops there.
     _, _, steps, halt_logit, logits, _, _ = composer.loop(
-        values, step, condition=composer.add("Less", start, MAX_STEPS)
+        values,
+        step,
+        turns=composer.add("Cast", MAX_STEPS, to=TensorProto.INT64),
+        condition=composer.add("Less", start, MAX_STEPS),
     )
     # The answer follows from the frozen logits, so it need not be carried.
     answer = _answer(composer, logits)

@@ -113,7 +113,9 @@ def test_a_runtime_that_cannot_read_a_file_is_refused_with_those_that_can(
         f"{path}: is a file for onnxruntime, trt-network, fake (ONNX), and --runtime torch does not read it;"
         " use --runtime onnxruntime, or leave it out"
     )
-    with pytest.raises(InputError, match=r"--runtime is nonsense, expected one of onnxruntime, trt-network, fake for .*s\.onnx"):
+    with pytest.raises(
+        InputError, match=r"--runtime is nonsense, expected one of onnxruntime, trt-network, fake for .*s\.onnx"
+    ):
         runtimes.load(path, "nonsense")
     with pytest.raises(InputError, match=r"is a file for torch \(checkpoint\), and --runtime onnxruntime"):
         runtimes.load(tiny_checkpoint, "onnxruntime")

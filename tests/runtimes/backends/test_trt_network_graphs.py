@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from tests.conftest import ASSETS, GRAPHS, PRECISIONS, PRESETS, ROOT, Graph, exported, random_model, tiny_spec
 from tests.runtimes.backends.test_trt_network import Made
+from trm_deploy import checkpoints
 from trm_deploy.evaluation import parity
 from trm_deploy.evaluation.parity.pytorch import reference_and_controls
 from trm_deploy.export.graph import assemble
@@ -150,6 +151,41 @@ def test_bfloat16_and_int8(graph: Graph, precision: Precision, folder: Path) -> 
     assert np.median(differences) < 0.03
 
 
+@pytest.mark.parametrize(("graph", "unroll_inner"), [("loop", False), ("step", False), ("loop", True)])
+@pytest.mark.parametrize("preset", PRESETS)
+def test_inner_loops_have_a_count_alone_and_halting_is_a_second_limit(
+    preset: str, graph: Graph, unroll_inner: bool, folder: Path
+) -> None:
+    onnx.save(made(preset, graph, unroll_inner=unroll_inner), folder / "limits.onnx")
+    network = parse(folder / "limits.onnx")
+    limits: dict[int | None, set[str]] = {}
+    for layer in network.of_kind("TRIP_LIMIT"):
+        limits.setdefault(layer.loop, set()).add(layer.settings["kind"])
+    outer = [{"COUNT", "WHILE"}] if graph == "loop" else []
+    inner = [] if unroll_inner else [{"COUNT"}, {"COUNT"}]
+    assert [limits[number] for number in range(len(network.loops))] == outer + inner
+
+
+@pytest.mark.parametrize("dropped", ["COUNT", "WHILE"])
+def test_either_limit_of_the_outer_loop_alone_gives_the_same_results(dropped: str, folder: Path) -> None:
+    """So a turn too many, which TensorRT's loops were reported to take, changes nothing: who has halted is frozen."""
+    onnx.save(made("trm-mlp", "loop"), folder / "either.onnx")
+    network = parse(folder / "either.onnx")
+    _, tokens = questions("trm-mlp")
+    before = Evaluator(network)
+    expected = before.run(feeds(tokens, max_steps=9))
+    assert before.turns[network.loops[0]] == [expected["steps"].max()]
+    assert expected["steps"].max() < 9
+    network.layers.remove(
+        next(layer for layer in network.of_kind("TRIP_LIMIT") if layer.loop == 0 and layer.settings["kind"] == dropped)
+    )
+    after = Evaluator(network)
+    found = after.run(feeds(tokens, max_steps=9))
+    assert after.turns[network.loops[0]] == [9 if dropped == "WHILE" else expected["steps"].max()]
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name], values)
+
+
 def test_loops_take_the_turns_that_the_model_has(folder: Path) -> None:
     """TensorRT's loops were reported to run one turn too many: by what its parser reads, ours do not."""
     onnx.save(made("hrm", "loop"), folder / "turns.onnx")
@@ -208,15 +244,20 @@ def test_a_changed_constant_changes_the_result() -> None:
     assert np.ptp(after["logits"][after["steps"] == after["steps"][0]], axis=0).max() == 0  # all questions are one now
 
 
-@pytest.mark.parametrize("graph", ["loop", "step"])
-def test_the_shipped_models_graph(graph: str) -> None:
-    network = parse(ASSETS / ("sudoku.onnx" if graph == "loop" else "sudoku-step.onnx"))
+@pytest.mark.parametrize(("graph", "loops", "layers"), [("loop", 3, 440), ("step", 2, 361)])
+def test_the_shipped_models_graph(graph: Graph, loops: int, layers: int, folder: Path) -> None:
+    onnx.save(
+        assemble.export_onnx(checkpoints.load(ASSETS / "sudoku.pt").model(), graph=graph), folder / "shipped.onnx"
+    )
+    network = parse(folder / "shipped.onnx")
     kinds = Counter(layer.kind for layer in network.layers)
-    assert kinds["MATRIX_MULTIPLY"] == 17 + 1  # 2 layers of 4 products in each of two places, the answer, the halting
-    assert kinds["REDUCE"] == (9 if graph == "loop" else 8)
-    assert len(network.loops) == (3 if graph == "loop" else 2)
+    # 2 layers of 4 products each, in the loop of z and for y; the answer, the halting.
+    assert kinds["MATRIX_MULTIPLY"] == 2 * 2 * 4 + 2
+    assert kinds["REDUCE"] == 2 * 2 * 2 + (graph == "loop")  # the norms; whether all have halted
+    assert kinds["TRIP_LIMIT"] == loops + (graph == "loop")
+    assert len(network.loops) == loops
     assert len(kinds) == 20
-    assert sum(kinds.values()) == (436 if graph == "loop" else 365)
+    assert len(network.layers) == layers
 
 
 def test_the_shipped_model_solves_a_puzzle() -> None:
