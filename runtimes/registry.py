@@ -15,7 +15,7 @@ from trm_deploy.artefacts.kind import Kind
 from trm_deploy.errors import InputError
 from trm_deploy.runtimes.base import LoadOptions, Runtime
 from trm_deploy.signature import PRECISIONS, Precision
-from trm_deploy.trt.flavours import FLAVOURS
+from trm_deploy.trt.flavours import FLAVOURS, LEAN
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,15 @@ BACKENDS: tuple[Backend, ...] = (
         module="trm_deploy.runtimes.backends.trt.runtime",
         extra="rtx",
         packages=("tensorrt-rtx", "cuda-bindings"),
+        precisions=PRECISIONS,
+    ),
+    Backend(
+        "tensorrt-lean",
+        LEAN.title,
+        reads=(Kind.trt,),
+        module="trm_deploy.runtimes.backends.trt.lean",
+        extra="lean",
+        packages=("tensorrt-lean", "cuda-bindings"),
         precisions=PRECISIONS,
     ),
     Backend(

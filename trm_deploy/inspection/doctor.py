@@ -49,7 +49,9 @@ def _key(backend: registry.Backend) -> str:
 
 
 def _backend(backend: registry.Backend) -> str:
-    for flavour in flavours.FLAVOURS.values():
+    if backend.name == "trt-network":  # needs a package that has a row of its own
+        return _flavour(flavours.FLAVOURS["rtx"])
+    for flavour in flavours.EVERY:
         if flavour.module == _key(backend):
             return _flavour(flavour)
     if backend.name == "torch" and machine.gpu() is None:  # its import takes seconds, to find that there is no GPU
@@ -60,7 +62,7 @@ def _backend(backend: registry.Backend) -> str:
 
 def _flavour(flavour: flavours.Flavour) -> str:
     try:
-        module = flavours.load(flavour, purpose="to build and run plans")
+        module = flavours.load(flavour, purpose="to run plans")
     except MissingPackage:
         return f"missing; {flavour.install}"
     except CannotRunHere as error:

@@ -1,12 +1,13 @@
-"""The two packages that build and run engines, and all that differs between them.
+"""The packages that build and run engines, and all that differs between them.
 
 TensorRT serves datacenter GPUs and Jetson; it builds on the GPU that the engine is for. TensorRT for RTX serves GeForce
 and RTX workstation GPUs; it also builds ahead of time, for named compute capabilities, on a machine without any GPU.
-Their Python APIs are otherwise one.
+TensorRT's lean runtime only runs what TensorRT built, in a tenth of the space. Their Python APIs are otherwise one.
 """
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import logging
 from dataclasses import dataclass
@@ -21,16 +22,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Flavour:
-    """One of the two packages.
+    """One of the packages.
 
     Attributes:
-        format: its word for ``--format``.
+        format: the word for ``--format`` that builds its plans.
         module: to import.
         title: its name.
         kind: of its plans.
         install: what to type, and what to know, to get it.
         ahead_of_time: builds for compute capabilities that are named, without a GPU.
         oldest: the first release that is served, major and minor.
+        lean: runs version-compatible plans alone, and builds none.
     """
 
     format: str
@@ -40,6 +42,7 @@ class Flavour:
     install: str
     ahead_of_time: bool
     oldest: tuple[int, int]
+    lean: bool = False
 
 
 FLAVOURS = {
@@ -67,9 +70,21 @@ FLAVOURS = {
     )
 }
 
+LEAN = Flavour(
+    "trt",
+    "tensorrt_lean",
+    "TensorRT's lean runtime",
+    Kind.trt,
+    "type: pip install 'trm-deploy[lean]', or on a Jetson: sudo apt install python3-libnvinfer-lean",
+    ahead_of_time=False,
+    oldest=(10, 3),
+    lean=True,
+)
+EVERY = (*FLAVOURS.values(), LEAN)
+
 
 def of_kind(kind: Kind) -> Flavour | None:
-    """The flavour whose plans are of this kind; None where it is not a kind of plan."""
+    """The flavour that builds plans of this kind; None where it is not a kind of plan."""
     return next((flavour for flavour in FLAVOURS.values() if flavour.kind is kind), None)
 
 
@@ -124,8 +139,15 @@ def make(kind: Any, logger: Any, flavour: Flavour, *, help: str) -> Any:
     Raises:
         CannotRunHere: with what the package logged.
     """
+    before = len(logger.errors)
     try:
-        return kind(logger)
+        made = kind(logger)
     except (TypeError, RuntimeError) as error:  # a factory that returns null raises TypeError
         reason = logger.errors[-1] if logger.errors else str(error)
         raise CannotRunHere(f"{flavour.title} cannot start here ({reason[:200]})", hint=help) from error
+    if flavour.lean and len(logger.errors) > before:
+        # It makes a runtime without a GPU all the same, and a segmentation fault ends the program when that is given a
+        # plan, or freed: so it never is.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(made))
+        raise CannotRunHere(f"{flavour.title} cannot start here ({logger.errors[before][:200]})", hint=help)
+    return made

@@ -18,7 +18,11 @@ def engine_precision(trt: Any, engine: Any) -> str | None:
     that are fused beyond recognition only a narrow type is evidence.
     """
     names = {engine.get_tensor_name(index) for index in range(engine.num_io_tensors)}
-    text = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
+    try:
+        inspector = engine.create_engine_inspector()
+    except TypeError:  # the lean runtime has the method, and no class for its result
+        return None
+    text = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
     return precision_of(text, names)
 
 

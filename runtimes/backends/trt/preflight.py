@@ -16,7 +16,9 @@ from trm_deploy.support.machine import Gpu
 from trm_deploy.trt.plan_file import Plan
 
 
-def check(path: Path, plan: Plan, *, installed: str, gpu: Gpu | None, allow_host_code: bool) -> BuildRecord | None:
+def check(
+    path: Path, plan: Plan, *, installed: str, gpu: Gpu | None, allow_host_code: bool, lean: bool = False
+) -> BuildRecord | None:
     """Refuse what cannot or must not be loaded.
 
     Args:
@@ -25,6 +27,7 @@ def check(path: Path, plan: Plan, *, installed: str, gpu: Gpu | None, allow_host
         installed: version of the flavour's package here.
         gpu: the device here.
         allow_host_code: the user trusts a version-compatible plan, whose host code TensorRT executes.
+        lean: the package is the lean runtime, which runs version-compatible plans alone.
 
     Returns:
         The build record beside the plan; None where there is none.
@@ -37,6 +40,13 @@ def check(path: Path, plan: Plan, *, installed: str, gpu: Gpu | None, allow_host
     version_compatible = built is not None and built.version_compatible
     hardware_compatible = built is not None and built.hardware_compatible
     rebuild = rebuild_command(path, plan, built)
+    if lean and not version_compatible:
+        raise CannotRunHere(
+            f"{path}: TensorRT's lean runtime runs version-compatible plans alone, and"
+            f" {'no record beside it says' if built is None else 'its record does not say'} that it is one",
+            hint="type: trm-deploy export CHECKPOINT --format trt --version-compatible;"
+            " or run this one with --runtime tensorrt",
+        )
     if version_compatible and not allow_host_code:
         raise CannotRunHere(
             f"{path}: is a version-compatible plan, which carries code that runs on this machine's processor",

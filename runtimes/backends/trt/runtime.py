@@ -29,22 +29,29 @@ from trm_deploy.trt import plan_file as plans
 
 log = logging.getLogger(__name__)
 
-# Rows of `trm_deploy.runtimes.registry`, by the flavour's format.
-NAMES = {"trt": "tensorrt", "rtx": "tensorrt-rtx"}
-
 
 def load(path: Path, options: LoadOptions) -> GraphRuntime:
-    """Load a plan.
+    """Load a plan with the package that built it.
 
     Raises:
         ArtefactError: not a plan of ours, truncated, altered; or the file with its puzzle embeddings is missing.
         CannotRunHere: TensorRT, cuda-python or a GPU is missing, or the plan is for another version or device.
     """
+    return load_with(None, path, options)
+
+
+def load_with(flavour: flavours.Flavour | None, path: Path, options: LoadOptions) -> GraphRuntime:
+    """`load` with a package that did not build the plan; the one that did where None."""
     plan = plans.read(path)
-    flavour = plan.flavour
+    flavour = flavour or plan.flavour
     trt = flavours.load(flavour, purpose=f"to run {path}")
     built = preflight.check(
-        path, plan, installed=trt.__version__, gpu=machine.gpu(), allow_host_code=options.allow_host_code
+        path,
+        plan,
+        installed=trt.__version__,
+        gpu=machine.gpu(),
+        allow_host_code=options.allow_host_code,
+        lean=flavour.lean,
     )
     cuda = Cuda(load_cudart(purpose=f"to run {path}"))
     engine = Engine(trt, cuda, path, flavour=flavour, host_code=built is not None and built.version_compatible)
@@ -58,7 +65,7 @@ def load(path: Path, options: LoadOptions) -> GraphRuntime:
             graph,
             None,
             precision,
-            backend=NAMES[flavour.format],
+            backend=flavour.module.replace("_", "-"),  # its row in `trm_deploy.runtimes.registry`
             title=f"{flavour.title} {trt.__version__}",
             arithmetic=precision,  # the network is strongly typed
             format=flavour.format,
