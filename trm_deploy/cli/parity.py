@@ -19,6 +19,7 @@ from trm_deploy.cli.options import (
     Overrides,
     Puzzles,
     Report,
+    Runtime,
     TorchPrecision,
     check_report_folder,
 )
@@ -74,6 +75,7 @@ def parity(
         typer.Option("--rtol", **real(0), help="Relative tolerance, added to it: atol + rtol * |expected|."),
     ] = None,
     overrides: Overrides = None,
+    runtime: Runtime = None,
     precision: TorchPrecision = None,
     compiled: Compile = False,
     device: Device = "cpu",
@@ -100,6 +102,7 @@ def parity(
         rtol=rtol,
         precision=precision,
         compiled=compiled,
+        runtime=runtime,
         overrides=overrides or (),
         device=device,
         allow_host_code=allow_host_code,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import math
 from collections import Counter
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from tests.conftest import ASSETS, GRAPHS, PRECISIONS, PRESETS, ROOT, Graph, exported, random_model, tiny_spec
 from tests.runtimes.backends.test_trt_network import Made
 from trm_deploy import checkpoints
+from trm_deploy.cli.app import app
 from trm_deploy.evaluation import parity
 from trm_deploy.evaluation.parity.pytorch import reference_and_controls
 from trm_deploy.export.graph import assemble
@@ -267,3 +269,15 @@ def test_the_shipped_model_solves_a_puzzle() -> None:
     assert question.tokens is not None
     found = engine.solve(question.tokens[None], max_steps=16, halt_threshold=0.0)
     assert sudoku.answer_faults(question.tokens, found.answer[0]) == []
+
+
+def test_parity_by_the_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, _ = questions("trm-mlp")
+    checkpoint, path = folder / "c.pt", folder / "c.onnx"
+    checkpoints.save(checkpoint, checkpoints.Checkpoint(model.spec, model.state_dict(), {}))
+    onnx.save(made("trm-mlp", "step"), path)
+    flags = ["--runtime", "trt-network", "--limit", "2", "--controls", "1", "--json"]
+    app(["parity", str(checkpoint), str(path), *flags], standalone_mode=False)
+    (engine,) = json.loads(capsys.readouterr().out)["engines"]
+    assert engine["description"] == "TensorRT's network step fp32"
+    assert engine["passed"]

@@ -49,6 +49,7 @@ class ParitySettings:
         atol, rtol: in place of the precisions' bounds on a teacher-forced step, see `Tolerance`; where one is given,
             the other is 0.
         precision, compiled: how PyTorch runs the engines that are checkpoints, the reference itself for one.
+        runtime: name of the back end for the exported files; the default of each one's kind where None.
     """
 
     puzzles: str | None = None
@@ -62,6 +63,7 @@ class ParitySettings:
     rtol: float | None = None
     precision: Precision | None = None
     compiled: bool = False
+    runtime: str | None = None
 
     def tolerance(self) -> Tolerance | None:
         """What --atol and --rtol say.
@@ -178,7 +180,8 @@ def _load_engines(
                 )
                 runtimes.append((f"{path} in {in_torch.description}", in_torch))
             else:
-                runtimes.append((str(path), load_engine(path, loaded, device, allow_host_code=allow_host_code)))
+                engine = load_engine(path, loaded, device, allow_host_code=allow_host_code, runtime=settings.runtime)
+                runtimes.append((str(path), engine))
         except CannotRunHere as error:
             refused = error
             not_compared.append(NotCompared(str(path), str(error)))
@@ -196,16 +199,18 @@ def _sources(checkpoint: Path, loaded: Checkpoint, puzzles: str | None) -> dict[
     }
 
 
-def load_engine(path: Path, loaded: Checkpoint, device: Device, *, allow_host_code: bool) -> Runtime:
+def load_engine(
+    path: Path, loaded: Checkpoint, device: Device, *, allow_host_code: bool, runtime: str | None = None
+) -> Runtime:
     """The runtime of an artefact that is to be compared with a checkpoint.
 
     Raises:
         ArtefactError: it cannot be read, or is of another model.
         CannotRunHere: this machine cannot run it.
     """
-    runtime = load(path, device=device, allow_host_code=allow_host_code)
-    _require_same_model(path, runtime.spec, loaded)
-    return runtime
+    engine = load(path, runtime, device=device, allow_host_code=allow_host_code)
+    _require_same_model(path, engine.spec, loaded)
+    return engine
 
 
 def _require_same_model(path: Path, spec: ModelSpec, loaded: Checkpoint) -> None:
