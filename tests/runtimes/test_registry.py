@@ -117,15 +117,16 @@ def test_a_runtime_that_cannot_read_a_file_is_refused_with_those_that_can(
 ) -> None:
     path = tmp_path / "s.onnx"
     onnx.save(exported("trm-mlp", "loop"), path)
+    able = ", ".join(backend.name for backend in registry.reading(Kind.onnx))
+    assert able.startswith("onnxruntime, ")
+    assert able.endswith(", fake")
     with pytest.raises(InputError) as raised:
         runtimes.load(path, "torch")
     assert str(raised.value) == (
-        f"{path}: is a file for onnxruntime, trt-network, fake (ONNX), and --runtime torch does not read it;"
+        f"{path}: is a file for {able} (ONNX), and --runtime torch does not read it;"
         " use --runtime onnxruntime, or leave it out"
     )
-    with pytest.raises(
-        InputError, match=r"--runtime is nonsense, expected one of onnxruntime, trt-network, fake for .*s\.onnx"
-    ):
+    with pytest.raises(InputError, match=rf"--runtime is nonsense, expected one of {able} for .*s\.onnx"):
         runtimes.load(path, "nonsense")
     with pytest.raises(InputError, match=r"is a file for torch \(checkpoint\), and --runtime onnxruntime"):
         runtimes.load(tiny_checkpoint, "onnxruntime")
@@ -138,7 +139,9 @@ def test_every_row_is_whole() -> None:
         assert registry.get(backend.name) is backend
     for kind in Kind:
         assert registry.reading(kind), f"nothing reads {kind.value}"
-    with pytest.raises(InputError, match="--runtime is nonsense, expected one of torch, onnxruntime, tensorrt, tenso"):
+    with pytest.raises(
+        InputError, match=r"--runtime is nonsense, expected one of torch, onnxruntime, .*tensorrt, tenso"
+    ):
         registry.get("nonsense")
     assert registry.packages()[0] == "trm-deploy"
     assert len(set(registry.packages())) == len(registry.packages())
