@@ -212,14 +212,14 @@ class GraphRuntime:
     def details(self) -> dict[str, Any]:
         """What the file says of its graph, as plain values."""
 
-        def described(tensors: tuple[TensorSpec, ...]) -> list[str]:
+        def in_words(tensors: tuple[TensorSpec, ...]) -> list[str]:
             return [f"{tensor.name} {ONNX_TYPES[tensor.dtype]} {list(tensor.shape)}" for tensor in tensors]
 
         return {
             "graph": graph_in_words(self.graph, self.fixed_steps),
             "precision": self.precision,
-            "inputs": described(self.session.inputs),
-            "outputs": described(self.session.outputs),
+            "inputs": in_words(self.session.inputs),
+            "outputs": in_words(self.session.outputs),
         }
 
     def solve(

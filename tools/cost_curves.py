@@ -268,7 +268,7 @@ def main(
         measure_memory(memory_of, output)
         return
     path = output / "cost-curves.json"
-    document: dict[str, Any] = {"schema": SCHEMA, "machine": machine.described(registry.packages()), "curves": {}}
+    document: dict[str, Any] = {"schema": SCHEMA, "machine": machine.describe(registry.packages()), "curves": {}}
     if path.is_file():
         document = json.loads(path.read_text())
     with tempfile.TemporaryDirectory() as folder:

@@ -112,7 +112,7 @@ def main(
         print(f"{name}: {shares['matrix products']:.0%} in matrix products")
         print("  " + ", ".join(f"{operator} {share:.0%}" for operator, share in list(shares.items())[:-1]))
     if output:
-        document = {"schema": SCHEMA, "machine": machine.described(registry.packages()), "batch": batch, "shares": rows}
+        document = {"schema": SCHEMA, "machine": machine.describe(registry.packages()), "batch": batch, "shares": rows}
         write_atomic(output, json.dumps(document, indent=1) + "\n")
 
 

@@ -9,7 +9,7 @@ import torch
 
 from trm_deploy.train.batch import Batch
 from trm_deploy.train.distributed import Ranks
-from trm_deploy.train.supervision import StepResult
+from trm_deploy.train.supervision import SupervisionResult
 
 
 class Window:
@@ -21,7 +21,7 @@ class Window:
         self.answer_loss = self.halting_loss = 0.0
         self.left = self.solved = self.steps = 0
 
-    def add(self, result: StepResult, batch: Batch) -> None:
+    def add(self, result: SupervisionResult, batch: Batch) -> None:
         """Count one optimiser step with its result and the batch after it."""
         halted = batch.halted
         self.optimizer_steps += 1

@@ -16,7 +16,7 @@ from trm_deploy.train.losses import step_loss
 from trm_deploy.train.recipe import TrainingSection
 
 
-class StepResult(NamedTuple):
+class SupervisionResult(NamedTuple):
     """What one supervised step of a batch gives; all detached but `loss`."""
 
     loss: Tensor  # float32 []
@@ -47,7 +47,7 @@ class SupervisedStep(nn.Module):
         z: Tensor,
         deep: int,
         puzzle_embedding: Tensor | None = None,
-    ) -> StepResult:
+    ) -> SupervisionResult:
         """One step.
 
         Args:
@@ -74,7 +74,7 @@ class SupervisedStep(nn.Module):
 
         losses = step_loss(logits, q, labels, last, next_q, loss=training.loss, rule=model.spec.halting.rule)
         answer_loss, halting_loss = losses.answer.mean(), losses.halting.mean()
-        return StepResult(
+        return SupervisionResult(
             answer_loss + training.halting_weight * halting_loss,
             answer_loss.detach(),
             halting_loss.detach(),

@@ -39,7 +39,7 @@ from trm_deploy.train.labels import IGNORED
 from trm_deploy.train.optimizers import PuzzleTable, build_optimizer
 from trm_deploy.train.recipe import Recipe
 from trm_deploy.train.runlog import RunLog
-from trm_deploy.train.supervision import StepResult, SupervisedStep
+from trm_deploy.train.supervision import SupervisedStep, SupervisionResult
 from trm_deploy.train.warm_start import read_start
 
 log = logging.getLogger(__name__)
@@ -214,7 +214,7 @@ class Trainer:
                     written.flush()
             advance(1)
 
-    def _optimize(self) -> tuple[StepResult, Batch]:
+    def _optimize(self) -> tuple[SupervisionResult, Batch]:
         """One optimiser step; the result and the batch after it."""
         section = self.recipe.optimizer
         turn = self.step % len(self.batches)
@@ -227,7 +227,7 @@ class Trainer:
         steps = batch.steps + 1
         last = steps >= self.spec.halting.max_steps
         with self._autocast:
-            result: StepResult = self._supervised(
+            result: SupervisionResult = self._supervised(
                 batch.tokens, batch.labels, batch.halted, last, batch.y, batch.z, self._deep(), rows
             )
         if not torch.isfinite(result.loss):

@@ -32,7 +32,7 @@ from trm_deploy.signature import Graph, Precision
 
 if TYPE_CHECKING:
     from trm_deploy.checkpoints.base import Checkpoint
-    from trm_deploy.evaluation.parity.report import Report
+    from trm_deploy.evaluation.parity.report import ParityReport
 
 __all__ = ["Answer", "Solver", "TraceStep", "VotedAnswer", "compare", "export_model", "inspect"]
 
@@ -358,7 +358,7 @@ def compare(
     overrides: Sequence[str] = (),
     device: Device = "cpu",
     **options: Any,
-) -> Report:
+) -> ParityReport:
     """Compare engines with PyTorch: teacher-forced and free-running, as `trm-deploy parity` does.
 
     Args:

@@ -38,7 +38,7 @@ def load(path: Path, options: LoadOptions) -> GraphRuntime:
     except ArtefactError:
         refuse_bfloat16(path, options.device)
         raise
-    spec, graph, steps, precision = onnx_file.described(session.metadata(), path)
+    spec, graph, steps, precision = onnx_file.read_metadata(session.metadata(), path)
     if any(tensor.dtype == "bfloat16" for tensor in session.inputs):
         raise CannotRunHere(
             f"{path}: is the step form in bf16, whose state ONNX Runtime cannot take from numpy",

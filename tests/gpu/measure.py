@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trm_deploy.evaluation.parity import Report
+from trm_deploy.evaluation.parity import ParityReport
 from trm_deploy.runtimes.base import Int32, Runtime
 from trm_deploy.support.files import write_atomic
 
@@ -26,7 +26,7 @@ class Row:
 
     Attributes:
         runtime: its description.
-        parity: `Report.summary`, and the free run beside PyTorch's on the CPU.
+        parity: `ParityReport.summary`, and the free run beside PyTorch's on the CPU.
         milliseconds: batch size -> median wall time of a whole call with 16 supervision steps, halting off.
         memory_mib: device memory that loading and running took, MiB; None where it could not be read.
     """
@@ -92,7 +92,7 @@ def latency(runtime: Runtime, tokens: Int32, *, repeats: int = REPEATS) -> dict[
     return found
 
 
-def parity_of(report: Report) -> dict[str, Any]:
+def parity_of(report: ParityReport) -> dict[str, Any]:
     """One engine's parity, short."""
     (engine,) = report.engines
     return {

@@ -66,7 +66,7 @@ def test_a_gpu_that_cuda_cannot_use_is_none(tmp_path: Path, monkeypatch: pytest.
 def test_versions_are_of_what_is_installed() -> None:
     found = machine.versions(("numpy", "no-such-distribution", "pytest"))
     assert found == {"numpy": np.__version__, "pytest": pytest.__version__}
-    assert machine.described(("numpy",))["versions"] == {"numpy": np.__version__}
+    assert machine.describe(("numpy",))["versions"] == {"numpy": np.__version__}
 
 
 def test_cores_where_the_system_has_no_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,4 +76,4 @@ def test_cores_where_the_system_has_no_affinity(monkeypatch: pytest.MonkeyPatch)
     assert machine.threads() == machine.cores() == 2
     monkeypatch.delattr(os, "sched_getaffinity")
     assert machine.threads() == machine.cores() == 7
-    assert machine.described(())["cores"] == 7
+    assert machine.describe(())["cores"] == 7

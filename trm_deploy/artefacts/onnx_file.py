@@ -91,7 +91,7 @@ def read(path: Path) -> OnnxFile:
             hint="type: trm-deploy export CHECKPOINT --format onnx",
         ) from error
     return OnnxFile(
-        *described(metadata, path),
+        *read_metadata(metadata, path),
         opset=opset,
         ir_version=ir_version,
         operators=operators,
@@ -134,7 +134,7 @@ def check_seal(path: Path) -> bool:
     return True
 
 
-def described(metadata: dict[str, str], path: Path) -> tuple[ModelSpec, Graph, int | None, str]:
+def read_metadata(metadata: dict[str, str], path: Path) -> tuple[ModelSpec, Graph, int | None, str]:
     """Spec, graph form, steps of the unrolled form and precision from an ONNX file's metadata.
 
     Raises:

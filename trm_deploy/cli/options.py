@@ -133,7 +133,7 @@ Compile = Annotated[
     bool, typer.Option("--compile", help="Run a checkpoint through torch.compile: slow to start, fast afterwards.")
 ]
 Device = Annotated[machine.Device, typer.Option("--device", **one_of(machine.DEVICES), help="Device to run on.")]
-Report = Annotated[
+ReportFolder = Annotated[
     Optional[Path], typer.Option("--report", metavar="FOLDER", help="Folder for the report: Markdown, JSON, pictures.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite an output that exists already.")]

@@ -18,7 +18,7 @@ from trm_deploy.cli.options import (
     MaxSteps,
     Overrides,
     Puzzles,
-    Report,
+    ReportFolder,
     Runtime,
     TorchPrecision,
     check_report_folder,
@@ -52,7 +52,7 @@ def parity(
         int,
         typer.Option("--controls", **whole(1), help="Number of control runs: PyTorch with ulp-perturbed weights."),
     ] = 3,
-    report: Report = None,
+    report: ReportFolder = None,
     baseline: Annotated[
         Optional[Path],
         typer.Option(

@@ -15,7 +15,7 @@ from trm_deploy.cli.options import (
     Limit,
     MaxSteps,
     Overrides,
-    Report,
+    ReportFolder,
     Runtime,
     check_report_folder,
 )
@@ -54,7 +54,7 @@ def tune(
     write: Annotated[
         bool, typer.Option("--write", help="Store what is recommended as the artefact's default.")
     ] = False,
-    report: Report = None,
+    report: ReportFolder = None,
     output: Annotated[
         Optional[Path],
         typer.Option("-o", "--output", metavar="FILE", help="PNG file for the curve of solved share against steps."),

@@ -85,7 +85,7 @@ def versions(names: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def described(packages: Iterable[str]) -> dict[str, Any]:
+def describe(packages: Iterable[str]) -> dict[str, Any]:
     """What a measurement ran on, the versions of these distributions included."""
     found = gpu()
     return {

@@ -22,8 +22,8 @@ from trm_deploy.errors import ArtefactError, CannotRunHere, InputError
 from trm_deploy.evaluation.benchmark.candidates import Candidate, Way, candidates
 from trm_deploy.evaluation.benchmark.files import benchmark_files
 from trm_deploy.evaluation.benchmark.limit import gemm_gflops
-from trm_deploy.evaluation.benchmark.measure import Settings, benchmark
-from trm_deploy.evaluation.benchmark.report import Report, Row
+from trm_deploy.evaluation.benchmark.measure import BenchmarkSettings, benchmark
+from trm_deploy.evaluation.benchmark.report import BenchmarkReport, Row
 from trm_deploy.evaluation.threshold import threshold_in_force
 from trm_deploy.flops import step_flops
 from trm_deploy.models.recursive import RecursiveReasoner
@@ -33,7 +33,7 @@ from trm_deploy.support.jsontext import dumps
 
 PUZZLE = puzzles.get("sudoku-4x4")
 QUESTIONS = np.resize(PUZZLE.examples(), (20, 16)).astype(np.int32)
-SETTINGS = Settings(repeats=2, latency_puzzles=3, max_steps=6)
+SETTINGS = BenchmarkSettings(repeats=2, latency_puzzles=3, max_steps=6)
 # What other programs read; see the class for what each is.
 KEYS = (
     "name", "runtime", "graph", "precision", "batch", "latency_ms_p50", "latency_ms_p95", "puzzles_per_second",
@@ -51,7 +51,7 @@ def test_the_flops_of_a_step_are_those_that_torch_counts(name: str, tiny: Recurs
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
+def report(tmp_path_factory: pytest.TempPathFactory) -> BenchmarkReport:
     folder = tmp_path_factory.mktemp("engines")
     found = [
         Candidate("published", "PyTorch", "eager", TorchRuntime(random_model(tiny_spec("trm-mlp"))), "fixed", (4,), "")
@@ -64,7 +64,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
     return benchmark(found, PUZZLE, QUESTIONS, SETTINGS)
 
 
-def test_every_way_is_measured_on_the_same_puzzles(report: Report) -> None:
+def test_every_way_is_measured_on_the_same_puzzles(report: BenchmarkReport) -> None:
     published, loop, step = report.rows
     assert [row.name for row in report.rows] == ["published", "loop", "step"]
     assert published.mean_steps == 6
@@ -81,7 +81,7 @@ def test_every_way_is_measured_on_the_same_puzzles(report: Report) -> None:
         assert 0 < row.latency_ms_p50 <= row.latency_ms_p95
 
 
-def test_the_report_is_whole_in_every_form(report: Report, tmp_path: Path) -> None:
+def test_the_report_is_whole_in_every_form(report: BenchmarkReport, tmp_path: Path) -> None:
     document = json.loads(dumps(report.to_plain()))
     assert document["schema"] == 1
     assert document["puzzles"] == 20
@@ -160,7 +160,7 @@ def row(name: str, **values: Any) -> Row:
     return Row(**(usual | values))
 
 
-def test_what_is_fast_by_being_wrong_is_not_recommended(report: Report) -> None:
+def test_what_is_fast_by_being_wrong_is_not_recommended(report: BenchmarkReport) -> None:
     rows = [
         row("published", solved=0.800),
         row("wrong", solved=0.789, puzzles_per_second=99.0, latency_ms_p50=0.1),

@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 
 from trm_deploy.errors import InputError, ParityFailure
-from trm_deploy.evaluation.parity import Report, baseline, rendering
+from trm_deploy.evaluation.parity import ParityReport, baseline, rendering
 from trm_deploy.evaluation.parity.files import compare_files
 from trm_deploy.evaluation.parity.report import EngineParity, FreeRun, Noise
 from trm_deploy.support.jsontext import dumps
 
 
-def report(solved: float = 0.8, agreement: float = 0.9, *, turned: int = 0, name: str = "a/e.onnx") -> Report:
+def report(solved: float = 0.8, agreement: float = 0.9, *, turned: int = 0, name: str = "a/e.onnx") -> ParityReport:
     free = FreeRun(
         solved=solved, verified=0.9, halted=0.8, mean_steps=4.0, same_answer=agreement, same_steps=0.9, steps=[100],
         lost=[], gained=[],
     )  # fmt: skip
-    return Report(
+    return ParityReport(
         puzzles=100,
         questions_sha256="ab" * 32,
         step_puzzles=32,
@@ -42,7 +42,7 @@ def written(folder: Path, document: Any) -> Path:
     return path
 
 
-def judged(folder: Path, then: Report, now: Report) -> EngineParity:
+def judged(folder: Path, then: ParityReport, now: ParityReport) -> EngineParity:
     (engine,) = baseline.read(written(folder, then.to_plain())).judge(now).engines
     return engine
 

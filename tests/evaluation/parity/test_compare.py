@@ -21,7 +21,7 @@ from trm_deploy import checkpoints, puzzles, runtimes
 from trm_deploy.checkpoints import Checkpoint
 from trm_deploy.errors import ArtefactError, CannotRunHere, CheckpointError, InputError, ParityFailure
 from trm_deploy.evaluation import parity
-from trm_deploy.evaluation.parity import Report, rendering
+from trm_deploy.evaluation.parity import ParityReport, rendering
 from trm_deploy.evaluation.parity.export_check import affordable
 from trm_deploy.evaluation.parity.files import compare_files
 from trm_deploy.evaluation.parity.pytorch import reference_and_controls
@@ -38,7 +38,7 @@ from trm_deploy.support.jsontext import dumps
 TOKENS = np.random.default_rng(3).integers(1, 6, (8, 16)).astype(np.int32)
 
 
-def compare(model: RecursiveReasoner, engine: Runtime, **options: Any) -> Report:
+def compare(model: RecursiveReasoner, engine: Runtime, **options: Any) -> ParityReport:
     settings = {"solved": None, "max_steps": 6, "halt_threshold": 0.0, **options}
     controls = settings.pop("controls", 2)
     return parity.compare(*reference_and_controls(model, controls), [("engine", engine)], TOKENS, **settings)
@@ -169,7 +169,7 @@ def test_a_wrong_narrow_engine_fails_by_its_median() -> None:
     rubbish = np.where(rng.random((12, 81)) < 0.3, rng.integers(2, 11, (12, 81)), 1)
     tokens = np.concatenate([puzzles.get("sudoku-9x9").examples()[:6], rubbish[-2:]]).astype(np.int32)
 
-    def report(model: RecursiveReasoner) -> Report:
+    def report(model: RecursiveReasoner) -> ParityReport:
         engine = TorchRuntime(model)
         engine.precision = "int8"
         return parity.compare(

@@ -18,7 +18,7 @@ from tests.fakes import Call, FakeRuntime, FakeStepRuntime
 from trm_deploy import puzzles, runtimes
 from trm_deploy.errors import InputError, TrmDeployError
 from trm_deploy.evaluation import parity
-from trm_deploy.evaluation.parity import BOUNDS, Report, Tolerance, rendering
+from trm_deploy.evaluation.parity import BOUNDS, ParityReport, Tolerance, rendering
 from trm_deploy.evaluation.parity.bounds import free_failures, scattered
 from trm_deploy.evaluation.parity.files import ParitySettings, compare_files
 from trm_deploy.evaluation.parity.pytorch import reference_and_controls
@@ -38,7 +38,7 @@ def model() -> RecursiveReasoner:
     return random_model(tiny_spec("trm-mlp"))
 
 
-def compare(model: RecursiveReasoner, *engines: Runtime, **options: Any) -> Report:
+def compare(model: RecursiveReasoner, *engines: Runtime, **options: Any) -> ParityReport:
     settings = {"solved": None, "max_steps": 6, "halt_threshold": 0.0, **options}
     controls = settings.pop("controls", 2)
     return parity.compare(

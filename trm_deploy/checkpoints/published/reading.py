@@ -11,7 +11,7 @@ from trm_deploy import puzzles
 from trm_deploy.checkpoints.base import Checkpoint, check_weights
 from trm_deploy.checkpoints.published.families import CLASSES, FAMILIES
 from trm_deploy.checkpoints.published.names import NETWORKS, our_names, published_name
-from trm_deploy.checkpoints.published.settings import CONFIG, CONSTANTS, Settings, parse_overrides
+from trm_deploy.checkpoints.published.settings import CONFIG, CONSTANTS, PublishedSettings, parse_overrides
 from trm_deploy.errors import CheckpointError, InputError, SpecError
 from trm_deploy.spec import Architecture, Halting, ModelSpec, Positions, Recursion, TaskSpec, swiglu_width
 from trm_deploy.support.files import sha256
@@ -34,7 +34,7 @@ def from_document(path: Path, document: Mapping[str, Tensor], overrides: Sequenc
     """
     names = our_names(path, document)
     weights = {ours: document[theirs] for ours, theirs in names.items()}
-    settings = Settings(path, parse_overrides(overrides))
+    settings = PublishedSettings(path, parse_overrides(overrides))
     spec = _Reading(path, weights, names, settings).spec()
     check_weights(spec, weights, str(path), called=lambda ours: names.get(ours) or published_name(ours))
     # The file may be replaced while it is mapped: what is small is copied out of it, in our type.
@@ -55,7 +55,9 @@ def from_document(path: Path, document: Mapping[str, Tensor], overrides: Sequenc
 class _Reading:
     """A spec from weights (by our names) and settings."""
 
-    def __init__(self, path: Path, weights: dict[str, Tensor], names: dict[str, str], settings: Settings) -> None:
+    def __init__(
+        self, path: Path, weights: dict[str, Tensor], names: dict[str, str], settings: PublishedSettings
+    ) -> None:
         self.path = path
         self.weights = weights
         self.names = names

@@ -61,7 +61,7 @@ def parse_overrides(entries: Sequence[str]) -> dict[str, str]:
     return given
 
 
-class Settings:
+class PublishedSettings:
     """What flags, `all_config.yaml` and `dataset.json` say, the flags first.
 
     Attributes:

@@ -10,8 +10,8 @@ from pathlib import Path
 from trm_deploy import puzzles as tasks
 from trm_deploy.errors import InputError
 from trm_deploy.evaluation.benchmark.candidates import candidates
-from trm_deploy.evaluation.benchmark.measure import Settings, benchmark
-from trm_deploy.evaluation.benchmark.report import Report
+from trm_deploy.evaluation.benchmark.measure import BenchmarkSettings, benchmark
+from trm_deploy.evaluation.benchmark.report import BenchmarkReport
 from trm_deploy.evaluation.threshold import threshold_in_force
 from trm_deploy.puzzles.sampling import sample_questions
 from trm_deploy.runtimes.base import Device
@@ -32,7 +32,7 @@ def benchmark_files(
     device: Device = "cpu",
     allow_host_code: bool = False,
     only: Sequence[str] = (),
-) -> Report:
+) -> BenchmarkReport:
     """Measure every way to run what files hold.
 
     Args:
@@ -71,7 +71,7 @@ def benchmark_files(
                 hint="benchmark a model whose task is a Sudoku or a maze",
             )
         puzzle = tasks.get(spec.task.name)
-        settings = Settings(
+        settings = BenchmarkSettings(
             repeats=repeats,
             max_steps=max_steps or spec.halting.max_steps,
             halt_threshold=threshold_in_force(halt_threshold, files, spec),

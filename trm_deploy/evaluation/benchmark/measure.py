@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from trm_deploy.evaluation.accuracy import right_answers
 from trm_deploy.evaluation.benchmark.candidates import Candidate
 from trm_deploy.evaluation.benchmark.limit import gemm_gflops
-from trm_deploy.evaluation.benchmark.report import Report, Row
+from trm_deploy.evaluation.benchmark.report import BenchmarkReport, Row
 from trm_deploy.flops import step_flops
 from trm_deploy.puzzles.base import Puzzle, Tokens
 from trm_deploy.runtimes import registry
@@ -24,7 +24,7 @@ from trm_deploy.support.progress import progress
 
 
 @dataclass(frozen=True)
-class Settings:
+class BenchmarkSettings:
     """How to measure.
 
     Attributes:
@@ -54,7 +54,9 @@ class _Measured:
     steps: dict[int, int] = field(default_factory=dict)
 
 
-def benchmark(found: Sequence[Candidate], puzzle: Puzzle, questions: Tokens, settings: Settings) -> Report:
+def benchmark(
+    found: Sequence[Candidate], puzzle: Puzzle, questions: Tokens, settings: BenchmarkSettings
+) -> BenchmarkReport:
     """Measure candidates on questions int32 [N, L].
 
     Each is tried at its batch sizes first and measured at its best. Then come the latencies, puzzle by puzzle and
@@ -89,8 +91,8 @@ def benchmark(found: Sequence[Candidate], puzzle: Puzzle, questions: Tokens, set
                 advance(len(numbers), candidate.name)
     gflops = gemm_gflops(spec, settings.device)
     rows = [_row(candidate, measured[candidate.name], step_flops(spec), max(gflops.values())) for candidate in found]
-    return Report(
-        machine=machine.described(registry.packages()),
+    return BenchmarkReport(
+        machine=machine.describe(registry.packages()),
         puzzles=len(questions),
         repeats=settings.repeats,
         max_steps=settings.max_steps,
@@ -102,7 +104,7 @@ def benchmark(found: Sequence[Candidate], puzzle: Puzzle, questions: Tokens, set
     )
 
 
-def _share(candidate: Candidate, repeat: int, puzzles: int, settings: Settings) -> list[int]:
+def _share(candidate: Candidate, repeat: int, puzzles: int, settings: BenchmarkSettings) -> list[int]:
     """The puzzles of a repeat: all, or the repeat's part where batches end before the next begins."""
     if candidate.way == "in-flight":
         return list(range(puzzles))
@@ -110,7 +112,7 @@ def _share(candidate: Candidate, repeat: int, puzzles: int, settings: Settings) 
     return [int(number) for number in parts[repeat % len(parts)]]
 
 
-def _limits(candidate: Candidate, settings: Settings) -> Limits:
+def _limits(candidate: Candidate, settings: BenchmarkSettings) -> Limits:
     fixed = candidate.way == "fixed"
     steps = candidate.runtime.fixed_steps or settings.max_steps
     return Limits(steps, math.inf if fixed else settings.halt_threshold)
@@ -121,7 +123,7 @@ def _executor(candidate: Candidate, batch: int) -> Executor:
 
 
 def _solve(
-    candidate: Candidate, batch: int, questions: Tokens, numbers: list[int], settings: Settings
+    candidate: Candidate, batch: int, questions: Tokens, numbers: list[int], settings: BenchmarkSettings
 ) -> tuple[list[Finished], float]:
     """The puzzles of these numbers, and the seconds that they took."""
     computing = _executor(candidate, batch)
@@ -130,7 +132,7 @@ def _solve(
     return done, time.perf_counter() - started
 
 
-def _best_batches(found: Sequence[Candidate], questions: Tokens, settings: Settings) -> dict[str, int]:
+def _best_batches(found: Sequence[Candidate], questions: Tokens, settings: BenchmarkSettings) -> dict[str, int]:
     """For each candidate the batch at which it should be fastest, from the time of one step at each."""
     count = len(questions)
     pilot = questions[: min(count, 32)]
@@ -165,7 +167,7 @@ def _best_batches(found: Sequence[Candidate], questions: Tokens, settings: Setti
     return best
 
 
-def _step_seconds(candidate: Candidate, batch: int, questions: Tokens, settings: Settings) -> float:
+def _step_seconds(candidate: Candidate, batch: int, questions: Tokens, settings: BenchmarkSettings) -> float:
     """Median time of one supervision step of a full batch."""
     tokens = np.resize(questions, (batch, questions.shape[1])).astype(np.int32)
     steps = candidate.runtime.fixed_steps or 1

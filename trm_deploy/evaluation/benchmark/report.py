@@ -62,7 +62,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Report:
+class BenchmarkReport:
     """The whole benchmark.
 
     Attributes:

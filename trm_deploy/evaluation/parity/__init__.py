@@ -32,6 +32,6 @@ from __future__ import annotations
 from trm_deploy.evaluation.parity.bounds import BOUNDS, Bounds
 from trm_deploy.evaluation.parity.compare import Known, compare
 from trm_deploy.evaluation.parity.judged_steps import Tolerance
-from trm_deploy.evaluation.parity.report import Report
+from trm_deploy.evaluation.parity.report import ParityReport
 
-__all__ = ["compare", "Tolerance", "Known", "Report", "Bounds", "BOUNDS"]
+__all__ = ["compare", "Tolerance", "Known", "ParityReport", "Bounds", "BOUNDS"]

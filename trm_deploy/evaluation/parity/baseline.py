@@ -17,7 +17,7 @@ from typing import Any
 
 from trm_deploy.errors import InputError
 from trm_deploy.evaluation.parity.bounds import SCATTER
-from trm_deploy.evaluation.parity.report import AGAINST_BASELINE, SCHEMA, EngineParity, Report
+from trm_deploy.evaluation.parity.report import AGAINST_BASELINE, SCHEMA, EngineParity, ParityReport
 
 # What must be the same, and what to call it.
 SAME = {
@@ -74,7 +74,7 @@ class Baseline:
                 hint="a baseline knows engines by their file names",
             )
 
-    def judge(self, report: Report) -> Report:
+    def judge(self, report: ParityReport) -> ParityReport:
         """The report with what each engine lost since as a further failure, and a note where there is no "since"."""
         return replace(report, engines=[self._judge_engine(engine, report.puzzles) for engine in report.engines])
 

@@ -16,7 +16,7 @@ from trm_deploy.evaluation.accuracy import Accuracy, Bools, Judge, Progress
 from trm_deploy.evaluation.parity.bounds import BOUNDS, Bounds, free_failures, step_failures
 from trm_deploy.evaluation.parity.judged_steps import Tolerance, free_running, teacher_forced
 from trm_deploy.evaluation.parity.puzzle_ids import puzzle_ids_of
-from trm_deploy.evaluation.parity.report import EngineParity, FreeRun, Noise, Report
+from trm_deploy.evaluation.parity.report import EngineParity, FreeRun, Noise, ParityReport
 from trm_deploy.evaluation.parity.steps import Outputs, run_side_by_side
 from trm_deploy.puzzles.base import Puzzle
 from trm_deploy.runtimes.base import Int32, Runtime, StepRuntime
@@ -79,7 +79,7 @@ def compare(
     tolerance: Tolerance | None = None,
     report_work: Progress = lambda count: None,
     known: Known | None = None,
-) -> Report:
+) -> ParityReport:
     """Compare engines with a reference, beside ulp-perturbed controls.
 
     Args:
@@ -140,7 +140,7 @@ def compare(
     _require_numbers(reference_outputs)
     trajectories = iter(compared)
     base, *others = free_runs(max_steps)
-    report = Report(
+    report = ParityReport(
         puzzles=len(tokens),
         questions_sha256=digest(tokens),
         step_puzzles=count,

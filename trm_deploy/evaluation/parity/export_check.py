@@ -13,7 +13,7 @@ from trm_deploy.evaluation.parity import rendering
 from trm_deploy.evaluation.parity.compare import compare
 from trm_deploy.evaluation.parity.files import load_engine
 from trm_deploy.evaluation.parity.pytorch import reference_and_controls
-from trm_deploy.evaluation.parity.report import Report
+from trm_deploy.evaluation.parity.report import ParityReport
 from trm_deploy.flops import step_flops
 from trm_deploy.puzzles.sampling import sample_questions
 from trm_deploy.spec import ModelSpec
@@ -41,7 +41,7 @@ def affordable(spec: ModelSpec, puzzles: int, max_steps: int) -> tuple[int, int]
         steps //= 2
 
 
-def verify_export(loaded: Checkpoint, engine: Path, name: str) -> Report:
+def verify_export(loaded: Checkpoint, engine: Path, name: str) -> ParityReport:
     """Compare an artefact with the checkpoint that it was made from.
 
     A large model gets fewer puzzles and steps, see `affordable`; the report has their numbers.
@@ -69,7 +69,7 @@ def check_export(loaded: Checkpoint, engine: Path, name: str, /) -> dict[str, An
     """`verify_export` as an export wants it: the whole table is logged where it fails, and else for debugging only.
 
     Returns:
-        `Report.summary`, for the build record.
+        `ParityReport.summary`, for the build record.
 
     Raises:
         ParityFailure: the artefact does not compute what PyTorch computes.

@@ -19,7 +19,7 @@ from trm_deploy.evaluation.parity import baseline as baselines
 from trm_deploy.evaluation.parity.compare import compare, digest, work
 from trm_deploy.evaluation.parity.judged_steps import Tolerance
 from trm_deploy.evaluation.parity.pytorch import reference_and_controls
-from trm_deploy.evaluation.parity.report import NotCompared, Report
+from trm_deploy.evaluation.parity.report import NotCompared, ParityReport
 from trm_deploy.evaluation.threshold import threshold_in_force
 from trm_deploy.puzzles.base import Puzzle
 from trm_deploy.puzzles.sampling import sample_questions
@@ -85,10 +85,10 @@ def compare_files(
     device: Device = "cpu",
     allow_host_code: bool = False,
     **how: Any,
-) -> Report:
+) -> ParityReport:
     """`compare` for files.
 
-    An engine that cannot run here does not end the comparison of the others: `Report.not_compared` names it.
+    An engine that cannot run here does not end the comparison of the others: `ParityReport.not_compared` names it.
 
     Args:
         checkpoint: the reference.

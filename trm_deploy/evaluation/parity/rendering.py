@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trm_deploy.evaluation.parity.bounds import BOUNDS, scattered
-from trm_deploy.evaluation.parity.report import Cosine, EngineParity, FreeRun, Report, StepDifference
+from trm_deploy.evaluation.parity.report import Cosine, EngineParity, FreeRun, ParityReport, StepDifference
 from trm_deploy.support.figures import require_matplotlib, write_figure
 from trm_deploy.support.files import write_atomic
 from trm_deploy.support.jsontext import dumps
@@ -18,7 +18,7 @@ SHOWN_NUMBERS = 20
 PYTORCH, ENGINE, CONTROL = "#333333", "#d95f02", "#7aa6c2"
 
 
-def table(report: Report) -> str:
+def table(report: ParityReport) -> str:
     """The report as text for a terminal."""
     verified = report.attempts > 1
     head = f"{'free-running':32} {'solved':>7} "
@@ -56,7 +56,7 @@ def _range(low: float, high: float) -> str:
     return ends[0] if ends[0] == ends[1] else " to ".join(ends)
 
 
-def _runs(report: Report) -> list[tuple[str, FreeRun]]:
+def _runs(report: ParityReport) -> list[tuple[str, FreeRun]]:
     rows = [("PyTorch fp32", report.reference)]
     rows += [(f"control {number} (weights 1 ulp off)", run) for number, run in enumerate(report.controls, start=1)]
     return rows + [(engine.description, engine.free) for engine in report.engines]
@@ -112,7 +112,7 @@ def _holds(engine: EngineParity) -> str:
     return f"parity holds for the {engine.precision} file, computed in {engine.arithmetic}"
 
 
-def write(report: Report, folder: Path) -> None:
+def write(report: ParityReport, folder: Path) -> None:
     """Write report.md, report.json and the pictures that report.md shows into a folder.
 
     Raises:
@@ -132,7 +132,7 @@ def write(report: Report, folder: Path) -> None:
     write_atomic(folder / "report.json", dumps(report.to_plain(), indent=2) + "\n")
 
 
-def markdown(report: Report, pictures: Sequence[tuple[str, str]]) -> str:
+def markdown(report: ParityReport, pictures: Sequence[tuple[str, str]]) -> str:
     """The whole report as a page.
 
     Args:
@@ -155,7 +155,7 @@ def markdown(report: Report, pictures: Sequence[tuple[str, str]]) -> str:
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
-def _verdicts(report: Report) -> str:
+def _verdicts(report: ParityReport) -> str:
     lines = []
     for engine in report.engines:
         said = "; ".join(engine.failures) if engine.failures else _holds(engine)
@@ -166,7 +166,7 @@ def _verdicts(report: Report) -> str:
     return "\n".join(lines)
 
 
-def _setup(report: Report) -> str:
+def _setup(report: ParityReport) -> str:
     sources = report.sources
     lines = [
         f"{report.puzzles} puzzles (digest {report.questions_sha256[:12]}), up to {report.max_steps} supervision"
@@ -195,7 +195,7 @@ def _head(*cells: str) -> list[str]:
     return [_row(*cells), "|" + " --- |" * len(cells)]
 
 
-def _free_table(report: Report) -> str:
+def _free_table(report: ParityReport) -> str:
     lines = _head("", "solved", "verified", "halted", "mean steps", "same answer", "same steps")
 
     def cells(run: FreeRun) -> tuple[str, ...]:
@@ -229,7 +229,7 @@ def _spread(values: Sequence[float | None], form: Callable[[float], str]) -> str
     return low if low == high else f"{low} to {high}"
 
 
-def _free_words(report: Report) -> str:
+def _free_words(report: ParityReport) -> str:
     noise = report.noise
     within = (
         "Verified is solved here: one attempt a puzzle."
@@ -252,7 +252,7 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _turned_table(report: Report) -> str:
+def _turned_table(report: ParityReport) -> str:
     if report.reference.lost is None:
         return ""
     lines = _head("", "solved by PyTorch alone", "their numbers", "solved by this alone", "their numbers")
@@ -268,7 +268,7 @@ def _numbers(numbers: Sequence[int]) -> str:
     return f"{shown} and {more} more" if more > 0 else shown
 
 
-def _engine_blocks(report: Report, engine: EngineParity, drift: str, halting: str) -> list[str]:
+def _engine_blocks(report: ParityReport, engine: EngineParity, drift: str, halting: str) -> list[str]:
     blocks = [f"## {engine.file_name}: {engine.description}"]
     blocks += [f"Note: {note}." for note in engine.notes]
     blocks += [f"**Failed**: {failure}." for failure in engine.failures]
@@ -331,7 +331,7 @@ def _drift_table(engine: EngineParity) -> str:
     return "\n".join(lines)
 
 
-def _halting_table(report: Report, engine: EngineParity) -> str:
+def _halting_table(report: ParityReport, engine: EngineParity) -> str:
     ours, theirs = report.reference.steps, engine.free.steps
     last = max(len(ours), len(theirs), *(len(run.steps) for run in report.controls))
     lines = _head("steps", *map(str, range(1, last + 1)))
@@ -347,7 +347,7 @@ def _padded(counts: Sequence[int], length: int) -> list[int]:
     return [*counts, *[0] * (length - len(counts))]
 
 
-def _bounds(report: Report) -> str:
+def _bounds(report: ParityReport) -> str:
     lines = []
     for precision in dict.fromkeys(engine.precision for engine in report.engines):
         bounds = BOUNDS[precision]
@@ -406,7 +406,7 @@ def _above(values: Sequence[float]) -> list[float]:
     return [max(value, 1e-9) for value in values]
 
 
-def _draw_halting(report: Report, engine: EngineParity, figure: Any) -> None:
+def _draw_halting(report: ParityReport, engine: EngineParity, figure: Any) -> None:
     axis = figure.subplots()
     last = max(len(report.reference.steps), len(engine.free.steps), *(len(run.steps) for run in report.controls))
     steps = range(1, last + 1)

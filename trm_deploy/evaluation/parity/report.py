@@ -194,7 +194,7 @@ class NotCompared:
 
 
 @dataclass(frozen=True)
-class Report:
+class ParityReport:
     """The whole comparison.
 
     Attributes:
