@@ -17,6 +17,7 @@ from trm_deploy.cli.options import (
     Puzzles,
 )
 from trm_deploy.cli.values import whole
+from trm_deploy.evaluation import defaults
 from trm_deploy.support.files import refuse_folder
 from trm_deploy.support.jsontext import dumps
 
@@ -26,10 +27,12 @@ def benchmark(
         list[Path], typer.Argument(metavar="FILES...", help="Checkpoints, ONNX files and plans of one model.")
     ],
     puzzles: Puzzles = None,
-    limit: Annotated[int, typer.Option("--limit", **whole(1), help="Use only the first N puzzles.")] = 200,
+    limit: Annotated[
+        int, typer.Option("--limit", **whole(1), help="Use only the first N puzzles.")
+    ] = defaults.BENCHMARK_PUZZLES,
     repeats: Annotated[
         int, typer.Option("--repeats", **whole(1), help="Number of times to repeat each batch measurement.")
-    ] = 3,
+    ] = defaults.REPEATS,
     batch: Annotated[
         Optional[int],
         typer.Option("--batch", **whole(1), help="Batch size.", show_default="the fastest for each way to run"),

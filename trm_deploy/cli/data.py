@@ -11,6 +11,7 @@ import typer
 from trm_deploy.cli.command import Command, Group
 from trm_deploy.cli.options import Force
 from trm_deploy.cli.values import matching, one_of, whole
+from trm_deploy.train.data import defaults
 
 log = logging.getLogger(__name__)
 
@@ -36,10 +37,13 @@ Augment = Annotated[
 ]
 TrainCount = Annotated[
     Optional[int],
-    typer.Option("--train", **whole(1), help="Number of training puzzles to generate.", show_default="1000"),
+    typer.Option(
+        "--train", **whole(1), help="Number of training puzzles to generate.", show_default=str(defaults.PUZZLES)
+    ),
 ]
 TestCount = Annotated[
-    Optional[int], typer.Option("--test", **whole(1), help="Number of test puzzles to generate.", show_default="1000")
+    Optional[int],
+    typer.Option("--test", **whole(1), help="Number of test puzzles to generate.", show_default=str(defaults.PUZZLES)),
 ]
 DataSeed = Annotated[int, typer.Option("--seed", **whole(0), help="Random seed; the same seed gives the same files.")]
 DataOutput = Annotated[
@@ -150,7 +154,9 @@ def build_arc(
             "--solutions", metavar="FILE", help="Solutions file with the outputs of the test inputs; repeatable."
         ),
     ] = None,
-    augment: Annotated[int, typer.Option("--augment", **whole(0), help="Number of augmentations of each task.")] = 1000,
+    augment: Annotated[
+        int, typer.Option("--augment", **whole(0), help="Number of augmentations of each task.")
+    ] = defaults.AUGMENTATIONS,
     seed: DataSeed = 0,
     output: DataOutput = None,
     force: Force = False,

@@ -24,6 +24,7 @@ from trm_deploy.cli.options import (
     check_report_folder,
 )
 from trm_deploy.cli.values import real, whole
+from trm_deploy.evaluation import defaults
 from trm_deploy.support.jsontext import dumps
 
 log = logging.getLogger(__name__)
@@ -47,11 +48,11 @@ def parity(
         typer.Option(
             "--attempts", **whole(1), help="Maximum number of attempts at a puzzle when counting verified answers."
         ),
-    ] = 1,
+    ] = defaults.ATTEMPTS,
     controls: Annotated[
         int,
         typer.Option("--controls", **whole(1), help="Number of control runs: PyTorch with ulp-perturbed weights."),
-    ] = 3,
+    ] = defaults.CONTROLS,
     report: ReportFolder = None,
     baseline: Annotated[
         Optional[Path],

@@ -21,6 +21,7 @@ from trm_deploy.cli.options import (
 )
 from trm_deploy.cli.values import real
 from trm_deploy.errors import InputError
+from trm_deploy.evaluation import defaults
 from trm_deploy.support.files import refuse_folder
 from trm_deploy.support.jsontext import dumps
 
@@ -42,7 +43,7 @@ def tune(
             "--max-loss",
             **real(0),
             help="Maximum loss of solved share, in percentage points.",
-            show_default="0.2; no limit with --mean-steps",
+            show_default=f"{defaults.MAX_LOSS:g}; no limit with --mean-steps",
         ),
     ] = None,
     mean_steps: Annotated[

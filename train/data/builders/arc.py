@@ -23,6 +23,7 @@ from trm_deploy.puzzles.arc import IDENTITY, SIDE, Augmentation, Grid
 from trm_deploy.puzzles.arc_tasks import Pair, Task, read_solutions, read_tasks, with_solutions
 from trm_deploy.support.files import write_atomic
 from trm_deploy.support.progress import progress
+from trm_deploy.train.data import defaults
 from trm_deploy.train.data import layout as dataset
 from trm_deploy.train.data.layout import Metadata
 
@@ -49,7 +50,7 @@ class ArcDatasetOptions:
     challenges: tuple[str, ...]
     test_challenges: tuple[str, ...]
     solutions: tuple[str, ...]
-    augment: int = 1000
+    augment: int = defaults.AUGMENTATIONS
     seed: int = 0
     output: Path | None = None
     force: bool = False

@@ -19,14 +19,13 @@ from trm_deploy.puzzles import reading
 from trm_deploy.puzzles.base import Symmetries, TextPuzzle
 from trm_deploy.puzzles.reading import Answered
 from trm_deploy.support.progress import progress
+from trm_deploy.train.data import defaults
 from trm_deploy.train.data import layout as dataset
 
 # Lines of a CSV file that are parsed together.
 LINES = 10_000
 # How often puzzles are made again in place of those that were made twice.
 ROUNDS = 20
-# As the paper trains on, of Sudoku-Extreme and of Maze-Hard.
-PUZZLES = 1000
 
 Bytes = NDArray[np.uint8]
 
@@ -45,7 +44,7 @@ class DatasetOptions:
     Attributes:
         output: the folder; None: data/ and the task's name.
         csv, test_csv: published files; None: puzzles are generated.
-        train, test: how many puzzles to generate; None: `PUZZLES`.
+        train, test: how many puzzles to generate; None: `defaults.PUZZLES`.
         subsample: number of puzzles to take from the training file, chosen at random; None: all.
         augment: further forms of each training puzzle, under its symmetries.
         seed: of all that is random.
@@ -105,7 +104,9 @@ def build(task: DatasetTask, options: DatasetOptions) -> str:
         train, test = (_from_csv(path, task) for path in (options.csv, options.test_csv))
         train = _subsample(train, options)
     else:
-        train_count, test_count = (PUZZLES if count is None else count for count in (options.train, options.test))
+        train_count, test_count = (
+            defaults.PUZZLES if count is None else count for count in (options.train, options.test)
+        )
         both = _generated(task, train_count + test_count, options.seed)
         train, test = (Examples(part[:, 0], part[:, 1]) for part in (both[:train_count], both[train_count:]))
     symbols = len(task.puzzle.vocabulary)

@@ -12,6 +12,7 @@ from trm_deploy.errors import InputError
 from trm_deploy.evaluation.benchmark.candidates import candidates
 from trm_deploy.evaluation.benchmark.measure import BenchmarkSettings, benchmark
 from trm_deploy.evaluation.benchmark.report import BenchmarkReport
+from trm_deploy.evaluation.defaults import REPEATS
 from trm_deploy.evaluation.threshold import threshold_in_force
 from trm_deploy.puzzles.sampling import sample_questions
 from trm_deploy.runtimes.base import Device
@@ -24,7 +25,7 @@ def benchmark_files(
     *,
     puzzles: str | None = None,
     limit: int | None = None,
-    repeats: int = 3,
+    repeats: int = REPEATS,
     batch: int | None = None,
     max_steps: int | None = None,
     halt_threshold: float | None = None,

@@ -14,6 +14,7 @@ from trm_deploy.evaluation.accuracy import right_answers
 from trm_deploy.evaluation.benchmark.candidates import Candidate
 from trm_deploy.evaluation.benchmark.limit import gemm_gflops
 from trm_deploy.evaluation.benchmark.report import BenchmarkReport, Row
+from trm_deploy.evaluation.defaults import REPEATS
 from trm_deploy.flops import step_flops
 from trm_deploy.puzzles.base import Puzzle, Tokens
 from trm_deploy.runtimes import registry
@@ -37,7 +38,7 @@ class BenchmarkSettings:
         device: where the candidates run.
     """
 
-    repeats: int = 3
+    repeats: int = REPEATS
     latency_puzzles: int = 24
     max_steps: int = 16
     halt_threshold: float = 0.0

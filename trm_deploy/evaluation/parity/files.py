@@ -15,6 +15,7 @@ from trm_deploy.artefacts.kind import is_checkpoint
 from trm_deploy.checkpoints import Checkpoint
 from trm_deploy.errors import ArtefactError, CannotRunHere, InputError
 from trm_deploy.evaluation.accuracy import by_rules
+from trm_deploy.evaluation.defaults import ATTEMPTS, CONTROLS
 from trm_deploy.evaluation.parity import baseline as baselines
 from trm_deploy.evaluation.parity.compare import compare, digest, work
 from trm_deploy.evaluation.parity.judged_steps import Tolerance
@@ -30,8 +31,6 @@ from trm_deploy.signature import Precision
 from trm_deploy.spec import ModelSpec
 from trm_deploy.support import machine
 from trm_deploy.support.progress import progress
-
-DEFAULT_CONTROLS = 3
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,8 @@ class ParitySettings:
     limit: int | None = None
     max_steps: int | None = None
     halt_threshold: float | None = None
-    controls: int = DEFAULT_CONTROLS
-    attempts: int = 1
+    controls: int = CONTROLS
+    attempts: int = ATTEMPTS
     baseline: Path | None = None
     atol: float | None = None
     rtol: float | None = None

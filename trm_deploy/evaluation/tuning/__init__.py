@@ -18,7 +18,7 @@ The schedule of attempts is tuned in the same way, from one pass over several fo
 
 from __future__ import annotations
 
-from trm_deploy.evaluation.tuning.files import DEFAULT_MAX_LOSS, TuneSettings, tune
+from trm_deploy.evaluation.tuning.files import TuneSettings, tune
 from trm_deploy.evaluation.tuning.passes import Pass, Point, costs_more, record_pass
 from trm_deploy.evaluation.tuning.recommend import recommend
 from trm_deploy.evaluation.tuning.report import Tuned
@@ -33,7 +33,6 @@ from trm_deploy.evaluation.tuning.write import (
 
 __all__ = [
     "tune",
-    "DEFAULT_MAX_LOSS",
     "TuneSettings",
     "Tuned",
     "Pass",

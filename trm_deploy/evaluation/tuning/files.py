@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from trm_deploy import puzzles
 from trm_deploy.errors import InputError
+from trm_deploy.evaluation.defaults import MAX_LOSS
 from trm_deploy.evaluation.tuning.passes import costs_more, record_pass
 from trm_deploy.evaluation.tuning.recommend import equally_good, recommend, rule_in_words
 from trm_deploy.evaluation.tuning.report import Tuned
@@ -15,7 +16,6 @@ from trm_deploy.runtimes.solving.session import SolveOptions, SolvingSession
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_MAX_LOSS = 0.2
 # Below this number, one puzzle is a point of the solved share or more.
 FEW_PUZZLES = 100
 
@@ -25,7 +25,7 @@ class TuneSettings:
     """What the threshold is chosen by.
 
     Attributes:
-        max_loss: maximum loss of the solved share against the best threshold, in points; None: `DEFAULT_MAX_LOSS`, or
+        max_loss: maximum loss of the solved share against the best threshold, in points; None: `MAX_LOSS`, or
             no loss against the best within `mean_steps` where those are given.
         mean_steps: maximum mean supervision steps a puzzle; None where they do not matter.
         limit: use the first N puzzles; all where None.
@@ -41,7 +41,7 @@ class TuneSettings:
     def loss_in_force(self) -> float | None:
         """`max_loss`, or its default where neither limit is given."""
         neither = self.max_loss is None and self.mean_steps is None
-        return DEFAULT_MAX_LOSS if neither else self.max_loss
+        return MAX_LOSS if neither else self.max_loss
 
 
 def tune(opened: SolvingSession, file: str, settings: TuneSettings) -> Tuned:
