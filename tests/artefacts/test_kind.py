@@ -29,6 +29,12 @@ def test_a_kind_is_told_by_the_bytes_whatever_the_name(tmp_path: Path) -> None:
         assert kind.of(tmp_path / "file.bin") is expected
 
 
+def test_a_truncated_checkpoint_is_not_taken_for_an_onnx_file(tmp_path: Path) -> None:
+    cut = tmp_path / "cut.pt"
+    cut.write_bytes((ASSETS / "sudoku.pt").read_bytes()[:20_000])
+    assert refusal(cut) == f"{cut}: begins as a checkpoint and is truncated (20,000 bytes, no end record)"
+
+
 def test_a_build_record_is_called_one_and_names_its_artefact(tmp_path: Path) -> None:
     record = tmp_path / "sudoku.onnx.json"
     shutil.copy(ASSETS / "sudoku.onnx.json", record)

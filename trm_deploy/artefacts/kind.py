@@ -39,6 +39,8 @@ class Kind(str, Enum):
 
 # The first bytes of a plan.
 MAGIC = {b"ftrt": Kind.trt, b"vtrt": Kind.rtx}
+# The first bytes of a ZIP archive; a whole one is recognized by its end.
+ZIP_MAGIC = b"PK\x03\x04"
 
 
 def of(path: Path) -> Kind:
@@ -47,7 +49,7 @@ def of(path: Path) -> Kind:
     An ONNX file has no magic bytes, so what is none of the others passes for one until a reader of ONNX refuses it.
 
     Raises:
-        ArtefactError: there is no such file, it is empty, text, or a folder without a checkpoint.
+        ArtefactError: there is no such file, it is empty, text, a truncated checkpoint, or a folder without one.
     """
     if not path.exists():
         _refuse_missing(path)
@@ -61,6 +63,10 @@ def of(path: Path) -> Kind:
         head = file.read(HEAD)
     if head[:4] in MAGIC:
         return MAGIC[head[:4]]
+    if head[:4] == ZIP_MAGIC:
+        raise ArtefactError(
+            f"{path}: begins as a checkpoint and is truncated ({path.stat().st_size:,} bytes, no end record)"
+        )
     if _is_text(head):
         _refuse_text(path)
     return Kind.onnx
