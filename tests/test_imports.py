@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tests.conftest import ROOT
 
-# From the ground up. What stands together on a floor may not import each other: a package imports itself and what lies
-# below. "spec" is the module `trm_deploy.spec`, and so on; "" is `trm_deploy/__init__.py`.
+# From the ground up. Packages of one floor may not import each other: a package imports itself and lower floors.
+# "spec" is the module `trm_deploy.spec`, and so on; "" is `trm_deploy/__init__.py`.
 FLOORS = (
     {"errors"},
     {"support"},
@@ -70,7 +70,10 @@ SOURCES = sources()
 
 
 def imports(path: Path, *, top_only: bool = False) -> Iterator[str]:
-    """Modules that a file imports, the lazy and the type-only included; a name imported from a package is resolved."""
+    """Modules that a file imports, the lazy and the type-only included; a name imported from a package is resolved.
+
+    `import_module("...")` counts as well.
+    """
     tree = ast.parse(path.read_text())
     for node in tree.body if top_only else ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -79,6 +82,8 @@ def imports(path: Path, *, top_only: bool = False) -> Iterator[str]:
             for alias in node.names:
                 whole = f"{node.module}.{alias.name}"
                 yield whole if whole.removeprefix("trm_deploy.") in SOURCES else node.module
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            yield from (str(argument.value) for argument in node.args[:1] if isinstance(argument, ast.Constant))
 
 
 def ours(path: Path) -> set[str]:
@@ -93,6 +98,17 @@ def test_every_module_has_a_floor() -> None:
     packages = {name.partition(".")[0] for name in SOURCES}
     assert packages <= FLOOR.keys() | ANYWHERE
     assert len(SOURCES) > 90
+
+
+def test_imports_are_absolute() -> None:
+    """The tests of this file read no other."""
+    relative = [
+        f"{name} line {node.lineno}"
+        for name, path in SOURCES.items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and node.level
+    ]
+    assert relative == []
 
 
 def test_modules_import_their_own_package_and_lower_floors_alone() -> None:
@@ -113,14 +129,14 @@ def test_there_is_no_circle_between_files() -> None:
     graph.pop("")  # the front door, which names modules to import when they are asked for
     done: set[str] = set()
 
-    def visit(name: str, trail: tuple[str, ...]) -> None:
-        assert name not in trail, " -> ".join((*trail[trail.index(name) :], name))
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, " -> ".join((*path[path.index(name) :], name))
         if name in done or name not in graph:
             return
         # A package's own `__init__` hands on what its files define; importing a sibling through it is no circle.
         for target in graph[name]:
             if not name.startswith(f"{target}."):
-                visit(target, (*trail, name))
+                visit(target, (*path, name))
         done.add(name)
 
     for name in graph:
