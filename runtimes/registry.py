@@ -14,7 +14,7 @@ from pathlib import Path
 from trm_deploy.artefacts.kind import Kind
 from trm_deploy.errors import InputError
 from trm_deploy.runtimes.base import LoadOptions, Runtime
-from trm_deploy.signature import PRECISIONS, Precision
+from trm_deploy.signature import MODEL_PRECISIONS, PRECISIONS, Precision
 from trm_deploy.trt.flavours import FLAVOURS, LEAN
 
 
@@ -58,7 +58,7 @@ BACKENDS: tuple[Backend, ...] = (
         module="trm_deploy.runtimes.backends.pytorch",
         extra="export",
         packages=("torch",),
-        precisions=("fp32", "bf16", "fp16"),  # int8 is a property of an exported graph
+        precisions=MODEL_PRECISIONS,
     ),
     Backend(
         "onnxruntime",
