@@ -31,7 +31,7 @@ from trm_deploy.support.files import check_output, refuse_folder
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions(BuilderOptions):
-    """What `trm-deploy export` is told; None, False or empty: not given. `BuilderOptions` has those of the builder.
+    """Options of `trm-deploy export`; None, False or empty: not given. `BuilderOptions` has those of the builder.
 
     Attributes:
         source: a checkpoint; for an engine also an ONNX file that `export` made.

@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnx
@@ -20,13 +20,13 @@ from trm_deploy.checkpoints import Checkpoint
 from trm_deploy.export.graph.assemble import export_onnx
 from trm_deploy.models.presets import preset
 from trm_deploy.models.recursive import RecursiveReasoner
+from trm_deploy.signature import GRAPHS as GRAPHS
+from trm_deploy.signature import Graph as Graph
 from trm_deploy.signature import Precision
 from trm_deploy.spec import ModelSpec, TaskSpec
 
 PRESETS = ("trm-mlp", "trm-att", "hrm")
-Graph = Literal["loop", "step", "unrolled"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
-GRAPHS: tuple[Graph, ...] = ("loop", "step", "unrolled")
 ROOT = Path(__file__).parent.parent
 ASSETS = ROOT / "trm_deploy" / "assets"
 

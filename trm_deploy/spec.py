@@ -66,7 +66,7 @@ class TaskSpec:
     Attributes:
         name: key of `trm_deploy.puzzles`, such as ``sudoku-9x9``; empty where nothing names the task.
         sequence_length: L, tokens in a question (and in its answer).
-        vocabulary: what each token id stands for, in order of id; its length is V.
+        vocabulary: what each token id means, in order of id; its length is V.
         puzzle_identifiers: rows of the puzzle-embedding table; 1 where puzzles are not told apart.
     """
 
@@ -187,7 +187,7 @@ class Halting:
     Attributes:
         rule: ``halt``: the halting logit is q_halt (TRM); ``halt-continue``: it is q_halt - q_continue (HRM).
         threshold: a sample halts at the first supervision step whose halting logit exceeds it.
-        max_steps: supervision steps at the most (N_sup).
+        max_steps: maximum number of supervision steps (N_sup).
     """
 
     rule: HaltingRule = "halt"
@@ -258,7 +258,7 @@ class ModelSpec:
 
     @property
     def puzzle_table_outside(self) -> bool:
-        """Whether the puzzle-embedding table is too large for the graph: it lies in a file beside the artefact, and the
+        """Whether the puzzle-embedding table is too large for the graph: it is in a file beside the artefact, and the
         graph takes a sample's row instead of its number.
         """
         return self.task.puzzle_identifiers * self.architecture.puzzle_embedding_size * 4 >= LARGE_TABLE

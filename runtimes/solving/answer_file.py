@@ -155,7 +155,8 @@ class AnswerFile:
                     unverified = [*unverified, (number, found, question)][-CHECKED:]
                 size += len(line)
         chosen = {line[0]: line for line in (*unverified, *last)}
-        logger.info("%s: has %d answers; checking %d of the last ones", self.path, self.done, len(chosen))
+        errors = f" ({self.unreadable} unreadable)" if self.unreadable else ""
+        logger.info("%s: has %d answers%s; checking %d of the last ones", self.path, self.done, errors, len(chosen))
         self._check_again(session, options, list(chosen.values()))
         following = next(self.rest, None)
         if following is None:

@@ -60,6 +60,14 @@ def test_a_finished_file_says_that_nothing_is_left(tmp_path: Path) -> None:
     assert "puzzles a second" not in result.stderr
 
 
+def test_a_finished_file_with_unreadable_puzzles_says_why_the_exit_code_is_2(tmp_path: Path) -> None:
+    (tmp_path / "p.txt").write_text(f"{NINE}\nrubbish\n")
+    assert trm("run", "p.txt", "-o", "a.jsonl", cwd=tmp_path).returncode == 2
+    result = trm("run", "p.txt", "-o", "a.jsonl", "--resume", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "a.jsonl: has 2 answers (1 unreadable); checking 2 of the last ones" in result.stderr
+
+
 def test_unreadable_puzzles_are_counted_apart_and_have_no_rate(tmp_path: Path) -> None:
     (tmp_path / "p.txt").write_text("rubbish\nmore\n")
     result = trm("run", "p.txt", cwd=tmp_path)

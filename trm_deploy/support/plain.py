@@ -20,7 +20,7 @@ def from_plain(cls: type[Dataclass], value: object, place: str) -> Dataclass:
     Args:
         cls: the dataclass; its fields may be dataclasses, tuples, literals, optionals, numbers and strings.
         value: the mapping that came.
-        place: where it stands, for messages: "spec", "recipe [optimizer]".
+        place: where it was found, for messages: "spec", "recipe [optimizer]".
 
     Raises:
         SpecError: naming the key, what came and what was expected.

@@ -46,7 +46,7 @@ def test_any_flag_takes_the_place_of_the_whole_default() -> None:
     assert limits(opened, attempt_steps=(2, 5)) == (1, (2, 5), None)
     assert limits(opened, budget=40) == (40, (6,), 40), "as many attempts as it pays for"
     assert limits(opened, attempts=3, attempt_steps=(2,), budget=5) == (3, (2,), 5)
-    assert limits(opened, halt_threshold=1.0)[0] == 64, "the threshold is no part of a schedule"
+    assert limits(opened, halt_threshold=1.0)[0] == 64, "the threshold does not belong to a schedule"
 
 
 def test_the_last_of_the_steps_repeats() -> None:

@@ -189,9 +189,9 @@ def test_a_finished_file_says_that_nothing_is_left_to_do(
         assert len(list(run)) == 20
     with FileRun(session, [str(tmp_path / "p.txt")], SolveOptions(), output=path, resume=True) as again:
         assert list(again) == []
-    assert (again.done, again.unverified) == (20, run.unverified)
+    assert (again.done, again.unverified) == (20, run.unverified) == (20, 20)
     assert [message.split(": ", 1)[1] for message in caplog.messages] == [
-        "has 20 answers; checking 4 of the last ones" if run.totals.verified < 17 else caplog.messages[0],
+        "has 20 answers; checking 4 of the last ones",
         "has an answer for each puzzle: nothing left to do",
     ]
 
