@@ -41,6 +41,7 @@ class Answer:
         has_known_answer: whether its CSV row has a column for the answer.
         correct: whether the answer is the known one; None where none is known, or it is not a whole answer.
         task: the rules and the text form of the puzzle.
+        passed: what an earlier run wrote, where its answer is verified and was passed through; None where not.
     """
 
     puzzle: str
@@ -62,6 +63,7 @@ class Answer:
     has_known_answer: bool = False
     correct: bool | None = None
     task: Puzzle | None = field(default=None, repr=False)
+    passed: Mapping[str, Any] | None = field(default=None, repr=False)
 
     @staticmethod
     def of(question: Question, best: BestAttempt | None, task: Puzzle) -> Answer:
@@ -71,6 +73,8 @@ class Answer:
         place |= {"has_known_answer": question.has_answer, "task": task}
         if tokens is None:
             return Answer(puzzle=question.text, error=question.error, **place)
+        if question.answered is not None:
+            return _passed(question.answered, tokens, place, task)
         if best is None:
             return Answer(puzzle=task.text(tokens), question=tokens, **place)
         return Answer(
@@ -92,6 +96,8 @@ class Answer:
 
     def to_plain(self) -> dict[str, Any]:
         """One object of `run --json`."""
+        if self.passed is not None:
+            return dict(self.passed)
         if self.error:
             found: dict[str, Any] = {"puzzle": self.puzzle, "error": self.error}
         else:
@@ -140,6 +146,8 @@ class Answer:
             return f"error: {self.error}"
         verdict = "verified" if self.verified else "NOT SOLVED, this is the best attempt"
         cost = f"{_count(self.steps, 'step')}, {self.milliseconds:.0f} ms"
+        if self.passed is not None:
+            return "\n".join([self.place, self.draw(colour=colour), f"{verdict} by an earlier run"]) + "\n"
         if self.attempts > 1:
             cost = f"{_count(self.steps, 'step')}, attempt {self.attempts}, {self.total_steps} steps in all, "
             cost += f"{self.milliseconds:.0f} ms"
@@ -150,6 +158,15 @@ class Answer:
         if self.correct is False:
             lines.append("this is not the known answer")
         return "\n".join(lines) + "\n"
+
+
+def _passed(found: Mapping[str, Any], question: Tokens, place: dict[str, Any], task: Puzzle) -> Answer:
+    """An answer of an earlier run, which the reader has checked against the rules."""
+    text = str(found["answer"])
+    tokens = task.parse_line(text)
+    return Answer(
+        puzzle=task.text(question), text=text, verified=True, question=question, tokens=tokens, passed=found, **place
+    )
 
 
 def _count(number: int, noun: str) -> str:

@@ -21,6 +21,7 @@ class Totals:
     Attributes:
         answered: puzzles with an answer.
         verified: those whose answer is verified.
+        passed: those of the verified ones that an earlier run had answered.
         unreadable: puzzles that could not be read.
         known: puzzles whose right answer is known.
         correct: those whose answer is that one.
@@ -29,6 +30,7 @@ class Totals:
 
     answered: int = 0
     verified: int = 0
+    passed: int = 0
     unreadable: int = 0
     known: int = 0
     correct: int = 0
@@ -41,6 +43,7 @@ class Totals:
             return
         self.answered += 1
         self.verified += answer.verified
+        self.passed += answer.passed is not None
         self.known += answer.correct is not None
         self.correct += answer.correct is True
 
@@ -52,11 +55,13 @@ class Totals:
     @property
     def rate(self) -> str:
         """Puzzles a second of computing, in words; empty where nothing was computed."""
-        return f"{self.answered / self.work.seconds:.1f} puzzles a second" if self.work.seconds else ""
+        return f"{(self.answered - self.passed) / self.work.seconds:.1f} puzzles a second" if self.work.seconds else ""
 
     def to_text(self) -> str:
         """One line for people."""
         parts = [f"{self.answered} puzzles, {self.verified} verified"]
+        if self.passed:
+            parts.append(f"{self.passed} of them by an earlier run")
         if self.unreadable:
             parts.append(f"{self.unreadable} unreadable")
         if self.known:
@@ -88,6 +93,8 @@ class FileRun:
         resume: bool = False,
         force: bool = False,
         pictures: Path | None = None,
+        input_format: str | None = None,
+        column: str | None = None,
     ) -> None:
         """Open the files.
 
@@ -99,6 +106,7 @@ class FileRun:
             resume: go on where that file ends.
             force: write that file anew, whatever it holds.
             pictures: folder for 0001.png and so on.
+            input_format, column: see `SolvingSession.read`.
 
         Raises:
             InputError: see `SolvingSession.read` and `AnswerFile`; or a file is in the place of the folder.
@@ -107,7 +115,7 @@ class FileRun:
             check_output_folder(pictures, flag="--png")
         self.totals = Totals()
         self._session, self._options, self._pictures = session, options, pictures
-        self._source = session.read(names, options)
+        self._source = session.read(names, options, input_format=input_format, column=column)
         self._file = None
         self._questions = self._source.questions
         if output is not None:

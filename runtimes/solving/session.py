@@ -185,19 +185,28 @@ class SolvingSession:
         """What computes the attempts, `size` at a time; raises `InputError` where the model cannot."""
         return executor(self.runtime, size, in_flight=options.in_flight, name=str(self.path))
 
-    def read(self, names: Sequence[str], options: SolveOptions) -> Source:
+    def read(
+        self,
+        names: Sequence[str],
+        options: SolveOptions,
+        *,
+        input_format: str | None = None,
+        column: str | None = None,
+    ) -> Source:
         """The puzzles of files, standard input, or arguments that are puzzles themselves.
 
         Args:
             names: as they were typed. Files are opened when their turn comes.
             options: how they will be solved.
+            input_format: format of the files, see `trm_deploy.puzzles.text`; None: what they look like.
+            column: column or key that holds the puzzles; None: found by its name or by what it holds.
 
         Raises:
             InputError: a file that cannot be read as a whole, or a batch that the model does not take. For regular
                 files as soon as the first puzzles cannot be read, else while iterating.
         """
         size = self.batch_size(options)
-        found = itertools.chain.from_iterable(self._questions(name) for name in names)
+        found = itertools.chain.from_iterable(self._questions(name, input_format, column) for name in names)
         if options.batch_size is None and "-" in names:
             size = 1  # whoever types puzzles waits for the answer before the next
         elif all(is_regular_file(name) or self.is_puzzle(name) for name in names):
@@ -230,12 +239,12 @@ class SolvingSession:
         for question, best in solved:
             yield Answer.of(question, best, self.puzzle)
 
-    def _questions(self, name: str) -> Iterator[Question]:
+    def _questions(self, name: str, input_format: str | None, column: str | None) -> Iterator[Question]:
         try:
             if self.is_puzzle(name) and isinstance(self.puzzle, TextPuzzle):
-                yield from reading.read_text(name, "argument", self.puzzle)
+                yield from reading.read_text(name, "argument", self.puzzle, input_format=input_format)
             else:
-                yield from puzzles.questions(name, self.puzzle)
+                yield from puzzles.questions(name, self.puzzle, input_format=input_format, column=column)
         except reading.OtherSize as error:
             assumed = "the shipped model was assumed: name another with --engine"
             error.hint = assumed if self.assumed else f"the engine is {self.path}: name another with --engine"
@@ -287,4 +296,5 @@ def open_session(
 
 
 def _tokens(question: Question) -> Tokens | None:
-    return question.tokens
+    """What is to be solved; nothing where an earlier run's answer is passed through."""
+    return None if question.answered is not None else question.tokens

@@ -7,6 +7,8 @@ learned for it: the identifier map beside the engine says which rows belong to a
 from __future__ import annotations
 
 import json
+import logging
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,16 +17,20 @@ from pathlib import Path
 import numpy as np
 
 from trm_deploy.artefacts import identifiers
-from trm_deploy.errors import InputError, PuzzleError
+from trm_deploy.errors import InputError, PuzzleError, shown
 from trm_deploy.puzzles import arc
 from trm_deploy.puzzles.arc import Augmentation, Grid
-from trm_deploy.puzzles.arc_tasks import Task, read_solutions, read_tasks, with_solutions
+from trm_deploy.puzzles.arc_tasks import Solutions, Task, each_task, read_solutions, with_solutions
 from trm_deploy.runtimes.solving.scheduling import Executor, Limits, solve_all
 from trm_deploy.runtimes.solving.session import SolveOptions, SolvingSession
 from trm_deploy.support.figures import write_plot
 from trm_deploy.support.files import check_output
 from trm_deploy.support.progress import progress
 
+log = logging.getLogger(__name__)
+
+# What may follow a task in the name of an augmentation, whoever spelled it.
+LIKE_AN_AUGMENTATION = re.compile(r"[^0-9A-Za-z]")
 # Predictions that a submission holds of each test input.
 PREDICTIONS = 2
 # What a submission holds where no attempt gave a grid: it has no way to say "none".
@@ -112,8 +118,33 @@ class VotedAnswer:
 
 def read_files(names: Sequence[str], solutions: Sequence[str] = ()) -> list[Task]:
     """The tasks of files, with the answers of solutions files; raises `InputError` where one cannot be read."""
+    tasks = []
+    for task in read_each(names, solutions):
+        if isinstance(task, InputError):
+            raise task
+        tasks.append(task)
+    return tasks
+
+
+def read_each(names: Sequence[str], solutions: Sequence[str] = ()) -> list[Task | InputError]:
+    """The tasks of files, with the answers of solutions files; a complaint in the place of one that cannot be read.
+
+    Raises:
+        InputError: there is no such file, a solutions file cannot be read, or no task can be.
+    """
     answers = read_solutions(solutions)
-    return [with_solutions(task, answers) for task in read_tasks(names)]
+    found = [_answered(task, answers) for task in each_task(names)]
+    faults = [task for task in found if isinstance(task, InputError)]
+    if faults and len(faults) == len(found):
+        raise faults[0]
+    return found
+
+
+def _answered(task: Task | InputError, answers: Solutions) -> Task | InputError:
+    try:
+        return task if isinstance(task, InputError) else with_solutions(task, answers)
+    except InputError as error:
+        return error
 
 
 def check_submission_file(path: Path, *, inputs: Sequence[str | Path], force: bool) -> None:
@@ -159,13 +190,23 @@ def known_augmentations(engine: Path, puzzle_identifiers: int, tasks: Sequence[T
         )
     identifiers.check_count(names, puzzle_identifiers, path)
     known: Known = {task.name: [] for task in tasks}
+    unused = []
     for number, name in enumerate(names):
-        if name.partition(arc.SEPARATOR)[0] in known:
-            try:
-                task, augmentation = arc.parse_identifier(name)
-            except PuzzleError as error:
+        try:
+            task, augmentation = (name, arc.IDENTITY) if name in known else arc.parse_identifier(name)
+        except PuzzleError as error:
+            if name.partition(arc.SEPARATOR)[0] in known:
                 raise InputError(f"{path} entry {number}: {error}") from error
+            continue
+        if task in known:
             known[task].append((number, augmentation))
+        elif LIKE_AN_AUGMENTATION.split(name)[0] in known:
+            unused.append(name)
+    if unused:
+        count = (
+            f"{len(unused):,} names look like augmentations of these tasks, are not spelled as ones, and are not used"
+        )
+        log.info("%s: %s, such as %s", path, count, shown(unused[0]))
     unknown = [task for task in tasks if not known[task.name]]
     if unknown:
         more = f" (nor {len(unknown) - 1} more)" if len(unknown) > 1 else ""

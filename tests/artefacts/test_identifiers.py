@@ -13,7 +13,7 @@ from trm_deploy.errors import InputError
 def test_names_come_back_in_order(tmp_path: Path) -> None:
     artefact = tmp_path / "arc.onnx"
     assert identifiers.read(artefact) is None
-    names = ("<blank>", "007bbfb7", "007bbfb7|||t3|||0246813579", "größer")
+    names = ("<blank>", "<blank>", "007bbfb7", "007bbfb7|||t3|||0246813579", "größer")
     identifiers.write(artefact, names)
     assert identifiers.read(artefact) == names
     assert identifiers.path_of(artefact) == tmp_path / "arc.onnx.identifiers.json"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,9 @@ from hypothesis import strategies as st
 
 from trm_deploy import puzzles
 from trm_deploy.errors import InputError, PuzzleError
-from trm_deploy.puzzles import arc
-from trm_deploy.puzzles.arc import Augmentation, Grid
-from trm_deploy.puzzles.arc_tasks import Task, read_solutions, read_tasks, with_solutions
+from trm_deploy.puzzles import arc, arc_tasks
+from trm_deploy.puzzles.arc import Augmentation, Grid, parse_identifier
+from trm_deploy.puzzles.arc_tasks import Task, each_task, read_solutions, read_tasks, with_solutions
 
 ARC = arc.Arc()
 PAIR = {"input": [[1, 2], [3, 4]], "output": [[5]]}
@@ -238,9 +239,10 @@ def test_a_malformed_task_is_refused_with_its_place(tmp_path: Path, document: ob
 def test_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     name = write(tmp_path / "x.json", TASK)
     many = write(tmp_path / "many.json", {"x": TASK})
-    with pytest.raises(InputError, match=r"many\.json task x: is a second task of this name"):
-        read_tasks([name, many])
-    (task,) = read_tasks([name])
+    other = write(tmp_path / "other.json", {"x": {**TASK, "test": [{"input": [[7]]}]}})
+    with pytest.raises(InputError, match=r"other\.json task x: is a second task .*, and differs from .*x\.json"):
+        read_tasks([name, other])
+    (task,) = read_tasks([name, many])
     with pytest.raises(InputError, match="has 1 test inputs and 2 solutions"):
         with_solutions(task, read_solutions([write(tmp_path / "s.json", {"x": [[[1]], [[2]]]})]))
     with pytest.raises(InputError, match="task x solution 1: row 1 column 1 is 11"):
@@ -249,5 +251,51 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
         read_solutions([name.replace("x.json", "many.json")])
     with pytest.raises(InputError, match="there is no such file"):
         read_tasks([str(tmp_path / "none.json")])
-    with pytest.raises(InputError, match="cannot be read"):
-        read_tasks([str(tmp_path)])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"is a folder without \.json"):
+        read_tasks([str(tmp_path / "empty")])
+
+
+def test_a_folder_and_packed_files(tmp_path: Path) -> None:
+    """A folder as the ARC Prize's archives unpack, one task twice in it, and a solutions file among them."""
+    folder = tmp_path / "data"
+    (folder / "training").mkdir(parents=True)
+    write(folder / "training" / "a.json", TASK)
+    (folder / "b.json.gz").write_bytes(gzip.compress(json.dumps(TASK).encode()))
+    write(folder / "c_challenges.json", {"c": TASK, "a": TASK})
+    write(folder / "c_solutions.json", {"c": [[[1]]]})
+    assert sorted(task.name for task in read_tasks([str(folder)])) == ["a", "b", "c"]
+    (folder / "b.json.gz").write_bytes(gzip.compress(b" " * (1 << 27)))
+    with pytest.raises(InputError, match=r"b\.json\.gz: is larger than 64 MiB"):
+        read_tasks([str(folder / "b.json.gz")])
+    (folder / "b.json.gz").write_bytes(gzip.compress(json.dumps(TASK).encode())[:-12])
+    with pytest.raises(InputError, match=r"b\.json\.gz: is damaged: it begins as gzip does"):
+        read_tasks([str(folder / "b.json.gz")])
+
+
+@pytest.mark.parametrize("unknown", [None, []])
+def test_an_output_that_is_unknown(tmp_path: Path, unknown: object) -> None:
+    asked = {**TASK, "test": [{"input": [[1]], "output": unknown}]}
+    (task,) = read_tasks([write(tmp_path / "x.json", asked)])
+    assert task.test[0].output is None
+    solutions = write(tmp_path / "s.json", {"x": [unknown]})
+    assert with_solutions(task, read_solutions([solutions])).test[0].output is None
+
+
+def test_one_bad_task_leaves_the_others(tmp_path: Path) -> None:
+    bad = {"train": [], "test": [{"input": [[11]]}]}
+    (tmp_path / "d.json").write_text("{")
+    names = [write(tmp_path / "m.json", {"a": TASK, "b": bad, "c": TASK}), str(tmp_path / "d.json")]
+    found = list(each_task(names))
+    assert [item.name if isinstance(item, Task) else str(item)[-40:-30] for item in found][0::2] == ["a", "c"]
+    assert isinstance(found[1], InputError)
+    assert "m.json task b test example 1 input: row 1 column 1 is 11" in str(found[1])
+    assert "d.json: is no" in str(found[3])
+    questions = list(arc_tasks.questions(names[0]))
+    assert [bool(question.error) for question in questions] == [False, True, False]
+
+
+def test_both_spellings_of_an_augmentation() -> None:
+    assert parse_identifier("00aabbcc_t1_0213456789") == parse_identifier("00aabbcc|||t1|||0213456789")
+    for own in ("00aabbcc_t9_0213456789", "00aabbcc_t1_0000000000", "00aabbcc_t1_021345678", "a_b"):
+        assert parse_identifier(own) == (own, Augmentation())

@@ -81,7 +81,10 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     ("content", "message"),
     [
         (LINE[:80], "line 1: 80 characters, expected 81 (9 rows of 9)"),
-        ("\n\n  x" + LINE[1:], "line 3 column 3: found 'x', expected a digit 1-9 or one of 0 . _ for a blank"),
+        (
+            "\n\n  a" + LINE[1:],
+            "line 3 column 3: found 'a', expected a digit 1-9 or one of . 0 _ - * X x ? for a blank",
+        ),
         ("55" + LINE[2:], "line 1: the givens break the rules: row 1 has 5 twice; box 1 has 5 twice"),
         (drawn(LINE).replace("8 . . | . 6 .", "8 . . | . ? ."), "line 5 column 11: found '?', expected"),
         ("\n".join(grid(LINE)[:7]), "line 1: the grid ends after 7 rows, expected 9"),

@@ -32,7 +32,7 @@ def read_file(path: Path) -> tuple[str, ...]:
             raise InputError(f"{path}: entry {place} is {shown(name)}, expected a name")
         if not name.isprintable():
             raise InputError(f"{path}: entry {place} is {shown(name)}, expected a name of printable characters")
-        if name in seen:
+        if name in seen and name != BLANK:
             raise InputError(
                 f"{path}: entries {seen[name]} and {place} are both {shown(name)}, expected a name only once"
             )
@@ -44,6 +44,8 @@ def _write_file(path: Path, names: Sequence[str]) -> None:
     path.write_bytes((json.dumps(list(names), ensure_ascii=False) + "\n").encode())
 
 
+# Written for each puzzle id that no puzzle has.
+BLANK = "<blank>"
 # Names are written in order of puzzle id.
 FILE = SideFile(".identifiers.json", read_file, _write_file)
 path_of, read, write = FILE.path_of, FILE.read, FILE.write

@@ -9,7 +9,7 @@ from typing import Annotated, Optional
 import typer
 
 from trm_deploy.cli.command import Command, Group
-from trm_deploy.cli.options import Force
+from trm_deploy.cli.options import Column, Force
 from trm_deploy.cli.values import matching, one_of, whole
 from trm_deploy.train.data import defaults
 
@@ -24,10 +24,10 @@ data_app.add_typer(build_app, name="build")
 Csv = Annotated[
     Optional[Path],
     typer.Option(
-        "--csv", metavar="FILE", help="Published training file with the columns source,question,answer,rating."
+        "--csv", metavar="FILE", help="Training file: CSV or JSON Lines with a column of puzzles and one of answers."
     ),
 ]
-TestCsv = Annotated[Optional[Path], typer.Option("--test-csv", metavar="FILE", help="Published test file.")]
+TestCsv = Annotated[Optional[Path], typer.Option("--test-csv", metavar="FILE", help="Test file, in the same form.")]
 Subsample = Annotated[
     Optional[int],
     typer.Option("--subsample", **whole(1), help="Use only N puzzles of the training file, chosen at random."),
@@ -57,6 +57,7 @@ def build_sudoku(
     size: Annotated[str, typer.Option("--size", **one_of(SUDOKU_SIZES), help="Size of the grid.")] = "9x9",
     csv: Csv = None,
     test_csv: TestCsv = None,
+    column: Column = None,
     subsample: Subsample = None,
     augment: Augment = 0,
     train: TrainCount = None,
@@ -73,6 +74,7 @@ def build_sudoku(
         output=output,
         csv=csv,
         test_csv=test_csv,
+        column=column,
         train=train,
         test=test,
         subsample=subsample,
@@ -95,6 +97,7 @@ def build_maze(
     ] = "30x30",
     csv: Csv = None,
     test_csv: TestCsv = None,
+    column: Column = None,
     subsample: Subsample = None,
     augment: Augment = 0,
     train: TrainCount = None,
@@ -120,6 +123,7 @@ def build_maze(
         output=output,
         csv=csv,
         test_csv=test_csv,
+        column=column,
         train=train,
         test=test,
         subsample=subsample,

@@ -30,6 +30,9 @@ def _runtimes(incomplete: str) -> list[str]:
     return [backend.name for backend in registry.BACKENDS if backend.name.startswith(incomplete)]
 
 
+# The names in the table of `puzzles.text.formats`, which takes NumPy to import.
+INPUT_FORMATS = ("lines", "grids", "jsonl", "xml", "sadman", "code", "csv", "cells")
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Limit = Annotated[Optional[int], typer.Option("--limit", **whole(1), help="Use only the first N puzzles.")]
 Puzzles = Annotated[
@@ -74,6 +77,24 @@ Speculate = Annotated[
         "--speculate/--no-speculate",
         help="Let idle slots of a batch compute further attempts ahead of their turn; no answer changes by it.",
         show_default="on if the batch has slots that would be idle",
+    ),
+]
+InputFormat = Annotated[
+    Optional[str],
+    typer.Option(
+        "--input-format",
+        **one_of(INPUT_FORMATS),
+        help="Format of the puzzle files, where it cannot be told from what they hold.",
+        show_default="what they look like",
+    ),
+]
+Column = Annotated[
+    Optional[str],
+    typer.Option(
+        "--column",
+        metavar="NAME",
+        help="Column, or key, that holds the puzzles; or its number, from 1.",
+        show_default="found by its usual names, or by what it holds",
     ),
 ]
 MaxSteps = Annotated[

@@ -6,7 +6,6 @@ import contextlib
 import logging
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -17,10 +16,12 @@ from trm_deploy.cli.options import (
     Attempts,
     AttemptSteps,
     Budget,
+    Column,
     Compile,
     Device,
     Force,
     HaltThreshold,
+    InputFormat,
     Json,
     Overrides,
     Runtime,
@@ -28,6 +29,7 @@ from trm_deploy.cli.options import (
     TorchPrecision,
     resumable,
 )
+from trm_deploy.cli.run_voting import RunFlags, run_voting
 from trm_deploy.cli.values import whole
 from trm_deploy.errors import InputError, UnverifiedAnswers
 from trm_deploy.support.jsontext import dumps
@@ -37,19 +39,6 @@ if TYPE_CHECKING:
     from trm_deploy.runtimes.solving.session import SolveOptions, SolvingSession
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _Flags:
-    """The flags on what to write and when to fail."""
-
-    as_json: bool
-    png: Optional[Path]
-    solutions: list[str]
-    output: Optional[Path]
-    resume: bool
-    force: bool
-    strict: bool
 
 
 def run(
@@ -117,6 +106,8 @@ def run(
         ),
     ] = False,
     force: Force = False,
+    input_format: InputFormat = None,
+    column: Column = None,
     device: Device = "cpu",
     precision: TorchPrecision = None,
     compiled: Compile = False,
@@ -168,11 +159,14 @@ def run(
         overrides=overrides or (),
         runtime=runtime,
     )
-    flags = _Flags(as_json, png, solutions or [], output, resume, force, strict)
-    (_run_verified if session.puzzle.has_rules else _run_voting)(session, puzzles, options, flags)
+    flags = RunFlags(as_json, png, solutions or [], output, resume, force, strict, input_format, column)
+    if session.puzzle.has_rules:
+        _run_verified(session, puzzles, options, flags)
+    else:
+        run_voting(session, puzzles, options, flags)
 
 
-def _run_verified(session: SolvingSession, puzzles: list[str], options: SolveOptions, flags: _Flags) -> None:
+def _run_verified(session: SolvingSession, puzzles: list[str], options: SolveOptions, flags: RunFlags) -> None:
     from trm_deploy.runtimes.solving.files import FileRun
     from trm_deploy.support.progress import progress
 
@@ -191,6 +185,8 @@ def _run_verified(session: SolvingSession, puzzles: list[str], options: SolveOpt
                 resume=flags.resume,
                 force=flags.force,
                 pictures=flags.png,
+                input_format=flags.input_format,
+                column=flags.column,
             )
         )
         advance: Callable[..., Any] = lambda count, note: None  # noqa: E731
@@ -215,31 +211,3 @@ def _run_verified(session: SolvingSession, puzzles: list[str], options: SolveOpt
             f"{solving.unverified} of {count} answers are not verified, which --strict does not allow",
             hint="give a puzzle more tries with --attempts",
         )
-
-
-def _run_voting(session: SolvingSession, puzzles: list[str], options: SolveOptions, flags: _Flags) -> None:
-    from trm_deploy.runtimes.solving import voting
-    from trm_deploy.support.files import check_output_folder, write_atomic
-
-    for flag, on in (("--resume", flags.resume), ("--strict", flags.strict)):
-        if on:
-            raise InputError(f"{flag} needs answers that are verified one by one, not ARC's votes", hint="leave it out")
-    if flags.output is not None:
-        voting.check_submission_file(flags.output, inputs=[*puzzles, *flags.solutions, session.path], force=flags.force)
-    if flags.png is not None:
-        check_output_folder(flags.png, flag="--png")
-    answers = []
-    for number, answer in enumerate(voting.run(session, voting.read_files(puzzles, flags.solutions), options), start=1):
-        answers.append(answer)
-        if not flags.as_json:
-            print(answer.to_text(colour=use_colour(sys.stdout)), flush=True)
-        if flags.png is not None:
-            answer.write_png(flags.png / f"{number:04}.png")
-    document = dumps(voting.submission(answers))
-    if flags.as_json:
-        print(document)
-    if flags.output is not None:
-        write_atomic(flags.output, document)
-        log.info(f"wrote {flags.output}")
-    for line in voting.summary(answers):
-        log.info(line)

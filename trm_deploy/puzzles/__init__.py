@@ -69,10 +69,19 @@ def read_tokens(name: str, puzzle: Puzzle, limit: int | None = None) -> Tokens:
     return np.stack(found)
 
 
-def questions(name: str, puzzle: Puzzle) -> Iterator[Question]:
+def questions(
+    name: str, puzzle: Puzzle, *, input_format: str | None = None, column: str | None = None
+) -> Iterator[Question]:
     """The questions in a file of the task, or in standard input where `name` is "-".
+
+    Args:
+        name: of the file.
+        puzzle: the task.
+        input_format, column: of puzzle text, see `trm_deploy.puzzles.text.read`.
 
     Raises:
         InputError: the file as a whole cannot be read.
     """
-    return reading.read(name, puzzle) if isinstance(puzzle, TextPuzzle) else arc_tasks.questions(name)
+    if isinstance(puzzle, TextPuzzle):
+        return reading.read(name, puzzle, input_format=input_format, column=column)
+    return arc_tasks.questions(name)

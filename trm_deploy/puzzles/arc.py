@@ -26,6 +26,7 @@ PAD, END, FIRST_COLOUR = 0, 1, 2
 SIDE = 30
 COLOURS = 10
 SEPARATOR = "|||"
+HRM_NAME = re.compile(r"(?P<task>.+)_t(?P<transform>[0-7])_(?P<colours>[0-9]{10})")
 EXAMPLES = 12
 
 Grid = NDArray[np.uint8]  # [rows, columns], colours 0 to 9
@@ -171,13 +172,17 @@ def identifier_name(task: str, augmentation: Augmentation = IDENTITY) -> str:
 
 
 def parse_identifier(name: str) -> tuple[str, Augmentation]:
-    """The task and the augmentation that a name (see `identifier_name`) means.
+    """The task and the augmentation that a name stands for: as `identifier_name` writes it, or `task_t3_0246813579`.
+
+    In the second spelling, HRM's, a name that is not quite an augmentation's is a task's own.
 
     Raises:
         PuzzleError: the part behind the task is malformed.
     """
     task, *parts = name.split(SEPARATOR)
     if not parts:
+        if (match := HRM_NAME.fullmatch(name)) and sorted(match["colours"]) == list("0123456789"):
+            return match["task"], Augmentation(int(match["transform"]), tuple(map(int, match["colours"])))
         return task, IDENTITY
     if len(parts) != 2 or not re.fullmatch(r"t[0-9]", parts[0]) or not re.fullmatch(r"[0-9]{1,10}", parts[1]):
         raise PuzzleError(

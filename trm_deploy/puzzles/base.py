@@ -48,6 +48,8 @@ class TextForm:
         comment: begins a comment that the line's end ends; empty where there are none.
         frame: characters that may frame a drawn grid.
         spaces_are_cells: whether a space is a cell; then blank lines come between grids alone, and else anywhere.
+        blanks: characters that may stand for a cell without a given; in one puzzle only one of them. Empty where the
+            cells have characters of their own.
     """
 
     rows: int
@@ -55,6 +57,12 @@ class TextForm:
     comment: str
     frame: str
     spaces_are_cells: bool
+    blanks: str = ""
+
+    @property
+    def blanks_listed(self) -> str:
+        """The usual blanks, for messages."""
+        return " ".join(character for character in self.blanks if character.isascii() and character != " ")
 
     def is_blank(self, line: str) -> bool:
         """Whether a line holds nothing; a row of open cells is not blank where spaces are cells."""

@@ -1,7 +1,7 @@
 """Sudoku, 9 x 9 and the smaller 6 x 6 (boxes of 2 x 3) and 4 x 4.
 
 Token ids, as in the published data sets: 0 pad (never used), 1 blank, 1 + d the digit d. One line of text holds a
-puzzle: its cells row by row, `0`, `.` or `_` for a blank.
+puzzle: its cells row by row, one of `BLANKS` for a blank, in the whole puzzle the same.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from trm_deploy.errors import PuzzleError
 from trm_deploy.puzzles.base import Symmetries, TextForm, Tokens
 
 BLANK = 1
-BLANKS = "0._"
+BLANKS = ".0_-*Xx? ·•∙⋅□"
 
 
 @dataclass(frozen=True)
@@ -31,30 +31,30 @@ class Sudoku:
     box_columns: int = 3
     has_rules: ClassVar[bool] = True
 
-    @property
+    @cached_property
     def side(self) -> int:
         """Cells in a row; also the largest digit."""
         return self.box_rows * self.box_columns
 
-    @property
+    @cached_property
     def name(self) -> str:
         """As in `TaskSpec.name`."""
         return f"sudoku-{self.side}x{self.side}"
 
-    @property
+    @cached_property
     def cells(self) -> int:
         """L = side * side."""
         return self.side * self.side
 
-    @property
+    @cached_property
     def vocabulary(self) -> tuple[str, ...]:
         """pad, blank, then the digits."""
         return ("pad", ".", *(str(digit) for digit in range(1, self.side + 1)))
 
-    @property
+    @cached_property
     def form(self) -> TextForm:
         """Grids with or without lines between the boxes."""
-        return TextForm(self.side, self.side, comment="#", frame="+-=|", spaces_are_cells=False)
+        return TextForm(self.side, self.side, comment="#", frame="+-=|", spaces_are_cells=False, blanks=BLANKS)
 
     def other_sizes(self) -> tuple[Sudoku, ...]:
         """4 x 4, 6 x 6 and 9 x 9, without this size."""
@@ -73,16 +73,36 @@ class Sudoku:
         Raises:
             PuzzleError: a wrong length, or a wrong character with its position.
         """
-        allowed = self.vocabulary[BLANK + 1 :]
-        for position, character in enumerate(line):
-            if character not in BLANKS and character not in allowed:
-                raise PuzzleError(
-                    f"found {character!r}, expected a digit 1-{self.side} or one of 0 . _ for a blank",
-                    position=position,
-                )
+        symbols = set(line).difference(self._digits)
+        if len(symbols) > 1 or not symbols.issubset(BLANKS):
+            self._refuse(line)
         if len(line) != self.cells:
             raise PuzzleError(f"{len(line)} characters, expected {self.cells} ({self.side} rows of {self.side})")
-        return np.array([BLANK if c in BLANKS else BLANK + int(c) for c in line], np.int32)
+        digits = line.replace(symbols.pop(), "0") if symbols else line
+        return np.frombuffer(digits.encode(), np.uint8).astype(np.int32) - (ord("0") - BLANK)
+
+    @cached_property
+    def _digits(self) -> frozenset[str]:
+        return frozenset(self.vocabulary[BLANK + 1 :])
+
+    def _refuse(self, line: str) -> None:
+        """Say which character no puzzle has, or which is a second blank."""
+        blank = ""
+        for position, character in enumerate(line):
+            if character in self._digits:
+                continue
+            if character not in BLANKS:
+                raise PuzzleError(
+                    f"found {character!r}, expected a digit 1-{self.side} or one of {self.form.blanks_listed} for a"
+                    " blank",
+                    position=position,
+                )
+            if blank and character != blank:
+                raise PuzzleError(
+                    f"found {character!r}, expected {blank!r} for a blank, as before it in this puzzle",
+                    position=position,
+                )
+            blank = character
 
     def text(self, tokens: Tokens) -> str:
         """One line: digits, 0 for a blank and for anything that is not a digit."""

@@ -49,9 +49,9 @@ def test_a_file_is_opened_and_read_once(
     read: list[str] = []
     inner = reading.read
 
-    def counted(name: str, puzzle: Any) -> Iterator[reading.Question]:
+    def counted(name: str, puzzle: Any, **options: Any) -> Iterator[reading.Question]:
         read.append(name)
-        return inner(name, puzzle)
+        return inner(name, puzzle, **options)
 
     monkeypatch.setattr(reading, "read", counted)
     source = session.read([str(path)], SolveOptions())
@@ -87,7 +87,7 @@ def test_rows_of_a_table_come_with_line_columns_and_whether_they_are_correct(tmp
     (plain,) = lines_of(session, LINE)
     path = tmp_path / "p.csv"
     path.write_text(
-        f"id,puzzle,rating,solution\na,{LINE},3,{plain['answer']}\nb,{LINE},,{'1' * 16}\nc,{LINE},,?\nd,1x,2,{LINE}\n"
+        f"id,puzzle,rating,solution\na,{LINE},3,{plain['answer']}\nb,{LINE},,{'1' * 16}\nc,{LINE},,?\nd,1z,2,{LINE}\n"
     )
     right, wrong, unknown, bad = lines_of(session, str(path), batch_size=1)
     assert [line["line"] for line in (right, wrong, unknown, bad)] == [2, 3, 4, 5]
@@ -126,8 +126,8 @@ def test_a_puzzle_itself_may_be_given_instead_of_a_file(
     expected = [line["answer"] for line in lines_of(session, "p.txt", LINE, grid, batch_size=1)]
     assert len(expected) == 3
     assert len(set(expected)) == 1
-    (bad,) = lines_of(session, "x" * 16)
-    assert "argument line 1 column 1: found 'x', expected" in bad["error"]
+    (bad,) = lines_of(session, "z" * 16)
+    assert "argument line 1 column 1: found 'z', expected" in bad["error"]
     with pytest.raises(InputError, match=r"p2.txt: there is no such file"):
         lines_of(session, "p2.txt")
     (tmp_path / LINE).write_text("4" + "." * 15)  # a file of that name comes first

@@ -151,6 +151,20 @@ def test_a_task_that_was_not_trained_is_refused_before_any_is_solved(tmp_path: P
         list(voting.run(engine, [TASK], SolveOptions()))
 
 
+def test_both_spellings_vote_and_what_only_resembles_them_is_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = ["<blank>", "<blank>", "t", "t_t1_0213456789", "t|||t2|||0321456789", "t_t9_0213456789", "t-flipped", "tt"]
+    identifiers.write(tmp_path / "arc.onnx", names)
+    with caplog.at_level("INFO", logger="trm_deploy"):
+        known = voting.known_augmentations(tmp_path / "arc.onnx", len(names), [TASK])
+    assert [number for number, _ in known["t"]] == [2, 3, 4]
+    assert [augmentation.transform for _, augmentation in known["t"]] == [0, 1, 2]
+    (line,) = caplog.messages
+    assert "2 names look like augmentations of these tasks" in line
+    assert "'t_t9_0213456789'" in line
+
+
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small random model of two tasks, exported by the command line."""

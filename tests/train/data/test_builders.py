@@ -161,7 +161,7 @@ def test_published_mazes(tmp_path: Path) -> None:
     ("row", "message"),
     [
         ((BLANKED, SOLVED[:-1]), "line 3: answer: 80 characters, expected 81"),
-        ((BLANKED, SOLVED[:40] + "x" + SOLVED[41:]), "line 3: answer character 41: found 'x', expected"),
+        ((BLANKED, SOLVED[:40] + "z" + SOLVED[41:]), "line 3: answer character 41: found 'z', expected"),
         ((BLANKED[:40] + "€" + BLANKED[41:], SOLVED), "line 3: question character 41: found '€', expected"),
         ((BLANKED, "2" + SOLVED[1:]), "line 3: the answer is wrong: row 1 has 2 twice; column 1 has 2 twice"),
         ((BLANKED, BLANKED), "line 3: the answer is wrong: 3 cells have no digit"),

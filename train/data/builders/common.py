@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from trm_deploy.errors import InputError, PuzzleError
 from trm_deploy.puzzles import reading
-from trm_deploy.puzzles.base import Symmetries, TextPuzzle
+from trm_deploy.puzzles.base import Symmetries, TextPuzzle, Tokens
 from trm_deploy.puzzles.reading import Answered
 from trm_deploy.support.progress import progress
 from trm_deploy.train.data import defaults
@@ -43,7 +43,8 @@ class DatasetOptions:
 
     Attributes:
         output: the folder; None: data/ and the task's name.
-        csv, test_csv: published files; None: puzzles are generated.
+        csv, test_csv: files with puzzles and their answers; None: puzzles are generated.
+        column: of these files, the column with the puzzles; None: found by its name or by what it holds.
         train, test: how many puzzles to generate; None: `defaults.PUZZLES`.
         subsample: number of puzzles to take from the training file, chosen at random; None: all.
         augment: further forms of each training puzzle, under its symmetries.
@@ -54,6 +55,7 @@ class DatasetOptions:
     output: Path | None = None
     csv: Path | None = None
     test_csv: Path | None = None
+    column: str | None = None
     train: int | None = None
     test: int | None = None
     subsample: int | None = None
@@ -101,7 +103,7 @@ def build(task: DatasetTask, options: DatasetOptions) -> str:
     output = options.output or Path("data") / task.puzzle.name
     dataset.check_output(output, force=options.force)
     if options.csv is not None and options.test_csv is not None:
-        train, test = (_from_csv(path, task) for path in (options.csv, options.test_csv))
+        train, test = (_from_csv(path, task, options.column) for path in (options.csv, options.test_csv))
         train = _subsample(train, options)
     else:
         train_count, test_count = (
@@ -149,17 +151,18 @@ def _distinct(pairs: Bytes) -> Bytes:
     return pairs[np.sort(first)]
 
 
-def _from_csv(path: Path, task: DatasetTask) -> Examples:
+def _from_csv(path: Path, task: DatasetTask, column: str | None) -> Examples:
     puzzle = task.puzzle
     tokens = _token_of_character(puzzle)
     parts = []
-    rows = reading.read_answered(str(path), puzzle)
+    rows = reading.read_answered(str(path), puzzle, column=column)
     with progress(f"reading {path.name}", reading.estimate_lines(str(path)) - 1, unit="lines") as advance:
         while chunk := list(itertools.islice(rows, LINES)):
             texts = ((row.question for row in chunk), (row.answer for row in chunk))
-            examples = Examples(*(_parsed(column, tokens, puzzle.cells) for column in texts))
-            for number in np.flatnonzero(~task.surely_right(examples)):
-                _check_row(chunk[number], puzzle)
+            examples = Examples(*(_parsed(part, tokens, puzzle.cells) for part in texts))
+            surely = task.surely_right(examples) & [_has_one_blank(row.question, puzzle) for row in chunk]
+            for number in np.flatnonzero(~surely):
+                examples.questions[number], examples.answers[number] = _check_row(chunk[number], puzzle)
             parts.append(examples)
             advance(len(chunk))
     if not parts:
@@ -179,14 +182,19 @@ def _token_of_character(puzzle: TextPuzzle) -> Bytes:
 
 
 def _parsed(texts: Iterable[str], tokens: Bytes, cells: int) -> Bytes:
-    """uint8 [n, cells]; 0 for a character that no puzzle has, and throughout a text of another length."""
-    lines = [text if len(text) == cells else "\x7f" * cells for text in texts]
-    codes = np.frombuffer("".join(lines).encode("latin-1", "replace"), np.uint8)
+    """uint8 [n, cells]; 0 for a character that no puzzle has, and throughout a text of another length, or not ASCII."""
+    lines = [text if len(text) == cells and text.isascii() else "\x7f" * cells for text in texts]
+    codes = np.frombuffer("".join(lines).encode(), np.uint8)
     return tokens[codes].reshape(len(lines), cells)
 
 
-def _check_row(row: Answered, puzzle: TextPuzzle) -> None:
-    """Raise `InputError` with what is wrong with a puzzle or its answer, if anything is."""
+def _has_one_blank(text: str, puzzle: TextPuzzle) -> bool:
+    """Whether no two characters of a text stand for a blank, where a task has several that may."""
+    return not puzzle.form.blanks or len(set(text).difference(puzzle.vocabulary[2:])) <= 1
+
+
+def _check_row(row: Answered, puzzle: TextPuzzle) -> tuple[Tokens, Tokens]:
+    """A puzzle and its answer in tokens; raises `InputError` with what is wrong with them, if anything is."""
     parsed = []
     for name, text in (("question", row.question), ("answer", row.answer)):
         try:
@@ -199,6 +207,7 @@ def _check_row(row: Answered, puzzle: TextPuzzle) -> None:
         raise InputError(f"{row.place}: the givens break the rules: {'; '.join(faults)}")
     if faults := puzzle.answer_faults(question, answer):
         raise InputError(f"{row.place}: the answer is wrong: {'; '.join(faults[:4])}")
+    return question, answer
 
 
 def _subsample(train: Examples, options: DatasetOptions) -> Examples:
