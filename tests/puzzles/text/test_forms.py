@@ -80,6 +80,13 @@ def test_one_puzzle_and_nothing_else(tmp_path: Path, content: str) -> None:
     assert texts(read(tmp_path / "p", content)) == [ZEROS]
 
 
+def test_ends_of_lines_that_an_editor_has_stripped(tmp_path: Path) -> None:
+    """In a frame without an outer line, which earlier grids have shown."""
+    bare = grid(LINE.replace(".", " "), space=" ", bar="|", rule="------+-------+------", outer=False)
+    stripped = "\n".join(line.rstrip() for line in bare.split("\n"))
+    assert texts(read(tmp_path / "p", f"{stripped}\n\n{bare}\n\n{stripped}\n")) == [ZEROS] * 3
+
+
 def test_remarks_in_an_older_encoding(tmp_path: Path) -> None:
     content = f"Rätsel für Öl\n{FRAME}\n\n{LINE}  # très dur\n".encode("latin-1")
     assert texts(read(tmp_path / "p", content)) == [ZEROS, ZEROS]

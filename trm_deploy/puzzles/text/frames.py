@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Sequence
+from operator import itemgetter
 
 from trm_deploy.puzzles.text.shapes import (
     BARRED,
@@ -67,8 +68,8 @@ def _as_before(items: list[Item], rows: Sequence[Item], layouts: Layouts) -> lis
             return None
         if item.kind == OPEN:  # a row of blanks or a part of the frame: its neighbours decide
             continue
-        text = "".join([item.line[column - 1] for column in columns])
-        if len(text.replace(" ", "")) != len(item.text):
+        text = "".join(itemgetter(*columns)(f" {item.line}".ljust(columns[-1] + 1)))
+        if len(text) - text.count(" ") != len(item.text):
             return None
         made[item.number] = Item(item.number, item.line, ROW, text, columns)
     return [made.get(item.number, item) for item in items]

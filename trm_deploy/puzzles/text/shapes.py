@@ -100,6 +100,7 @@ class Shapes:
         object.__setattr__(self, "digits", frozenset(self.puzzle.vocabulary[2:]))
         skeleton = str.maketrans(dict.fromkeys([*self.puzzle.vocabulary[2:], "."], "0"))
         object.__setattr__(self, "to_skeleton", skeleton)
+        object.__setattr__(self, "to_spaces", str.maketrans(dict.fromkeys(self.puzzle.vocabulary[2:], " ")))
 
     form: TextForm = field(init=False)
     cells: int = field(init=False)
@@ -108,6 +109,8 @@ class Shapes:
     none_but_cells: dict[int, None] = field(init=False)
     to_skeleton: dict[int, str] = field(init=False)
     _rows: set[str] = field(init=False, default_factory=set, repr=False)  # skeletons of rows
+    to_spaces: dict[int, str] = field(init=False)
+    _barred: set[str] = field(init=False, default_factory=set, repr=False)  # rows whose digits are spaces
     _rules: set[str] = field(init=False, default_factory=set, repr=False)
 
     def is_cells(self, text: str) -> bool:
@@ -130,7 +133,14 @@ class Shapes:
         skeleton = line.translate(self.to_skeleton)
         if skeleton in self._rows:
             return Item(number, line, ROW, line.translate(NO_BARS))
+        if line.translate(self.to_spaces) in self._barred:
+            text = line.translate(NO_BARS)
+            kind = BARRED if len(text) < self.form.columns else ROW
+            return Item(number, line, kind if text else OPEN, text)
         made = self._item(number, line)
+        digits_alone = made.kind == BARRED and made.line == line and self.digits.issuperset(made.text)
+        if digits_alone and len(self._barred) < REMEMBERED:
+            self._barred.add(line.translate(self.to_spaces))
         # What may be a blank or a part of a frame is looked at anew.
         if made.kind == ROW and made.columns is None and RULE_LIKE.isdisjoint(line) and len(self._rows) < REMEMBERED:
             self._rows.add(skeleton)
@@ -165,7 +175,7 @@ class Shapes:
             if len(tight) > form.columns and self._has_candidates(drawn):
                 return Item(number, line, MARKS)
             if bars and len(tight) < form.columns:
-                return Item(number, drawn, BARRED, tight)
+                return Item(number, line if line.rstrip()[-2:] != "|." else drawn, BARRED, tight)
             if 2 * form.columns < len(tight) and not bars:
                 return Item(number, line, CUT, tight)
             return Item(number, line, ODD, tight)
