@@ -32,7 +32,8 @@ def load(
         runtime: a name in `trm_deploy.runtimes.registry`; the default of the kind of file where None.
         device: where to run it; a plan always runs on the GPU.
         allow_host_code: load a version-compatible plan, which carries code for this machine's processor.
-        precision: of a checkpoint, float32 where None; an exported file has its own.
+        precision: of a checkpoint, float32 where None; an exported file has its own, but some runtimes compute it in
+            another arithmetic (`Backend.arithmetics`).
         compiled: run a checkpoint through torch.compile.
         overrides: of a checkpoint: KEY=VALUE, what a published one does not say of itself.
 
@@ -45,6 +46,7 @@ def load(
     """
     found = kind.of(path)
     backend = registry.choose(path, found, runtime)
+    others = [other.name for other in registry.reading(found) if other.arithmetics]
     if found is not Kind.checkpoint:
         for flag, given, what in (
             ("--precision", precision is not None and not backend.arithmetics, "precision"),
@@ -52,8 +54,9 @@ def load(
             ("--set", bool(overrides), "spec"),
         ):
             if given:
+                other = f", or add --runtime {others[0]}" if others and flag == "--precision" else ""
                 raise InputError(
                     f"{flag} applies to checkpoints: {path} is an exported file, which has its {what} already",
-                    hint=f"leave out {flag}, or name the checkpoint with --engine",
+                    hint=f"leave out {flag}, or name the checkpoint with --engine{other}",
                 )
     return backend.load(path, LoadOptions(device, allow_host_code, precision, compiled, tuple(overrides)))

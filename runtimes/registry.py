@@ -7,13 +7,15 @@ The module of a row has one function, `load(path, options) -> Runtime` (`path`: 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from trm_deploy.artefacts import onnx_file
 from trm_deploy.artefacts.kind import Kind
 from trm_deploy.errors import InputError
-from trm_deploy.runtimes.base import LoadOptions, Runtime
+from trm_deploy.runtimes.base import Device, LoadOptions, Runtime
 from trm_deploy.signature import MODEL_PRECISIONS, PRECISIONS, Precision
 from trm_deploy.trt.flavours import FLAVOURS, LEAN
 
@@ -32,6 +34,8 @@ class Backend:
         precisions: that it runs, though not on every device.
         arithmetics: what ``--precision`` may be for an exported file, whose products it then computes so; empty where
             a file decides that alone.
+        faster_on: devices on which it is faster than the default of the kinds that it reads; measured, see
+            docs/performance.md.
     """
 
     name: str
@@ -42,6 +46,17 @@ class Backend:
     packages: tuple[str, ...]
     precisions: tuple[Precision, ...]
     arithmetics: tuple[Precision, ...] = ()
+    faster_on: tuple[Device, ...] = ()
+
+    @property
+    def package(self) -> str:
+        """The module of others that it needs."""
+        return self.packages[0].replace("-", "_")
+
+    @property
+    def installed(self) -> bool:
+        """Whether `package` is there; it is not imported."""
+        return importlib.util.find_spec(self.package) is not None
 
     def load(self, path: Path, options: LoadOptions) -> Runtime:
         """The runtime of an artefact; see `trm_deploy.runtimes.load`."""
@@ -78,6 +93,7 @@ BACKENDS: tuple[Backend, ...] = (
         packages=("openvino",),
         precisions=("fp32", "fp16"),
         arithmetics=("fp32", "bf16"),
+        faster_on=("cpu",),
     ),
     Backend(
         "tensorrt",
@@ -154,6 +170,42 @@ def choose(path: Path, kind: Kind, name: str | None = None) -> Backend:
         if known
         else f"--runtime is {name}, expected one of {names} for {path} ({kind.value})",
         hint=f"use --runtime {able[0].name}, or leave it out",
+    )
+
+
+def faster(kind: Kind, device: Device) -> Backend | None:
+    """The back end that is faster than a kind's default on a device; None where there is none."""
+    return next((backend for backend in reading(kind)[1:] if device in backend.faster_on), None)
+
+
+def fastest(path: Path, kind: Kind, device: Device, name: str | None = None) -> Backend:
+    """The back end that puzzles are solved with: the named one, else the fastest by this rule.
+
+    The one that is `faster` on the device, where it is installed and runs the file's precision; else the kind's
+    default. What it computes in is its own affair: never narrower than the flag or the file's build record allows.
+
+    Raises:
+        ArtefactError: a file that cannot be read.
+        InputError: see `choose`.
+    """
+    other = faster(kind, device)
+    if name is None and other is not None and other.installed:
+        precision = onnx_file.read(path).precision if kind is Kind.onnx else None
+        if precision in other.precisions:
+            return other
+    return choose(path, kind, name)
+
+
+def fastest_in_words(kind: Kind, device: Device) -> str:
+    """The rule of `fastest` as it turns out on this machine."""
+    other, usual = faster(kind, device), reading(kind)[0]
+    if other is None:
+        return usual.name
+    if not other.installed:
+        return f"{usual.name}; {other.name} would be faster on this device and is not installed"
+    return (
+        f"{other.name} for {' and '.join(other.precisions)} files, because it is installed and faster on this device;"
+        f" {usual.name} for others"
     )
 
 

@@ -72,8 +72,10 @@ class Solver:
 
         Args:
             path: ONNX file, TensorRT plan or checkpoint; the shipped Sudoku model where None.
-            runtime: what runs it, such as "onnxruntime"; the default for that kind of file where None.
-            precision: to run a checkpoint in; other files have their own.
+            runtime: what runs it, such as "onnxruntime"; where None the fastest that is installed (`trm-deploy
+                doctor` says which).
+            precision: to run a checkpoint in; other files have their own, but OpenVINO computes ONNX files in "fp32" or
+                "bf16" as this says.
             attempts: maximum number of attempts a puzzle, under its symmetries; alone it keeps the model's own steps.
             attempt_steps: maximum number of supervision steps of an attempt, or of each in turn; the last repeats.
             budget: maximum number of supervision steps of all attempts at a puzzle. Where all three are None, the

@@ -117,7 +117,7 @@ class OpenVinoSession:
         except RuntimeError as error:
             raise ArtefactError(
                 f"{path}: OpenVINO cannot load it ({_reason(error)})",
-                hint="leave out --runtime openvino: ONNX Runtime runs it",
+                hint="add --runtime onnxruntime",
             ) from error
         self._request = compiled.create_infer_request()
         self.inputs = tuple(_tensor(port) for port in compiled.inputs)
@@ -141,7 +141,7 @@ class OpenVinoSession:
         except RuntimeError as error:
             raise ArtefactError(
                 f"{self._path}: OpenVINO cannot run it ({_reason(error)})",
-                hint="leave out --runtime openvino: ONNX Runtime runs it",
+                hint="add --runtime onnxruntime",
             ) from error
         return results
 

@@ -9,13 +9,13 @@ from importlib import resources
 from pathlib import Path
 
 from trm_deploy import puzzles
-from trm_deploy.artefacts import record
+from trm_deploy.artefacts import kind, record
 from trm_deploy.artefacts.record import BuildRecord, RecordedSchedule
 from trm_deploy.errors import InputError
 from trm_deploy.puzzles import reading
 from trm_deploy.puzzles.base import Puzzle, TextPuzzle, Tokens
 from trm_deploy.puzzles.reading import Question
-from trm_deploy.runtimes import load
+from trm_deploy.runtimes import load, registry
 from trm_deploy.runtimes.base import Device, Runtime, StepRuntime, check_step_limit
 from trm_deploy.runtimes.solving.answer import Answer
 from trm_deploy.runtimes.solving.attempts import Schedule, solve_stream
@@ -272,6 +272,8 @@ def open_session(
 ) -> SolvingSession:
     """Load a model, the shipped one where None; see `trm_deploy.runtimes.load`.
 
+    Without the name of a runtime it gets the fastest by `registry.fastest`.
+
     Raises:
         InputError: a file that is not ours, or whose task nothing names.
         CannotRunHere: the package or device that it needs is missing.
@@ -279,7 +281,7 @@ def open_session(
     path = engine or shipped_engine("step")
     loaded = load(
         path,
-        runtime,
+        registry.fastest(path, kind.of(path), device, runtime).name,
         device=device,
         allow_host_code=allow_host_code,
         precision=precision,

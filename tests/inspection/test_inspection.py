@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ASSETS
+from trm_deploy.artefacts.kind import Kind
 from trm_deploy.cli.app import app
 from trm_deploy.errors import InputError
 from trm_deploy.inspection.artefact import inspect
@@ -23,6 +24,7 @@ def test_doctor_has_a_row_for_every_back_end(monkeypatch: pytest.MonkeyPatch) ->
     found = doctor()
     assert found["no_such_runtime"] == "missing; type: pip install 'trm-deploy[fake]'"
     assert {backend.name.replace("-", "_") for backend in registry.BACKENDS} <= found.keys()
+    assert found["onnx_files_on_cpu"] == registry.fastest_in_words(Kind.onnx, "cpu")
     assert {"onnx", "numba", "cuda_python", "gpu", "driver", "machine"} <= found.keys()
 
 

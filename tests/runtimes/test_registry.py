@@ -145,3 +145,47 @@ def test_every_row_is_whole() -> None:
         registry.get("nonsense")
     assert registry.packages()[0] == "trm-deploy"
     assert len(set(registry.packages())) == len(registry.packages())
+
+
+@pytest.fixture
+def with_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Backend, "installed", property(lambda backend: True))
+
+
+@pytest.fixture
+def without_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Backend, "installed", property(lambda backend: backend.name != "openvino"))
+
+
+@pytest.mark.usefixtures("with_openvino")
+def test_the_fastest_runtime_is_that_which_is_installed_and_reads_the_file(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    expected = {"fp32": "openvino", "fp16": "openvino", "int8": "onnxruntime", "bf16": "onnxruntime"}
+    for precision, name in expected.items():
+        path = tmp_path / f"{precision}.onnx"
+        onnx.save(exported("trm-mlp", "step", precision=precision), path)
+        assert registry.fastest(path, Kind.onnx, "cpu").name == name, precision
+        assert registry.fastest(path, Kind.onnx, "cuda").name == "onnxruntime"
+        assert registry.fastest(path, Kind.onnx, "cpu", "onnxruntime").name == "onnxruntime"
+    assert registry.fastest(tiny_checkpoint, Kind.checkpoint, "cpu").name == "torch"
+    assert runtimes.load(tmp_path / "fp32.onnx").backend == "onnxruntime", "the kind's default, as parity takes it"
+    assert registry.fastest_in_words(Kind.onnx, "cpu") == (
+        "openvino for fp32 and fp16 files, because it is installed and faster on this device; onnxruntime for others"
+    )
+    assert registry.fastest_in_words(Kind.onnx, "cuda") == "onnxruntime"
+    (tmp_path / "cut.onnx").write_bytes((tmp_path / "fp32.onnx").read_bytes()[:3000])
+    with pytest.raises(ArtefactError, match=r"cut\.onnx"):
+        registry.fastest(tmp_path / "cut.onnx", Kind.onnx, "cpu")
+
+
+@pytest.mark.usefixtures("without_openvino")
+def test_without_openvino_onnx_runtime_is_the_fastest(tmp_path: Path) -> None:
+    path = tmp_path / "s.onnx"
+    onnx.save(exported("trm-mlp", "step"), path)
+    assert registry.fastest(path, Kind.onnx, "cpu").name == "onnxruntime"
+    assert registry.fastest_in_words(Kind.onnx, "cpu") == (
+        "onnxruntime; openvino would be faster on this device and is not installed"
+    )
+    with pytest.raises(InputError, match=r"--precision applies to checkpoints.*or add --runtime openvino"):
+        runtimes.load(path, precision="bf16")

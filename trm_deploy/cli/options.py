@@ -52,15 +52,14 @@ Attempts = Annotated[
         " ARC all that were trained",
     ),
 ]
+ATTEMPT_STEPS: dict[str, Any] = {
+    **whole_list(1, MAX_STEPS),
+    "help": "Maximum number of supervision steps of an attempt, or of each in turn, as in 3,3,16; the last repeats.",
+    "show_default": "the artefact's schedule, else the model's own",
+}
 AttemptSteps = Annotated[
     Optional[tuple],  # type: ignore[type-arg]  # typer knows no tuple of any length
-    typer.Option(
-        "--attempt-steps",
-        "--max-steps",
-        **whole_list(1, MAX_STEPS),
-        help="Maximum number of supervision steps of an attempt, or of each in turn, as in 3,3,16; the last repeats.",
-        show_default="the artefact's schedule, else the model's own",
-    ),
+    typer.Option("--attempt-steps", "--max-steps", **ATTEMPT_STEPS),
 ]
 Budget = Annotated[
     Optional[int],
@@ -135,19 +134,24 @@ TorchPrecision = Annotated[
     typer.Option(
         "--precision",
         **one_of(signature.MODEL_PRECISIONS),
-        help="Precision to run a checkpoint in; other files have their own.",
-        show_default=signature.MODEL_PRECISIONS[0],
+        help="Precision to run a checkpoint in; other files have their own, but OpenVINO computes ONNX files in fp32 or"
+        " bf16 as this says.",
+        show_default="fp32; with OpenVINO bf16 where the file's build record accepts it and the processor has it",
     ),
 ]
+# What --runtime is in every command, but for its default.
+RUNTIME: dict[str, Any] = {
+    "metavar": "NAME",
+    "parser": _runtime,
+    "autocompletion": _runtimes,
+    "help": "Runtime to use, such as onnxruntime; `trm-deploy doctor` lists them.",
+}
 Runtime = Annotated[
     Optional[str],
     typer.Option(
         "--runtime",
-        metavar="NAME",
-        parser=_runtime,
-        autocompletion=_runtimes,
-        help="Runtime to use, such as onnxruntime; `trm-deploy doctor` lists them.",
-        show_default="by the kind of file",
+        **RUNTIME,
+        show_default="the fastest that is installed; `trm-deploy doctor` says which",
     ),
 ]
 Compile = Annotated[

@@ -9,6 +9,7 @@ from typing import Annotated, Optional
 import typer
 
 from trm_deploy.cli.options import (
+    RUNTIME,
     AllowHostCode,
     Compile,
     Device,
@@ -76,9 +77,12 @@ def parity(
         typer.Option("--rtol", **real(0), help="Relative tolerance, added to it: atol + rtol * |expected|."),
     ] = None,
     overrides: Overrides = None,
-    runtime: Runtime = None,
     precision: TorchPrecision = None,
     compiled: Compile = False,
+    runtime: Annotated[
+        Optional[str],
+        typer.Option("--runtime", **RUNTIME, show_default="by the kind of file; onnxruntime for ONNX files"),
+    ] = None,
     device: Device = "cpu",
     allow_host_code: AllowHostCode = False,
     as_json: Json = False,

@@ -9,8 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 import trm_deploy
+from trm_deploy.artefacts.kind import Kind
 from trm_deploy.errors import CannotRunHere, MissingPackage
 from trm_deploy.runtimes import registry
+from trm_deploy.runtimes.backends import ov
 from trm_deploy.runtimes.backends.trt.cuda import load_cudart
 from trm_deploy.support import machine
 from trm_deploy.trt import flavours
@@ -36,6 +38,9 @@ def doctor() -> dict[str, Any]:
         )
     for backend in registry.BACKENDS:
         document[_key(backend)] = _backend(backend)
+    # Without --runtime; `benchmark` measures whether the rule is right here.
+    for device in machine.DEVICES if gpu else ("cpu",):
+        document[f"onnx_files_on_{device}"] = registry.fastest_in_words(Kind.onnx, device)
     return document | {
         "onnx": _installed("onnx", "export"),
         "numba": _installed("numba", "train"),
@@ -110,5 +115,15 @@ def _ort_details(ort: Any) -> str:
     return f"({', '.join(ort.get_available_providers())})"
 
 
+def _openvino_details(openvino: Any) -> str:
+    capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    computed = (name for name, (_, capability) in ov.ARITHMETIC.items() if capability in capabilities)
+    return f"(computes {', '.join(computed)} on this processor)"
+
+
 # What else there is to say of a back end's package, by the back end's name.
-_DETAILS: dict[str, Callable[[Any], str]] = {"torch": _torch_details, "onnxruntime": _ort_details}
+_DETAILS: dict[str, Callable[[Any], str]] = {
+    "torch": _torch_details,
+    "onnxruntime": _ort_details,
+    "openvino": _openvino_details,
+}

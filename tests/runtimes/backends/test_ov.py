@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +12,20 @@ import numpy as np
 import onnx
 import pytest
 
+from tests.cli.test_commands import assert_one_line_error, trm
 from tests.conftest import ASSETS, GRAPHS, Graph, exported
 from trm_deploy import puzzles, runtimes
+from trm_deploy.artefacts import record
 from trm_deploy.errors import ArtefactError, CannotRunHere, InputError, MissingPackage
+from trm_deploy.evaluation.parity.bounds import BOUNDS, bounds_name
 from trm_deploy.runtimes.backends import ov
 from trm_deploy.runtimes.base import StepRuntime, initial_numpy_state
+from trm_deploy.runtimes.solving.session import open_session
 
 openvino = pytest.importorskip("openvino", reason="type: pip install 'trm-deploy[openvino]'")
 TOKENS = np.random.default_rng(0).integers(1, 6, (5, 16)).astype(np.int32)
 HAS_BF16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+NEEDS_BF16 = pytest.mark.skipif(not HAS_BF16, reason="this processor does not compute bfloat16")
 
 
 def saved(folder: Path, name: str, graph: Graph, **how: Any) -> Path:
@@ -62,7 +69,7 @@ def test_a_state_is_the_next_steps_input_and_stays_what_it_was(tmp_path: Path) -
     np.testing.assert_array_equal(np.asarray(first[0].y), first[1])  # type: ignore[index]
 
 
-@pytest.mark.skipif(not HAS_BF16, reason="this processor does not compute bfloat16")
+@NEEDS_BF16
 def test_bfloat16_where_the_flag_says_so(tmp_path: Path) -> None:
     path = saved(tmp_path, "trm-mlp", "step")
     wide, narrow = runtimes.load(path, "openvino"), runtimes.load(path, "openvino", precision="bf16")
@@ -103,8 +110,59 @@ def test_what_openvino_cannot_run_names_what_can(tmp_path: Path, monkeypatch: py
         runtimes.load(path, precision="bf16")
     cut = tmp_path / "cut.onnx"
     cut.write_bytes(path.read_bytes()[:3000])
+    with pytest.raises(ArtefactError, match=r"cut\.onnx: OpenVINO cannot load it \(.*\); add --runtime onnxruntime"):
+        ov.OpenVinoSession(openvino, openvino.Core(), cut, "fp32")
     with pytest.raises(ArtefactError, match=r"cut\.onnx"):
         runtimes.load(cut, "openvino")
     monkeypatch.setitem(__import__("sys").modules, "openvino", None)
     with pytest.raises(MissingPackage, match=r"pip install 'trm-deploy\[openvino\]'"):
         runtimes.load(path, "openvino")
+
+
+EASY = "53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5....8..79"
+
+
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=NEEDS_BF16)])
+def test_run_takes_it_and_computes_as_the_flag_says(precision: str) -> None:
+    flags = ("--runtime", "openvino", "--precision", precision, "--json")
+    assert json.loads(trm("run", EASY, *flags).stdout)["verified"] is True
+
+
+def test_run_takes_it_by_default_and_never_narrower_than_the_record_accepts(tmp_path: Path) -> None:
+    path = tmp_path / "s.onnx"
+    shutil.copy(ASSETS / "sudoku-step.onnx", path)
+    opened = open_session(path).runtime
+    assert (opened.backend, opened.arithmetic) == ("openvino", "fp32")
+    shutil.copy(ASSETS / "sudoku-step.onnx.json", record.path_of(path))
+    opened = open_session(path).runtime
+    assert (opened.backend, opened.arithmetic) == ("openvino", "bf16" if HAS_BF16 else "fp32")
+    assert open_session(path, precision="fp32").runtime.arithmetic == "fp32"
+    assert open_session(path, runtime="onnxruntime").runtime.backend == "onnxruntime"
+
+
+@NEEDS_BF16
+def test_parity_holds_it_to_the_bounds_of_what_it_computes_in(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    path = saved(tmp_path, "trm-mlp", "step")
+    flags = ("--controls", 1, "--halt-threshold", "inf", "--runtime", "openvino")
+    narrow = trm("parity", tiny_checkpoint, path, *flags, "--precision", "bf16", "--json")
+    assert narrow.returncode == 0, narrow.stderr
+    (engine,) = json.loads(narrow.stdout)["engines"]
+    assert (engine["precision"], engine["arithmetic"]) == ("fp32", "bf16")
+    first = engine["step_differences"][0]
+    assert first["bound"] >= BOUNDS["bf16"].logits
+    assert first["largest"] > BOUNDS["fp32"].logits
+    assert "it is held to the bounds of bf16" in engine["notes"][0]
+    (engine,) = json.loads(trm("parity", tiny_checkpoint, path, *flags, "--json").stdout)["engines"]
+    assert engine["arithmetic"] is None
+    assert engine["step_differences"][0]["largest"] < 1e-4
+    refused = trm("parity", tiny_checkpoint, path, "--precision", "bf16")
+    assert_one_line_error(refused, 2, "--precision is for a checkpoint as an engine")
+    refused = trm("parity", tiny_checkpoint, tiny_checkpoint, *flags)
+    assert_one_line_error(refused, 2, "is a file for torch (checkpoint), and --runtime openvino does not read it")
+
+
+def test_the_bounds_are_those_of_the_narrower() -> None:
+    assert [bounds_name("fp32", name) for name in (None, "bf16", "fp32 between casts")] == ["fp32", "bf16", "fp32"]
+    assert bounds_name("fp16", "fp32") == "fp16"
+    assert bounds_name("int8", "int8 products") == "int8"
+    assert bounds_name("unknown", "bf16") == "unknown"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trm_deploy.evaluation.parity.report import FreeRun, Noise, StepDifference
+from trm_deploy.signature import Precision
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,19 @@ BOUNDS: dict[str, Bounds] = {
         " (measured). Answers count: a point of the solved and of the verified share.",
     ),
 }
+
+
+def bounds_name(precision: str, arithmetic: str | None) -> str:
+    """The name in `BOUNDS` that an engine is held to: of what it computes in, where that is narrower than its file.
+
+    Args:
+        precision: the file's.
+        arithmetic: as a runtime words it; None where it is the file's precision.
+    """
+    widest_first: tuple[Precision, ...] = ("fp32", "fp16", "bf16", "int8")
+    named = [name for name in widest_first if name in (precision, arithmetic)]
+    return named[-1] if precision in named else precision
+
 
 # Standard deviations by which the number of puzzles that noise decides about may scatter between two runs. If noise
 # turns k puzzles, each as likely one way as the other, the difference of the two counts is a sum of k steps of +-1: its

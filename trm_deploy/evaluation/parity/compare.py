@@ -13,7 +13,7 @@ import numpy as np
 from trm_deploy.errors import CheckpointError, InputError
 from trm_deploy.evaluation import accuracy
 from trm_deploy.evaluation.accuracy import Accuracy, Bools, Judge, Progress
-from trm_deploy.evaluation.parity.bounds import BOUNDS, Bounds, free_failures, step_failures
+from trm_deploy.evaluation.parity.bounds import BOUNDS, Bounds, bounds_name, free_failures, step_failures
 from trm_deploy.evaluation.parity.judged_steps import Tolerance, free_running, teacher_forced
 from trm_deploy.evaluation.parity.puzzle_ids import puzzle_ids_of
 from trm_deploy.evaluation.parity.report import EngineParity, FreeRun, Noise, ParityReport
@@ -152,7 +152,8 @@ def compare(
         noise=_noise(base, others),
     )
     for (name, engine), limit in zip(engines, limits):
-        bounds = BOUNDS[engine.precision]
+        arithmetic = arithmetic_of(engine)
+        bounds = BOUNDS[bounds_name(engine.precision, arithmetic)]
         if isinstance(engine, StepRuntime):
             differences, drift = teacher_forced(perturbed, next(trajectories), bounds, tolerance)
         else:
@@ -170,7 +171,6 @@ def compare(
             puzzles=len(tokens),
             attempts=attempts,
         )
-        arithmetic = arithmetic_of(engine)
         report.engines.append(
             EngineParity(
                 name=name,
@@ -215,9 +215,11 @@ def arithmetic_of(runtime: Runtime) -> str | None:
 def _notes(precision: str, arithmetic: str | None, limit: int, max_steps: int) -> list[str]:
     notes = []
     if arithmetic is not None:
+        held = bounds_name(precision, arithmetic)
         notes.append(
             f"this runtime computes in {arithmetic}: what is compared is the {precision} file as it runs here, which"
             f" is not {precision} parity and says nothing of hardware that computes in {precision}"
+            + (f"; it is held to the bounds of {held}" if held != precision else "")
         )
     if limit != max_steps:
         notes.append(f"unrolled to {limit} steps, and compared with PyTorch and its controls at {limit} steps")

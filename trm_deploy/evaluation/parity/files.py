@@ -11,7 +11,7 @@ from typing import Any
 import trm_deploy
 from trm_deploy import checkpoints
 from trm_deploy import puzzles as tasks
-from trm_deploy.artefacts.kind import is_checkpoint
+from trm_deploy.artefacts.kind import Kind, is_checkpoint
 from trm_deploy.checkpoints import Checkpoint
 from trm_deploy.errors import ArtefactError, CannotRunHere, InputError
 from trm_deploy.evaluation.accuracy import by_rules
@@ -47,7 +47,8 @@ class ParitySettings:
         baseline: the report.json of the last accepted comparison, see `trm_deploy.evaluation.parity.baseline`.
         atol, rtol: in place of the precisions' bounds on a teacher-forced step, see `Tolerance`; where one is given,
             the other is 0.
-        precision, compiled: how PyTorch runs the engines that are checkpoints, the reference itself for one.
+        precision, compiled: how PyTorch runs the engines that are checkpoints, the reference itself for one;
+            `precision` also what a `runtime` computes exported files in, where it can be told.
         runtime: name of the back end for the exported files; the default of each one's kind where None.
     """
 
@@ -148,8 +149,11 @@ def compare_files(
 
 
 def _check_torch_flags(checkpoint: Path, engines: Sequence[Path], settings: ParitySettings) -> None:
-    """Refuse --precision and --compile where no engine is a checkpoint."""
-    if (settings.precision or settings.compiled) and not any(is_checkpoint(path) for path in engines):
+    """Refuse --precision and --compile where no engine is a checkpoint, and --runtime where all are."""
+    if all(is_checkpoint(path) for path in engines):
+        registry.choose(engines[0], Kind.checkpoint, settings.runtime)
+    told = settings.runtime is not None and bool(registry.get(settings.runtime).arithmetics)
+    if (settings.compiled or (settings.precision and not told)) and not any(is_checkpoint(path) for path in engines):
         flag = "--precision" if settings.precision else "--compile"
         raise InputError(
             f"{flag} is for a checkpoint as an engine: an exported file has its own",
@@ -179,7 +183,10 @@ def _load_engines(
                 )
                 runtimes.append((f"{path} in {in_torch.description}", in_torch))
             else:
-                engine = load_engine(path, loaded, device, allow_host_code=allow_host_code, runtime=settings.runtime)
+                precision = settings.precision if settings.runtime else None
+                engine = load_engine(
+                    path, loaded, device, allow_host_code=allow_host_code, runtime=settings.runtime, precision=precision
+                )
                 runtimes.append((str(path), engine))
         except CannotRunHere as error:
             refused = error
@@ -199,15 +206,21 @@ def _sources(checkpoint: Path, loaded: Checkpoint, puzzles: str | None) -> dict[
 
 
 def load_engine(
-    path: Path, loaded: Checkpoint, device: Device, *, allow_host_code: bool, runtime: str | None = None
+    path: Path,
+    loaded: Checkpoint,
+    device: Device,
+    *,
+    allow_host_code: bool,
+    runtime: str | None = None,
+    precision: Precision | None = None,
 ) -> Runtime:
-    """The runtime of an artefact that is to be compared with a checkpoint.
+    """The runtime of an artefact that is to be compared with a checkpoint; see `trm_deploy.runtimes.load`.
 
     Raises:
         ArtefactError: it cannot be read, or is of another model.
         CannotRunHere: this machine cannot run it.
     """
-    engine = load(path, runtime, device=device, allow_host_code=allow_host_code)
+    engine = load(path, runtime, device=device, allow_host_code=allow_host_code, precision=precision)
     _require_same_model(path, engine.spec, loaded)
     return engine
 

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from trm_deploy.evaluation.parity.bounds import BOUNDS, scattered
+from trm_deploy.evaluation.parity.bounds import BOUNDS, bounds_name, scattered
 from trm_deploy.evaluation.parity.report import Cosine, EngineParity, FreeRun, ParityReport, StepDifference
 from trm_deploy.support.figures import require_matplotlib, write_figure
 from trm_deploy.support.files import write_atomic
@@ -349,7 +349,7 @@ def _padded(counts: Sequence[int], length: int) -> list[int]:
 
 def _bounds(report: ParityReport) -> str:
     lines = []
-    for precision in dict.fromkeys(engine.precision for engine in report.engines):
+    for precision in dict.fromkeys(bounds_name(engine.precision, engine.arithmetic) for engine in report.engines):
         bounds = BOUNDS[precision]
         lines.append(
             f"- {precision}: the solved share at most {bounds.solved:g} points below the worst control, the verified"
