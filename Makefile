@@ -89,7 +89,8 @@ build/parity/%/report.json: $(ENGINES)
 # Every way to run the shipped model side by side, as docs/performance.md tells it; needs TRM_DEPLOY_TEST_DATA.
 benchmark: $(VENV)/installed
 	mkdir -p build
-	$(BIN)/trm-deploy benchmark $(SHIPPED) --puzzles $(TRM_DEPLOY_TEST_DATA)/data/sudoku/qqwing_expert.csv \
+	$(BIN)/trm-deploy benchmark $(SHIPPED) --attempts 64 --attempt-steps 3 --limit 500 \
+	    --puzzles $(TRM_DEPLOY_TEST_DATA)/data/sudoku/qqwing_expert.csv \
 	    --png build/benchmark.png --json > build/benchmark.json
 
 # How the cost grows with batch, puzzles, difficulty, model size and in memory: JSON and PNG in docs/measurements.

@@ -67,6 +67,11 @@ class Schedule:
     seed: int = 0
     budget: int | None = None
 
+    def in_words(self) -> str:
+        """Attempts and their steps, as in "64 x 3" or "32 x 3,3,16, up to 160 steps"."""
+        limit = "" if self.budget is None else f", up to {self.budget} steps"
+        return f"{self.attempts} x {','.join(map(str, self.attempt_steps))}{limit}"
+
     def limits(self, number: int) -> Limits:
         """When attempt `number`, from 0, ends."""
         return Limits(self.attempt_steps[min(number, len(self.attempt_steps) - 1)], self.halt_threshold)

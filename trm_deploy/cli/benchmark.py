@@ -8,16 +8,20 @@ from typing import Annotated, Optional
 import typer
 
 from trm_deploy.cli.options import (
+    ATTEMPT_STEPS,
     AllowHostCode,
+    Attempts,
+    Budget,
     Device,
     HaltThreshold,
     Json,
-    MaxSteps,
     Overrides,
     Puzzles,
+    Speculate,
 )
 from trm_deploy.cli.values import whole
 from trm_deploy.evaluation import defaults
+from trm_deploy.spec import MAX_STEPS
 from trm_deploy.support.files import refuse_folder
 from trm_deploy.support.jsontext import dumps
 
@@ -41,7 +45,19 @@ def benchmark(
         Optional[list[str]],
         typer.Option("--only", metavar="NAME", help="Measure only the row of this name; repeatable."),
     ] = None,
-    max_steps: MaxSteps = None,
+    attempts: Attempts = None,
+    attempt_steps: Annotated[Optional[tuple], typer.Option("--attempt-steps", **ATTEMPT_STEPS)] = None,  # type: ignore[type-arg]
+    budget: Budget = None,
+    speculate: Speculate = None,
+    max_steps: Annotated[
+        Optional[int],
+        typer.Option(
+            "--max-steps",
+            **whole(1, MAX_STEPS),
+            help="Maximum number of supervision steps where one attempt is measured.",
+            show_default="the model's own",
+        ),
+    ] = None,
     halt_threshold: HaltThreshold = None,
     overrides: Overrides = None,
     device: Device = "cpu",
@@ -51,8 +67,12 @@ def benchmark(
         Optional[Path], typer.Option("--png", metavar="FILE", help="PNG file for a chart of the results.")
     ] = None,
 ) -> None:
-    """Measure latency, throughput and solved share of every way to run a model."""
+    """Measure latency, throughput, solved share and verified puzzles a second of every way to run a model.
+
+    Checkpoints are also exported; ONNX files are measured in each runtime that reads them, which does without PyTorch.
+    """
     from trm_deploy.evaluation.benchmark.files import benchmark_files
+    from trm_deploy.runtimes.solving.session import SolveOptions
 
     if png is not None:
         from trm_deploy.support.figures import require_matplotlib
@@ -66,6 +86,7 @@ def benchmark(
         repeats=repeats,
         batch=batch,
         max_steps=max_steps,
+        options=SolveOptions(attempts=attempts, attempt_steps=attempt_steps, budget=budget, speculate=speculate),
         halt_threshold=halt_threshold,
         overrides=overrides or (),
         device=device,

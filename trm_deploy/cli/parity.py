@@ -20,7 +20,6 @@ from trm_deploy.cli.options import (
     Overrides,
     Puzzles,
     ReportFolder,
-    Runtime,
     TorchPrecision,
     check_report_folder,
 )

@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from trm_deploy.artefacts.kind import is_checkpoint
-from trm_deploy.errors import ArtefactError, CannotRunHere, InputError
+from trm_deploy.artefacts import kind, onnx_file
+from trm_deploy.artefacts.kind import Kind, is_checkpoint
+from trm_deploy.errors import ArtefactError, CannotRunHere, InputError, require
 from trm_deploy.runtimes import load, registry
 from trm_deploy.runtimes.base import Device, Runtime, StepRuntime
 from trm_deploy.runtimes.solving.scheduling import check_batch
-from trm_deploy.signature import Graph, Precision
+from trm_deploy.signature import PRECISIONS, Graph, Precision
 from trm_deploy.spec import ModelSpec
 
 logger = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ class Candidate:
 
     Attributes:
         name: of the row.
-        library: what computes: PyTorch, ONNX Runtime, TensorRT.
+        library: what computes: PyTorch, ONNX Runtime, OpenVINO, TensorRT.
         graph: ``step``, ``loop`` or ``unrolled``; of PyTorch ``eager`` or ``compiled``.
         runtime: what runs it.
         way: ``fixed``: all supervision steps for every puzzle, as the published evaluation does; ``batches``: halting,
@@ -41,6 +42,7 @@ class Candidate:
         batches: sizes to try.
         command: that runs puzzles so.
         note: a drawback that the user can do something about.
+        path: the file whose build record holds for it; None for what was made of a checkpoint.
     """
 
     name: str
@@ -51,6 +53,13 @@ class Candidate:
     batches: tuple[int, ...]
     command: str = ""
     note: str = ""
+    path: Path | None = None
+
+    @property
+    def precision(self) -> str:
+        """What it computes in, where that is a precision by name; else the file's own."""
+        computed = self.runtime.arithmetic
+        return computed if computed in PRECISIONS else self.runtime.precision
 
 
 @dataclass(frozen=True)
@@ -87,7 +96,7 @@ def candidates(
     """What there is to compare.
 
     Args:
-        files: checkpoints, of which each is also exported; ONNX files and plans.
+        files: checkpoints, of which each is also exported; ONNX files, each in every runtime that reads it; plans.
         folder: for the exports.
         overrides: KEY=VALUE, what a published checkpoint does not say.
         device: where to run.
@@ -105,7 +114,7 @@ def candidates(
         if is_checkpoint(path):
             offers += _of_checkpoint(path, folder, overrides, device)
         else:
-            offers.append(Offer(path.stem, functools.partial(_of_engine, path, device, allow_host_code)))
+            offers += _of_file(path, device, allow_host_code)
     _check_names([offer.name for offer in offers], only)
     found: list[Candidate] = []
     notes = []
@@ -117,7 +126,7 @@ def candidates(
         except CannotRunHere as error:
             notes.append(f"{offer.name} is left out: {error}")
             continue
-        if made.note:
+        if made.note and made.note not in notes:
             notes.append(made.note)
         found.append(_with_batch(made, batch))
     if not found:
@@ -149,23 +158,51 @@ def _with_batch(candidate: Candidate, batch: int | None) -> Candidate:
     return replace(candidate, batches=within or (largest or 1,))
 
 
-def _of_engine(path: Path, device: Device, allow_host_code: bool) -> Candidate:
-    runtime = load(path, device=device, allow_host_code=allow_host_code)
-    title, command = registry.get(runtime.backend).title, f"trm-deploy run -e {path}"
+def _of_file(path: Path, device: Device, allow_host_code: bool) -> list[Offer]:
+    """An exported file in the default runtime of its kind; an ONNX file also in others, in each arithmetic."""
+    found = kind.of(path)
+    default, *others = registry.reading(found)
+    offers = [Offer(path.stem, lambda: _of_engine(path.stem, path, default, None, device, allow_host_code))]
+    precision = onnx_file.read(path).precision if found is Kind.onnx else None
+    for backend in others:
+        if precision in backend.precisions and device in backend.faster_on:
+            for arithmetic in reversed(backend.arithmetics):
+                name = f"{path.stem}-{backend.name}-{arithmetic}"
+                make = functools.partial(_of_engine, name, path, backend, arithmetic, device, allow_host_code)
+                offers.append(Offer(name, make))
+    return offers
+
+
+def _of_engine(
+    name: str,
+    path: Path,
+    backend: registry.Backend,
+    arithmetic: Precision | None,
+    device: Device,
+    allow_host_code: bool,
+) -> Candidate:
+    runtime = load(path, backend.name, device=device, allow_host_code=allow_host_code, precision=arithmetic)
+    command = f"trm-deploy run -e {path}{_runtime_flags(backend.name, arithmetic)}"
+    made = Candidate(name, backend.title, runtime.graph, runtime, "in-flight", BATCHES, command, path=path)
     if isinstance(runtime, StepRuntime):
-        return Candidate(path.stem, title, runtime.graph, runtime, "in-flight", BATCHES, command)
+        return made
     note = (
         f"{path} has no step form, so its batches wait for their slowest puzzle;"
         " trm-deploy export CHECKPOINT --graph step makes one"
     )
-    return Candidate(path.stem, title, runtime.graph, runtime, "batches", BATCHES, command, note)
+    return replace(made, way="batches", note=note)
+
+
+def _runtime_flags(runtime: str, arithmetic: Precision | None = None) -> str:
+    """What `run` needs to take a runtime that it might not take by itself; of a plan there is but one."""
+    if all(backend.name != runtime for backend in registry.reading(Kind.onnx)):
+        return ""
+    return f" --runtime {runtime}" + (f" --precision {arithmetic}" if arithmetic else "")
 
 
 def _of_checkpoint(path: Path, folder: Path, overrides: Sequence[str], device: Device) -> list[Offer]:
-    from trm_deploy import checkpoints
-    from trm_deploy.errors import require
-
     require("torch", extra="export", purpose=f"to run the checkpoint {path}")
+    from trm_deploy import checkpoints
     from trm_deploy.runtimes.backends.pytorch import TorchRuntime
 
     loaded = checkpoints.load(path, overrides)
@@ -184,17 +221,26 @@ def _of_checkpoint(path: Path, folder: Path, overrides: Sequence[str], device: D
     ) -> Offer:
         return Offer(name, lambda: Candidate(name, "PyTorch", graph, make(), way, batches, command))
 
-    def in_ort(graph: Graph, precision: Precision) -> Offer:
-        name = f"ort-{graph}-{precision}"
+    def exported(name: str, backend: str, graph: Graph, precision: Precision, arithmetic: Precision | None) -> Offer:
         way: Way = "in-flight" if graph == "step" else "batches"
-        export = f"trm-deploy export {path}{given} --graph {graph} --precision {precision} -o {name}.onnx"
-        command = f"{export} && trm-deploy run -e {name}.onnx"
+        file = f"{graph}-{precision}.onnx"
+        export = f"trm-deploy export {path}{given} --graph {graph} --precision {precision} -o {file}"
+        command = f"{export} && trm-deploy run -e {file}{_runtime_flags(backend, arithmetic)}"
 
         def make() -> Candidate:
-            runtime = _exported(path, folder, graph, precision, device, overrides)
-            return Candidate(name, "ONNX Runtime", graph, runtime, way, BATCHES, command)
+            row = registry.get(backend)
+            require(row.package, extra=row.extra, purpose="to run ONNX files")  # before an export in vain
+            made = _exported(path, folder, graph, precision, overrides)
+            runtime = load(made, backend, device=device, precision=arithmetic)
+            return Candidate(name, row.title, graph, runtime, way, BATCHES, command)
 
         return Offer(name, make)
+
+    def in_ort(graph: Graph, precision: Precision) -> Offer:
+        return exported(f"ort-{graph}-{precision}", "onnxruntime", graph, precision, None)
+
+    def in_openvino(arithmetic: Precision) -> Offer:
+        return exported(f"openvino-step-{arithmetic}", "openvino", "step", "fp32", arithmetic)
 
     compiled_in_flight = f"{run} --precision bf16 --compile"
     # On a CPU, float16 is float32 between casts: slower by those, and no gain.
@@ -209,19 +255,21 @@ def _of_checkpoint(path: Path, folder: Path, overrides: Sequence[str], device: D
         in_ort("loop", "fp32"),
         in_ort("step", "fp32"),
         *(in_ort("step", precision) for precision in narrow),
+        *(in_openvino(arithmetic) for arithmetic in ("fp32", "bf16") if device in registry.get("openvino").faster_on),
     ]
 
 
-def _exported(
-    path: Path, folder: Path, graph: Graph, precision: Precision, device: Device, overrides: Sequence[str]
-) -> Runtime:
+def _exported(path: Path, folder: Path, graph: Graph, precision: Precision, overrides: Sequence[str]) -> Path:
+    """The file that a checkpoint is exported to, made once."""
     from trm_deploy.export.onnx_artefact import GraphOptions, export_checkpoint
 
     target = folder / f"{graph}-{precision}.onnx"
+    if target.exists():
+        return target
     logger.info("exporting %s as a %s graph, %s ...", path, graph, precision)
     try:
         # Without a check: the solved share of the benchmark is one.
         export_checkpoint(path, target, GraphOptions(graph=graph, precision=precision), overrides=tuple(overrides))
     except InputError as error:  # a model that no graph has, such as one with a split latent: the others are measured
         raise CannotRunHere(str(error)) from error
-    return load(target, device=device)
+    return target

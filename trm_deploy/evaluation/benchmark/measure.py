@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,6 +19,7 @@ from trm_deploy.flops import step_flops
 from trm_deploy.puzzles.base import Puzzle, Tokens
 from trm_deploy.runtimes import registry
 from trm_deploy.runtimes.base import Device
+from trm_deploy.runtimes.solving.attempts import Schedule, solve_stream
 from trm_deploy.runtimes.solving.scheduling import Executor, Finished, Limits, executor, solve_all
 from trm_deploy.support import machine
 from trm_deploy.support.progress import progress
@@ -36,6 +37,9 @@ class BenchmarkSettings:
         max_steps: maximum number of supervision steps.
         halt_threshold: see `Runtime.solve`.
         device: where the candidates run.
+        schedules: by name of the candidate, how it is measured for verified puzzles; one that is absent or None makes
+            one attempt.
+        speculate: see `solve_stream`.
     """
 
     repeats: int = REPEATS
@@ -43,6 +47,19 @@ class BenchmarkSettings:
     max_steps: int = 16
     halt_threshold: float = 0.0
     device: Device = "cpu"
+    schedules: Mapping[str, Schedule | None] = field(default_factory=dict)
+    speculate: bool | None = None
+
+
+@dataclass
+class _Scheduled:
+    """What the repeats by a schedule gave."""
+
+    rates: list[float] = field(default_factory=list)  # verified puzzles a second
+    verified: dict[int, bool] = field(default_factory=dict)  # by the puzzle's number
+    steps: dict[int, int] = field(default_factory=dict)  # of all attempts up to the one shown
+    speculative: list[int] = field(default_factory=list)
+    step_rates: list[float] = field(default_factory=list)  # useful ones a second
 
 
 @dataclass
@@ -53,6 +70,7 @@ class _Measured:
     rates: list[float] = field(default_factory=list)  # puzzles a second
     solved: dict[int, bool] = field(default_factory=dict)  # by the puzzle's number
     steps: dict[int, int] = field(default_factory=dict)
+    scheduled: _Scheduled = field(default_factory=_Scheduled)
 
 
 def benchmark(
@@ -61,11 +79,15 @@ def benchmark(
     """Measure candidates on questions int32 [N, L].
 
     Each is tried at its batch sizes first and measured at its best. Then come the latencies, puzzle by puzzle and
-    candidate by candidate, and the batches, repeat by repeat and candidate by candidate.
+    candidate by candidate, and the batches, repeat by repeat and candidate by candidate: once with one attempt a
+    puzzle, and where there is a schedule once by it.
     """
     spec = found[0].runtime.spec
     alone = questions[: settings.latency_puzzles]
-    batch_work = sum(len(_share(candidate, 0, len(questions), settings)) for candidate in found) * settings.repeats
+    passes = {candidate.name: 1 if settings.schedules.get(candidate.name) is None else 2 for candidate in found}
+    batch_work = settings.repeats * sum(
+        passes[candidate.name] * len(_share(candidate, 0, len(questions), settings)) for candidate in found
+    )
     with progress("measuring", len(found) * (1 + len(alone)) + batch_work, unit="puzzles") as advance:
         # A compiled runtime fills a batch up to a size that it has code for: the size of one puzzle comes first.
         for candidate in found:
@@ -90,8 +112,15 @@ def benchmark(
                 for number, finished, solved in zip(numbers, done, right):
                     result.solved[number], result.steps[number] = bool(solved), finished.steps
                 advance(len(numbers), candidate.name)
+                schedule = settings.schedules.get(candidate.name)
+                if schedule is not None:
+                    _verify(candidate, result, puzzle, questions, numbers, schedule, settings)
+                    advance(len(numbers), candidate.name)
     gflops = gemm_gflops(spec, settings.device)
-    rows = [_row(candidate, measured[candidate.name], step_flops(spec), max(gflops.values())) for candidate in found]
+    rows = [
+        _row(candidate, measured[candidate.name], settings, step_flops(spec), max(gflops.values()))
+        for candidate in found
+    ]
     return BenchmarkReport(
         machine=machine.describe(registry.packages()),
         puzzles=len(questions),
@@ -133,6 +162,31 @@ def _solve(
     return done, time.perf_counter() - started
 
 
+def _verify(
+    candidate: Candidate,
+    result: _Measured,
+    puzzle: Puzzle,
+    questions: Tokens,
+    numbers: list[int],
+    schedule: Schedule,
+    settings: BenchmarkSettings,
+) -> None:
+    """The puzzles of these numbers by a schedule, as `run` solves them."""
+    computing = _executor(candidate, result.batch)
+    found = result.scheduled
+    started = time.perf_counter()
+    solved = solve_stream(
+        computing, puzzle, numbers, schedule, tokens=lambda number: questions[number], speculate=settings.speculate
+    )
+    best = {number: attempt for number, attempt in solved if attempt is not None}
+    seconds = time.perf_counter() - started
+    found.rates.append(sum(attempt.verified for attempt in best.values()) / seconds)
+    found.step_rates.append(computing.work.useful_steps / seconds)
+    found.speculative.append(computing.work.speculative_steps)
+    found.verified |= {number: attempt.verified for number, attempt in best.items()}
+    found.steps |= {number: attempt.total_steps for number, attempt in best.items()}
+
+
 def _best_batches(found: Sequence[Candidate], questions: Tokens, settings: BenchmarkSettings) -> dict[str, int]:
     """For each candidate the batch at which it should be fastest, from the time of one step at each."""
     count = len(questions)
@@ -148,7 +202,7 @@ def _best_batches(found: Sequence[Candidate], questions: Tokens, settings: Bench
     in_flight: dict[tuple[str, str, str], int] = {}
     # Engines whose batches wait come last: they get the batch of the same runtime in flight, to be compared with.
     for candidate in sorted(found, key=lambda candidate: candidate.way == "batches"):
-        twin = (candidate.library, "step", candidate.runtime.precision)
+        twin = (candidate.library, "step", candidate.precision)
         if candidate.way == "batches" and twin in in_flight:
             best[candidate.name] = in_flight[twin]
             continue
@@ -164,7 +218,7 @@ def _best_batches(found: Sequence[Candidate], questions: Tokens, settings: Bench
             rates[batch] = 1 / (calls * times[key])
         best[candidate.name] = max(rates, key=lambda batch: rates[batch])
         if candidate.way == "in-flight":
-            in_flight[candidate.library, candidate.graph, candidate.runtime.precision] = best[candidate.name]
+            in_flight[candidate.library, candidate.graph, candidate.precision] = best[candidate.name]
     return best
 
 
@@ -180,22 +234,33 @@ def _step_seconds(candidate: Candidate, batch: int, questions: Tokens, settings:
     return float(np.median(times[1:]))  # the first one warms up, or compiles
 
 
-def _row(candidate: Candidate, measured: _Measured, flops: float, gflops: float) -> Row:
+def _row(candidate: Candidate, measured: _Measured, settings: BenchmarkSettings, flops: float, gflops: float) -> Row:
+    schedule, scheduled = settings.schedules.get(candidate.name), measured.scheduled
     rate = float(np.median(measured.rates))
     mean_steps = float(np.mean(list(measured.steps.values())))
+    solved = float(np.mean(list(measured.solved.values())))
+    in_words = schedule.in_words() if schedule else f"1 x {_limits(candidate, settings).max_steps}"
     p50, p95 = (float(value) for value in np.percentile(measured.latencies, (50, 95)))
     return Row(
         name=candidate.name,
         runtime=candidate.library,
         graph=candidate.graph,
-        precision=candidate.runtime.precision,
+        precision=candidate.precision,
         batch=measured.batch,
         latency_ms_p50=p50,
         latency_ms_p95=p95,
         puzzles_per_second=rate,
         spread=(max(measured.rates) - min(measured.rates)) / rate,
-        solved=float(np.mean(list(measured.solved.values()))),
+        solved=solved,
         mean_steps=mean_steps,
         limit_share=rate * mean_steps * flops / (gflops * 1e9),
         limit_share_alone=measured.latency_steps * flops / (sum(measured.latencies) / 1e3) / (gflops * 1e9),
+        schedule=in_words,
+        verified=float(np.mean(list(scheduled.verified.values()))) if schedule else solved,
+        verified_per_second=float(np.median(scheduled.rates)) if schedule else rate * solved,
+        steps_per_puzzle=float(np.mean(list(scheduled.steps.values()))) if schedule else mean_steps,
+        speculative_steps=int(np.median(scheduled.speculative)) if schedule else 0,
+        limit_share_schedule=(float(np.median(scheduled.step_rates)) if schedule else rate * mean_steps)
+        * flops
+        / (gflops * 1e9),
     )
