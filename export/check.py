@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+
+from trm_deploy.artefacts.golden import GoldenVectors
 
 if TYPE_CHECKING:  # it brings PyTorch, which building an engine from an ONNX file does without
     from trm_deploy.checkpoints.base import Checkpoint
@@ -13,19 +16,29 @@ if TYPE_CHECKING:  # it brings PyTorch, which building an engine from an ONNX fi
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Checked:
+    """What a comparison that has passed leaves beside the artefact.
+
+    Attributes:
+        parity: the entry `parity` of the build record: plain values, with `puzzles` and `largest_logit_difference`.
+        golden: what PyTorch computed, for `trm-deploy verify`; None: no golden vectors are written.
+    """
+
+    parity: Mapping[str, Any]
+    golden: GoldenVectors | None = None
+
+
 class Check(Protocol):
     """Compares an artefact with the checkpoint that it was made from."""
 
-    def __call__(self, checkpoint: Checkpoint, artefact: Path, name: str, /) -> Mapping[str, Any]:
+    def __call__(self, checkpoint: Checkpoint, artefact: Path, name: str, /) -> Checked:
         """Compare them.
 
         Args:
             checkpoint: the reference.
             artefact: the file, which is not in its place yet.
             name: what to call it in messages.
-
-        Returns:
-            The entry `parity` of the build record: plain values, with `puzzles` and `largest_logit_difference`.
 
         Raises:
             ParityFailure: the artefact does not compute what PyTorch computes.

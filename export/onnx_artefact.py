@@ -6,7 +6,7 @@ import logging
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,10 @@ import torch
 from numpy.typing import NDArray
 
 from trm_deploy import checkpoints
-from trm_deploy.artefacts import bundle, embeddings, identifiers, onnx_file
+from trm_deploy.artefacts import bundle, embeddings, golden, identifiers, onnx_file
 from trm_deploy.artefacts.record import BuildRecord
 from trm_deploy.checkpoints import Checkpoint
-from trm_deploy.export.check import Check, announce
+from trm_deploy.export.check import Check, Checked, announce
 from trm_deploy.export.engine.targets import Target
 from trm_deploy.export.formats import DEFAULT_GRAPH, FORMATS, IR_VERSION, OPSET
 from trm_deploy.export.graph.assemble import export_onnx
@@ -141,14 +141,18 @@ def export_checkpoint(
         halting_threshold=spec.halting.threshold,
     )
 
-    def compare(artefact: Path) -> Mapping[str, Any]:
-        if check is None:
-            return {}
-        if options.precision == "bf16":
-            return _compare_wide(checkpoint, model, artefact, str(output), check)
-        return check(checkpoint, artefact, str(output))
-
     with bundle.staged(output) as staging:
+
+        def compare(artefact: Path) -> Mapping[str, Any]:
+            if check is None:
+                return {}
+            if options.precision == "bf16":
+                found = _compare_wide(checkpoint, model, artefact, str(output), check)
+            else:
+                found = check(checkpoint, artefact, str(output))
+            staging.add(golden.FILE, found.golden)
+            return found.parity
+
         onnx.save(model, staging.artefact)
         onnx_file.seal(staging.artefact)
         if target is not None:
@@ -159,9 +163,7 @@ def export_checkpoint(
         return checkpoint, staging.publish(about, check=compare)
 
 
-def _compare_wide(
-    checkpoint: Checkpoint, model: onnx.ModelProto, artefact: Path, name: str, check: Check
-) -> Mapping[str, Any]:
+def _compare_wide(checkpoint: Checkpoint, model: onnx.ModelProto, artefact: Path, name: str, check: Check) -> Checked:
     """Compare with PyTorch what no runtime here takes as it is: a bfloat16 graph, in float32 arithmetic."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         wide = Path(folder, artefact.name)
@@ -173,7 +175,8 @@ def _compare_wide(
             " arithmetic, and it runs in TensorRT only",
             name,
         )
-        return {**check(checkpoint, wide, f"{name} in fp32 arithmetic"), "arithmetic": "fp32"}
+        found = check(checkpoint, wide, f"{name} in fp32 arithmetic")
+        return replace(found, parity={**found.parity, "arithmetic": "fp32"})
 
 
 # Bytes of a puzzle table that are in memory at a time.

@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
+import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,7 +18,10 @@ import pytest
 import torch
 
 from trm_deploy import checkpoints, puzzles
+from trm_deploy.artefacts import bundle
 from trm_deploy.checkpoints import Checkpoint
+from trm_deploy.evaluation.parity.export_check import check_export
+from trm_deploy.export import onnx_artefact
 from trm_deploy.export.graph.assemble import export_onnx
 from trm_deploy.models.presets import preset
 from trm_deploy.models.recursive import RecursiveReasoner
@@ -140,6 +145,32 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("checkpoint") / "tiny.pt"
     checkpoints.save(path, Checkpoint(model.spec, model.state_dict(), {"steps": 0, "recipe": "", "seed": 0}))
     return path
+
+
+Published = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def published_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Published:
+    """A function of graph form, folder and more of `exported`: a bundle of the tiny checkpoint in that folder, golden
+    vectors included; each is made once and copied.
+    """
+    made: dict[tuple[Any, ...], Path] = {}
+
+    def publish(graph: Graph, folder: Path, *, precision: Precision = "fp32", steps: int | None = None) -> Path:
+        key = (graph, precision, steps)
+        if key not in made:
+            made[key] = tmp_path_factory.mktemp("published") / "m.onnx"
+            with pytest.MonkeyPatch.context() as patch:
+                model = exported("trm-mlp", graph, steps=steps, precision=precision)
+                patch.setattr(onnx_artefact, "export_onnx", lambda *_, **__: model)
+                options = onnx_artefact.GraphOptions(graph=graph, steps=steps, precision=precision)
+                onnx_artefact.export_checkpoint(tiny_checkpoint, made[key], options, check=check_export)
+        for path in bundle.present(made[key]):
+            shutil.copy(path, folder)
+        return folder / "m.onnx"
+
+    return publish
 
 
 @pytest.fixture(scope="session")

@@ -78,6 +78,7 @@ def test_the_wheel_holds_one_package_with_everything(wheel: Path) -> None:
     assert modules == {f"trm_deploy/{name}" for name in module_files()}
     for needed in (
         "assets/sudoku.pt", "assets/sudoku.onnx", "assets/sudoku.onnx.json", "assets/sudoku-step.onnx",
+        "assets/sudoku.onnx.golden.npz", "assets/sudoku-step.onnx.golden.npz",
         "assets/puzzles/sudoku-9x9.txt",
         "train/recipes/sudoku.toml", "py.typed",
     ):  # fmt: skip

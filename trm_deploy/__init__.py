@@ -12,7 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trm_deploy.api import Answer, Solver, TraceStep, VotedAnswer, compare, export_model, inspect
+    from trm_deploy.api import Answer, Solver, TraceStep, VotedAnswer, compare, export_model, inspect, verify
     from trm_deploy.errors import (
         ArtefactError,
         CannotRunHere,
@@ -41,6 +41,7 @@ __all__ = [
     "compare",
     "export_model",
     "inspect",
+    "verify",
 ]
 
 

@@ -3,6 +3,7 @@
     Solver          a model, opened: solve, solve_many, trace, solve_tasks (ARC)
     export_model    from a checkpoint to ONNX or a TensorRT engine, with the parity check
     compare         what `trm-deploy parity` reports, as an object
+    verify          replays an artefact's golden vectors, without PyTorch
     inspect         what an artefact is
 
 docs/api.md has examples.
@@ -11,7 +12,7 @@ docs/api.md has examples.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +34,9 @@ from trm_deploy.signature import Graph, Precision
 if TYPE_CHECKING:
     from trm_deploy.checkpoints.base import Checkpoint
     from trm_deploy.evaluation.parity.report import ParityReport
+    from trm_deploy.export.check import Checked
 
-__all__ = ["Answer", "Solver", "TraceStep", "VotedAnswer", "compare", "export_model", "inspect"]
+__all__ = ["Answer", "Solver", "TraceStep", "VotedAnswer", "compare", "export_model", "inspect", "verify"]
 
 StrPath = str | os.PathLike[str]
 # Text (one line, or a grid of several lines), or token ids int32 [L].
@@ -340,7 +342,7 @@ def export_model(
     return run_export(given, check=_check)
 
 
-def _check(checkpoint: Checkpoint, artefact: Path, name: str) -> Mapping[str, Any]:
+def _check(checkpoint: Checkpoint, artefact: Path, name: str) -> Checked:
     """The parity check of an export: `trm_deploy.export.check.Check`, bound to the comparison with PyTorch."""
     from trm_deploy.evaluation.parity.export_check import check_export
 
@@ -403,6 +405,29 @@ def compare(
         device=device,
         **{name: value for name, value in given.items() if value is not None},
     )
+
+
+def verify(
+    path: StrPath, *, runtime: str | None = None, device: Device = "cpu", allow_host_code: bool = False
+) -> ParityReport:
+    """Replay the golden vectors beside an exported file, as `trm-deploy verify` does: no PyTorch, no checkpoint.
+
+    Args:
+        path: ONNX file or TensorRT plan.
+        runtime: what runs it, such as "onnxruntime"; the default for that kind of file where None.
+        device: where to run it; a plan always runs on the GPU.
+        allow_host_code: load a version-compatible plan, which contains code for the host's processor.
+
+    Returns:
+        The report: `passed`, `engines` (one), `to_plain()`, `raise_if_failed()`.
+
+    Raises:
+        InputError: a checkpoint, or golden vectors that are missing, damaged or of another model.
+        CannotRunHere: a package or device that the file needs is missing.
+    """
+    from trm_deploy.evaluation.verify import verify as replayed
+
+    return replayed(Path(path), runtime, device=device, allow_host_code=allow_host_code)
 
 
 def inspect(path: StrPath, overrides: Sequence[str] = ()) -> dict[str, Any]:

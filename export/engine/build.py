@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from trm_deploy.artefacts import bundle, embeddings, identifiers, onnx_file, record
+from trm_deploy.artefacts import bundle, embeddings, golden, identifiers, onnx_file, record
 from trm_deploy.artefacts.onnx_file import INT8_BY_ROW, OnnxFile
 from trm_deploy.artefacts.record import BuildRecord
 from trm_deploy.errors import ArtefactError, CannotRunHere, InputError, MissingPackage, TrmDeployError
@@ -68,6 +68,7 @@ def build_engine(
     # What is beside the ONNX file must be whole before a build is worth its time.
     embeddings.open_table(source, described.spec)
     identifiers.read(source)
+    golden.read(source)
     elsewhere = command(source, output, options)
     gpu = machine.gpu()
     if target is not None and gpu is not None and not flavour.ahead_of_time:
@@ -101,6 +102,7 @@ def build_engine(
         if described.spec.puzzle_table_outside:
             staging.carry(source, embeddings.FILE)
         staging.carry(source, identifiers.FILE)
+        staging.carry(source, golden.FILE)
         built = staging.publish(built, check=check if runs_here else None)
     if options.builder.timing_cache is not None:
         write_atomic(options.builder.timing_cache, bytes(config.get_timing_cache().serialize()))

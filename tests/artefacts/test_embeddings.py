@@ -21,11 +21,12 @@ from tests import stand_ins
 from tests.conftest import random_model
 from trm_deploy import checkpoints
 from trm_deploy import spec as specs
-from trm_deploy.artefacts import embeddings, identifiers, record
+from trm_deploy.artefacts import embeddings, golden, identifiers, record
 from trm_deploy.checkpoints import Checkpoint
 from trm_deploy.errors import ArtefactError, InputError, TrmDeployError
 from trm_deploy.evaluation.parity.export_check import check_export
 from trm_deploy.evaluation.parity.files import compare_files
+from trm_deploy.evaluation.verify import verify
 from trm_deploy.export import onnx_artefact as build
 from trm_deploy.export.engine.build import build_engine
 from trm_deploy.export.engine.options import BatchProfile, EngineOptions
@@ -154,6 +155,9 @@ def test_graphs_take_the_row(graph: Any, precision: Any, tmp_path: Path, monkeyp
     assert built.puzzle_embeddings["sha256"] == sha256(embeddings.path_of(output))
     assert embeddings.path_of(output).samefile(embeddings.path_of(source)), "one table on the disk, not two"
     assert identifiers.read(output) == identifiers.read(source)
+    for artefact in (source, output):  # each with the golden vectors, and the rows in them
+        verify(artefact).raise_if_failed()
+    assert golden.path_of(output).read_bytes() == golden.path_of(source).read_bytes()
 
     ids = np.array([3, 0, 29, 11, 3], np.int32)
     expected = solved_by_torch(path, ids)

@@ -57,7 +57,11 @@ def test_export_leaves_a_record_beside_the_file(engine: Path, tiny_checkpoint: P
     assert record["parity"]["passed"] is True
     assert record["parity"]["largest_logit_difference"] < 1e-4
     assert record["versions"]["torch"].startswith("2.13.0")
-    assert sorted(path.name for path in engine.parent.iterdir()) == ["tiny.onnx", "tiny.onnx.json"]
+    assert sorted(path.name for path in engine.parent.iterdir()) == [
+        "tiny.onnx",
+        "tiny.onnx.golden.npz",
+        "tiny.onnx.json",
+    ]
 
 
 def test_export_names_the_output_after_the_checkpoint(tiny_checkpoint: Path, tmp_path: Path) -> None:
@@ -214,9 +218,13 @@ def test_export_to_rtx_ahead_of_time(tiny_checkpoint: Path, tmp_path: Path) -> N
     result = trm("export", tiny_checkpoint, "--format", "rtx", "--target", "rtx-4090", "-o", tmp_path / "t.plan")
     assert result.returncode == 0, result.stderr
     assert "parity holds" in result.stderr  # of the ONNX file; the engine's is checked on its device
-    assert f"type on the device: trm-deploy parity {tiny_checkpoint} {tmp_path / 't.plan'}" in result.stderr
-    names = ["t.plan", "t.plan.json", "t.plan.onnx", "t.plan.onnx.json"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    assert f"type on the device: trm-deploy verify {tmp_path / 't.plan'}\n" in result.stderr
+    names = [
+        name
+        for artefact in ("t.plan", "t.plan.onnx")
+        for name in (artefact, f"{artefact}.golden.npz", f"{artefact}.json")
+    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
     seen = json.loads(trm("inspect", tmp_path / "t.plan", "--json").stdout)
     assert (seen["kind"], seen["graph"]) == ("TensorRT for RTX plan", "loop")
     assert (seen["precision"], seen["batch"]) == ("fp16 (by the network)", "1:16:128")
@@ -226,6 +234,7 @@ def test_export_to_rtx_ahead_of_time(tiny_checkpoint: Path, tmp_path: Path) -> N
     if machine.gpu() is None:
         run = trm("run", "-e", tmp_path / "t.plan", "-", stdin=EASY)
         assert_one_line_error(run, 4, "t.plan: a plan needs an NVIDIA GPU")
+        assert_one_line_error(trm("verify", tmp_path / "t.plan"), 4, "t.plan: a plan needs an NVIDIA GPU")
 
 
 def test_export_to_trt_without_tensorrt_leaves_the_onnx_file(tiny_checkpoint: Path, tmp_path: Path) -> None:
@@ -234,7 +243,11 @@ def test_export_to_trt_without_tensorrt_leaves_the_onnx_file(tiny_checkpoint: Pa
     result = trm("export", tiny_checkpoint, "--format", "trt", "-o", "t.plan", cwd=tmp_path)
     command = "trm-deploy export t.plan.onnx --format trt --batch 1:8:64 -o t.plan"
     assert_one_line_error(result, 4, "tensorrt", "pip install 'trm-deploy[tensorrt]'", f"type on the device: {command}")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["t.plan.onnx", "t.plan.onnx.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "t.plan.onnx",
+        "t.plan.onnx.golden.npz",
+        "t.plan.onnx.json",
+    ]
     # The command that it names, up to the missing package:
     assert_one_line_error(trm(*command.split()[1:], cwd=tmp_path), 4, "type on the device")
 

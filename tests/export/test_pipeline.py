@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from tests.conftest import exported
 from trm_deploy.artefacts import record
 from trm_deploy.errors import CannotRunHere, ParityFailure
 from trm_deploy.export import onnx_artefact
+from trm_deploy.export.check import Checked
 from trm_deploy.export.options import ExportOptions
 from trm_deploy.export.pipeline import run_export
 
@@ -28,9 +28,9 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx_artefact, "export_onnx", export)
 
 
-def holds(checkpoint: Any, artefact: Path, name: str, /) -> Mapping[str, Any]:
+def holds(checkpoint: Any, artefact: Path, name: str, /) -> Checked:
     assert artefact.is_file()
-    return {"passed": True, "puzzles": 12, "largest_logit_difference": 3.14e-6}
+    return Checked({"passed": True, "puzzles": 12, "largest_logit_difference": 3.14e-6})
 
 
 @pytest.mark.usefixtures("traced")
@@ -56,7 +56,7 @@ def test_one_line_for_each_thing(tiny_checkpoint: Path, tmp_path: Path, caplog: 
 def test_nothing_is_written_where_parity_fails_or_the_target_cannot_read_it(
     tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(checkpoint: Any, artefact: Path, name: str, /) -> Mapping[str, Any]:
+    def fails(checkpoint: Any, artefact: Path, name: str, /) -> Checked:
         raise ParityFailure(f"{name}: another answer")
 
     with pytest.raises(ParityFailure, match=r"o\.onnx: another answer"):

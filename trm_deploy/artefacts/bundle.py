@@ -3,6 +3,7 @@
     <artefact>                    the ONNX file or the plan
     <artefact>.embeddings.npy     the puzzle-embedding table, where it is too large for the graph
     <artefact>.identifiers.json   names of the puzzle ids, where there are any
+    <artefact>.golden.npz         golden vectors, which `trm-deploy verify` replays
     <artefact>.json               the build record
 
 A further kind of file is a row of `SIDE_FILES`; everything here takes it along.
@@ -20,14 +21,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from trm_deploy.artefacts import embeddings, identifiers, record
+from trm_deploy.artefacts import embeddings, golden, identifiers, record
 from trm_deploy.artefacts.record import BuildRecord
 from trm_deploy.artefacts.side_file import SideFile
 from trm_deploy.errors import TrmDeployError
 from trm_deploy.support.files import sha256
 
 # In the order in which they are published; the record, which vouches for the others, comes last.
-SIDE_FILES: tuple[SideFile[Any, Any], ...] = (embeddings.FILE, identifiers.FILE, record.FILE)
+SIDE_FILES: tuple[SideFile[Any, Any], ...] = (embeddings.FILE, identifiers.FILE, golden.FILE, record.FILE)
 
 Written = TypeVar("Written")
 

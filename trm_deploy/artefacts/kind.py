@@ -59,6 +59,8 @@ def of(path: Path) -> Kind:
         raise ArtefactError(f"{path}: is a folder without a checkpoint, {EXPECTED}")
     if not path.stat().st_size:
         raise ArtefactError(f"{path}: is empty, {EXPECTED}")
+    if _is_numpy_archive(path):
+        _refuse_golden(path)
     with path.open("rb") as file:
         head = file.read(HEAD)
     if head[:4] in MAGIC:
@@ -76,7 +78,25 @@ def is_checkpoint(path: Path) -> bool:
     """Whether a file is a checkpoint by its form, a ZIP archive; or a folder has one in it."""
     if path.is_dir():
         return any(file.is_file() and zipfile.is_zipfile(file) for file in path.iterdir())
-    return zipfile.is_zipfile(path)
+    return zipfile.is_zipfile(path) and not _is_numpy_archive(path)
+
+
+def _is_numpy_archive(path: Path) -> bool:
+    """Whether a file is a ZIP archive of arrays, as golden vectors are; a checkpoint has no `.npy` in it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
+        return False
+    return bool(names) and all(name.endswith(".npy") for name in names)
+
+
+def _refuse_golden(path: Path) -> NoReturn:
+    described = path.with_name(path.name.removesuffix(".golden.npz"))
+    hint = "name the file that it describes"
+    if described != path and described.is_file():
+        hint += f": {described}"
+    raise ArtefactError(f"{path}: is a NumPy archive, as golden vectors are, {EXPECTED}", hint=hint)
 
 
 def _is_text(head: bytes) -> bool:

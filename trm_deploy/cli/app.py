@@ -23,6 +23,7 @@ from trm_deploy.cli.parity import parity
 from trm_deploy.cli.run import run
 from trm_deploy.cli.train import train
 from trm_deploy.cli.tune import tune
+from trm_deploy.cli.verify import verify
 from trm_deploy.errors import InputError, Interrupted, TrmDeployError
 from trm_deploy.support.terminal import write_any_text
 
@@ -61,7 +62,7 @@ def _options(
 
 app.command(cls=Command)(train)
 app.add_typer(data_app, name="data")
-for _command in (export, run, parity, tune, benchmark, inspect, doctor):
+for _command in (export, run, parity, verify, tune, benchmark, inspect, doctor):
     app.command(cls=Command)(_command)
 
 

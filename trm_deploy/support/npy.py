@@ -43,6 +43,20 @@ def open_array(path: Path) -> NDArray[Any]:
     return np.memmap(path, dtype, "r", start, shape, "F" if fortran else "C")
 
 
+def from_bytes(data: bytes) -> NDArray[Any]:
+    """The array in the bytes of a `.npy` file.
+
+    Raises:
+        ValueError: as for `open_array`.
+    """
+    shape, fortran, dtype, start = _header(io.BytesIO(data))
+    if start + math.prod(shape) * dtype.itemsize != len(data):
+        raise ValueError(
+            f"a header tells of {shown(shape)} values of {dtype.itemsize} bytes, behind it are {len(data) - start:,}"
+        )
+    return np.frombuffer(bytearray(data), dtype, offset=start).reshape(shape, order="F" if fortran else "C")
+
+
 def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
     """Shape, whether it is in Fortran's order, type, and where the data begin."""
     magic = file.read(8)

@@ -14,9 +14,16 @@ from trm_deploy.errors import CheckpointError, InputError
 from trm_deploy.evaluation import accuracy
 from trm_deploy.evaluation.accuracy import Accuracy, Bools, Judge, Progress
 from trm_deploy.evaluation.parity.bounds import BOUNDS, Bounds, bounds_name, free_failures, step_failures
-from trm_deploy.evaluation.parity.judged_steps import Tolerance, free_running, teacher_forced
+from trm_deploy.evaluation.parity.judged_steps import (
+    Tolerance,
+    free_running,
+    sensitivity_of,
+    steps_to_compare,
+    teacher_forced,
+)
 from trm_deploy.evaluation.parity.puzzle_ids import puzzle_ids_of
-from trm_deploy.evaluation.parity.report import EngineParity, FreeRun, Noise, ParityReport
+from trm_deploy.evaluation.parity.recording import Recording
+from trm_deploy.evaluation.parity.report import Drift, EngineParity, FreeRun, Noise, ParityReport, StepDifference
 from trm_deploy.evaluation.parity.steps import Outputs, run_side_by_side
 from trm_deploy.puzzles.base import Puzzle
 from trm_deploy.runtimes.base import Int32, Runtime, StepRuntime
@@ -79,6 +86,7 @@ def compare(
     tolerance: Tolerance | None = None,
     report_work: Progress = lambda count: None,
     known: Known | None = None,
+    recording: Recording | None = None,
 ) -> ParityReport:
     """Compare engines with a reference, beside ulp-perturbed controls.
 
@@ -97,6 +105,7 @@ def compare(
         report_work: is given the number of units of `work` that were done.
         known: filled with the runs of the reference and the controls, by their step limit; a caller that compares
             one engine after the other with all else the same passes it again.
+        recording: filled with what golden vectors are made of.
 
     Returns:
         The report; what failed is in it, nothing is raised for that.
@@ -135,15 +144,62 @@ def compare(
         sample_ids,
         steps=max([max_steps, *limits]),
         rtol=tolerance.rtol if tolerance else 0.0,
+        on_step=(lambda step, expected: None) if recording is None else recording.keep,
     )
     report_work(count)
     _require_numbers(reference_outputs)
     trajectories = iter(compared)
-    base, *others = free_runs(max_steps)
-    report = ParityReport(
+    report = report_of(
+        free_runs(max_steps),
+        tokens,
+        step_puzzles=count,
+        max_steps=max_steps,
+        halt_threshold=halt_threshold,
+        attempts=attempts,
+    )
+    for (name, engine), limit in zip(engines, limits):
+        bounds = BOUNDS[bounds_name(engine.precision, arithmetic_of(engine))]
+        sensitivity = sensitivity_of(perturbed, None if isinstance(engine, StepRuntime) else 1)
+        if isinstance(engine, StepRuntime):
+            steps = teacher_forced(perturbed, next(trajectories), bounds, tolerance, sensitivity=sensitivity)
+        else:
+            steps = free_running(
+                dict(enumerate(reference_outputs, start=1)),
+                perturbed,
+                engine,
+                sample,
+                sample_ids,
+                steps_to_compare(engine, limit),
+                bounds,
+                tolerance,
+                sensitivity=sensitivity,
+            )
+        run = questions.free_run(engine, limit, report_work)
+        report.engines.append(
+            judge(
+                name, engine, steps, run, free_runs(limit), bounds, limit=limit, max_steps=max_steps, attempts=attempts
+            )
+        )
+        if recording is not None:
+            recording.finish(tokens, puzzle_ids, free_runs(limit), perturbed, sensitivity)
+    return report
+
+
+def report_of(
+    runs: Sequence[Accuracy],
+    tokens: Int32,
+    *,
+    step_puzzles: int,
+    max_steps: int,
+    halt_threshold: float,
+    attempts: int = 1,
+) -> ParityReport:
+    """A report without engines: the free runs of the reference and of the controls, and what differs between them."""
+    base, *others = runs
+    return ParityReport(
         puzzles=len(tokens),
         questions_sha256=digest(tokens),
-        step_puzzles=count,
+        step_puzzles=step_puzzles,
         max_steps=max_steps,
         halt_threshold=halt_threshold,
         attempts=attempts,
@@ -151,40 +207,52 @@ def compare(
         controls=[_summary(other, base) for other in others],
         noise=_noise(base, others),
     )
-    for (name, engine), limit in zip(engines, limits):
-        arithmetic = arithmetic_of(engine)
-        bounds = BOUNDS[bounds_name(engine.precision, arithmetic)]
-        if isinstance(engine, StepRuntime):
-            differences, drift = teacher_forced(perturbed, next(trajectories), bounds, tolerance)
-        else:
-            differences, drift = free_running(
-                reference_outputs, perturbed, engine, sample, sample_ids, limit, bounds, tolerance
-            )
-        base, *others = free_runs(limit)
-        free = _summary(questions.free_run(engine, limit, report_work), base)
-        beside = [_summary(other, base) for other in others]
-        failures = step_failures(differences) + free_failures(
-            free,
-            beside,
-            _noise(base, others),
-            bounds,
-            puzzles=len(tokens),
-            attempts=attempts,
-        )
-        report.engines.append(
-            EngineParity(
-                name=name,
-                description=engine.description,
-                precision=engine.precision,
-                arithmetic=arithmetic,
-                step_differences=differences,
-                drift=drift,
-                free=free,
-                failures=failures,
-                notes=_notes(engine.precision, arithmetic, limit, max_steps) + _unjudged(free, beside, bounds),
-            )
-        )
-    return report
+
+
+def judge(
+    name: str,
+    engine: Runtime,
+    steps: tuple[list[StepDifference], list[Drift]],
+    run: Accuracy,
+    runs: Sequence[Accuracy],
+    bounds: Bounds,
+    *,
+    limit: int,
+    max_steps: int,
+    attempts: int = 1,
+) -> EngineParity:
+    """What came of one engine.
+
+    Args:
+        name: what to call it.
+        engine: says what it is.
+        steps: its compared steps, and its drift.
+        run: its free run.
+        runs: those of the reference and the controls, of the same limit.
+        bounds: of its precision.
+        limit: supervision steps of its free run.
+        max_steps: those of the whole comparison.
+        attempts: maximum number of attempts a puzzle.
+    """
+    differences, drift = steps
+    base, *others = runs
+    free = _summary(run, base)
+    beside = [_summary(other, base) for other in others]
+    failures = step_failures(differences) + free_failures(
+        free, beside, _noise(base, others), bounds, puzzles=len(run.steps), attempts=attempts
+    )
+    arithmetic = arithmetic_of(engine)
+    return EngineParity(
+        name=name,
+        description=engine.description,
+        precision=engine.precision,
+        arithmetic=arithmetic,
+        step_differences=differences,
+        drift=drift,
+        free=free,
+        failures=failures,
+        notes=_notes(engine.precision, arithmetic, limit, max_steps) + _unjudged(free, beside, bounds),
+    )
 
 
 def work(puzzles: int, engines: int, controls: int) -> int:

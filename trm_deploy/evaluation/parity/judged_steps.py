@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,15 +24,36 @@ class Tolerance:
     rtol: float
 
 
+def sensitivity_of(controls: Sequence[Trajectory], steps: int | None = None) -> float:
+    """The largest difference, of a logit or the state, that a control shows in its first teacher-forced steps, or in
+    all of them where None.
+    """
+    return max(largest_of(found.excess) for control in controls for found in control.teacher_forced[:steps])
+
+
 def teacher_forced(
-    controls: Sequence[Trajectory], engine: Trajectory, bounds: Bounds, tolerance: Tolerance | None
+    controls: Sequence[Trajectory],
+    engine: Trajectory,
+    bounds: Bounds,
+    tolerance: Tolerance | None,
+    *,
+    sensitivity: float,
+    steps: Sequence[int] | None = None,
 ) -> tuple[list[StepDifference], list[Drift]]:
-    """Every step of an engine from the reference's state, beside the controls', and its drift in a free run."""
-    sensitivity = max(largest_of(found.excess) for control in controls for found in control.teacher_forced)
+    """Steps of an engine from the reference's state, beside the controls', and its drift in a free run.
+
+    Args:
+        controls: of every step.
+        engine: of the steps that were compared.
+        bounds: of its precision.
+        tolerance: in their place.
+        sensitivity: see `sensitivity_of`.
+        steps: the engine's teacher-forced steps, from 1; every one where None.
+    """
     differences = []
-    for place, found in enumerate(engine.teacher_forced):
-        control = _control_step([control.teacher_forced[place] for control in controls])
-        differences.append(_checked_step(place + 1, found, control, sensitivity, bounds, tolerance))
+    for step, found in zip(steps or range(1, len(engine.teacher_forced) + 1), engine.teacher_forced):
+        control = _control_step([control.teacher_forced[step - 1] for control in controls])
+        differences.append(_checked_step(step, found, control, sensitivity, bounds, tolerance))
     drift = [
         _drift(place + 1, found, [control.free[place] for control in controls])
         for place, found in enumerate(engine.free)
@@ -41,22 +62,26 @@ def teacher_forced(
 
 
 def free_running(
-    reference_outputs: Sequence[Outputs],
+    reference_outputs: Mapping[int, Outputs],
     controls: Sequence[Trajectory],
     engine: Runtime,
     tokens: Int32,
     puzzle_ids: Int32,
-    max_steps: int,
+    steps: Sequence[int],
     bounds: Bounds,
     tolerance: Tolerance | None,
+    *,
+    sensitivity: float,
 ) -> tuple[list[StepDifference], list[Drift]]:
-    """The first k steps of a loop engine with halting off, for k = 1, 2, 4 ...; of an unrolled one for its own k."""
-    sensitivity = max(largest_of(control.teacher_forced[0].excess) for control in controls)
+    """The first k steps of a loop or unrolled engine with halting off, for each k of `steps`.
+
+    `reference_outputs` has these steps by their number, from 1; the controls have every step.
+    """
     differences, drift = [], []
-    for step in [max_steps] if engine.fixed_steps else _doubling(max_steps):
+    for step in steps:
         solution = engine.solve(tokens, puzzle_ids, max_steps=step, halt_threshold=math.inf)
         found = difference_of_outputs(
-            reference_outputs[step - 1], solution, tolerance.rtol if tolerance and step == 1 else 0.0
+            reference_outputs[step], solution, tolerance.rtol if tolerance and step == 1 else 0.0
         )
         beside = [control.free[step - 1] for control in controls]
         drift.append(_drift(step, found, beside))
@@ -79,7 +104,14 @@ def free_running(
     return differences, drift
 
 
-def _doubling(last: int) -> list[int]:
+def steps_to_compare(engine: Runtime, max_steps: int) -> list[int]:
+    """The steps after which an engine is compared where not all are: 1, 2, 4 ... and the last; of an unrolled one its
+    own.
+    """
+    return [engine.fixed_steps] if engine.fixed_steps else doubling(max_steps)
+
+
+def doubling(last: int) -> list[int]:
     """1, 2, 4 ... and `last`."""
     return sorted({1 << k for k in range(last.bit_length())} | {last})
 

@@ -5,7 +5,7 @@ B samples, S positions, D hidden size, L tokens, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,13 +58,11 @@ class Trajectory:
     """One runtime beside the reference.
 
     Attributes:
-        runtime: does single steps.
         teacher_forced: the difference after each step that starts from the reference's state; after the first alone
             where no engine needs more.
         free: the difference after each step of a free run with halting off.
     """
 
-    runtime: StepRuntime
     teacher_forced: list[Difference] = field(default_factory=list)
     free: list[Difference] = field(default_factory=list)
 
@@ -78,6 +76,7 @@ def run_side_by_side(
     *,
     steps: int,
     rtol: float,
+    on_step: Callable[[int, StepResult], None] = lambda step, expected: None,
 ) -> tuple[list[Outputs], list[Trajectory], list[Trajectory]]:
     """Run everything that can do single steps through the same puzzles, halting off.
 
@@ -89,32 +88,35 @@ def run_side_by_side(
         puzzle_ids: int32 [B].
         steps: number of supervision steps.
         rtol: of the engines, see `Difference.excess`.
+        on_step: is given every step, from 1, with what the reference computed.
 
     Returns:
         The reference's outputs after each step; the controls' trajectories; the engines'.
     """
     reference_outputs = []
-    perturbed, compared = [Trajectory(control) for control in controls], [Trajectory(engine) for engine in engines]
+    runtimes = (*controls, *engines)
+    trajectories = [Trajectory() for _ in runtimes]
     # y and z of each trajectory's own free run, by its place.
     own_state: dict[int, tuple[Any, Any]] = {}
     y, z = initial_numpy_state(reference.spec, len(tokens))
     for step in range(1, steps + 1):
         reset = np.full(len(tokens), step == 1)
         expected = reference.step(tokens, reset, y, z, puzzle_ids)
-        for place, entry in enumerate((*perturbed, *compared)):
-            tolerance = 0.0 if place < len(perturbed) else rtol
-            result = entry.runtime.step(tokens, reset, *own_state.get(place, (y, z)), puzzle_ids)
+        on_step(step, expected)
+        for place, (runtime, entry) in enumerate(zip(runtimes, trajectories)):
+            tolerance = 0.0 if place < len(controls) else rtol
+            result = runtime.step(tokens, reset, *own_state.get(place, (y, z)), puzzle_ids)
             entry.free.append(difference_of_outputs(expected, result))
             if step == 1:
                 entry.teacher_forced.append(difference(expected, result, tolerance))
             # Read at once: an engine's next step, from another state, may overwrite what is on its device.
             own_state[place] = host_values(result.y), host_values(result.z)
             if step > 1 and engines:
-                forced = entry.runtime.step(tokens, reset, y, z, puzzle_ids)
+                forced = runtime.step(tokens, reset, y, z, puzzle_ids)
                 entry.teacher_forced.append(difference(expected, forced, tolerance))
         reference_outputs.append(Outputs(host_values(expected.logits), host_values(expected.halt_logit)))
         y, z = host_values(expected.y), host_values(expected.z)
-    return reference_outputs, perturbed, compared
+    return reference_outputs, trajectories[: len(controls)], trajectories[len(controls) :]
 
 
 def difference(expected: StepResult, actual: StepResult, rtol: float = 0.0) -> Difference:
