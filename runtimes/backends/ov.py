@@ -7,7 +7,7 @@ artefact's build record says that it may (`arithmetic`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +17,7 @@ from trm_deploy.artefacts import onnx_file, record
 from trm_deploy.errors import ArtefactError, CannotRunHere, InputError, require
 from trm_deploy.runtimes.base import LoadOptions
 from trm_deploy.runtimes.graph_runtime import NUMPY, GraphRuntime, LoadedGraph, open_graph
-from trm_deploy.signature import BATCH, DType, Precision, TensorSpec
+from trm_deploy.signature import BATCH, DType, Precision, TensorSpec, signature
 from trm_deploy.support import machine
 
 NAME = "openvino"
@@ -58,7 +58,8 @@ def load(path: Path, options: LoadOptions) -> GraphRuntime:
         )
     core = openvino.Core()
     arithmetic = choose_arithmetic(path, options.precision, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
-    session = OpenVinoSession(openvino, core, path, arithmetic)
+    names = signature(described.spec, described.graph).tensors
+    session = OpenVinoSession(openvino, core, path, arithmetic, names)
     return open_graph(
         session,
         LoadedGraph(
@@ -103,7 +104,7 @@ class OpenVinoSession:
 
     largest_batch = None
 
-    def __init__(self, openvino: Any, core: Any, path: Path, arithmetic: Precision) -> None:
+    def __init__(self, openvino: Any, core: Any, path: Path, arithmetic: Precision, names: Collection[str]) -> None:
         self._openvino, self._path = openvino, path
         config = {
             "INFERENCE_PRECISION_HINT": ARITHMETIC[arithmetic][0],
@@ -120,8 +121,8 @@ class OpenVinoSession:
                 hint="add --runtime onnxruntime",
             ) from error
         self._request = compiled.create_infer_request()
-        self.inputs = tuple(_tensor(port) for port in compiled.inputs)
-        self.outputs = tuple(_tensor(port) for port in compiled.outputs)
+        self.inputs = tuple(_tensor(port, names) for port in compiled.inputs)
+        self.outputs = tuple(_tensor(port, names) for port in compiled.outputs)
 
     def run(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
         """See `Session.run`; outputs are arrays of their own, which the next run does not overwrite."""
@@ -149,11 +150,15 @@ class OpenVinoSession:
         return self._openvino.Tensor(array, shared_memory=True)
 
 
-def _tensor(port: Any) -> TensorSpec:
-    """What OpenVINO says of an input or output; a free size is the batch."""
+def _tensor(port: Any, names: Collection[str]) -> TensorSpec:
+    """What OpenVINO says of an input or output; a free size is the batch.
+
+    What an operator hands on unchanged is one tensor with several names for OpenVINO: the graph's own is wanted.
+    """
+    name = next((name for name in sorted(port.get_names()) if name in names), port.get_any_name())
     kind = port.get_element_type().get_type_name()
     sizes = (size.get_length() if size.is_static else BATCH for size in port.get_partial_shape())
-    return TensorSpec(port.get_any_name(), DTYPES.get(kind, cast(DType, kind)), tuple(sizes))
+    return TensorSpec(name, DTYPES.get(kind, cast(DType, kind)), tuple(sizes))
 
 
 def _reason(error: Exception) -> str:

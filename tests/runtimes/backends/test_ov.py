@@ -111,7 +111,7 @@ def test_what_openvino_cannot_run_names_what_can(tmp_path: Path, monkeypatch: py
     cut = tmp_path / "cut.onnx"
     cut.write_bytes(path.read_bytes()[:3000])
     with pytest.raises(ArtefactError, match=r"cut\.onnx: OpenVINO cannot load it \(.*\); add --runtime onnxruntime"):
-        ov.OpenVinoSession(openvino, openvino.Core(), cut, "fp32")
+        ov.OpenVinoSession(openvino, openvino.Core(), cut, "fp32", ())
     with pytest.raises(ArtefactError, match=r"cut\.onnx"):
         runtimes.load(cut, "openvino")
     monkeypatch.setitem(__import__("sys").modules, "openvino", None)
