@@ -26,7 +26,7 @@ from trm_deploy.runtimes.solving.session import SolveOptions, SolvingSession, op
 from trm_deploy.support import files, locks
 
 LINE = "..34341221434321"
-LINES = [f"{number}{LINE[1:]}" for number in (0, 1)] * 10
+LINES = [f"{number}{LINE[1:]}" for number in (".", 1)] * 10
 NINE = "53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5....8..79"
 
 
