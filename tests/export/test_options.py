@@ -165,5 +165,6 @@ def test_checking_needs_no_heavy_package(source: Path) -> None:
         "from trm_deploy.export import pipeline\n"
         "from trm_deploy.export.options import ExportOptions\n"
         f"ExportOptions(source=Path({str(source)!r}), output=Path({str(output)!r}), format='rtx').check()\n"
+        "print('checked')\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "checked\n"
