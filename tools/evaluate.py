@@ -2,8 +2,8 @@
 
     TRM_DEPLOY_TEST_DATA=FOLDER python tools/evaluate.py [--engine FILE] [--limit N] [--output FILE]
 
-FOLDER/data/sudoku holds the sets as CSV files. One attempt a puzzle, at most 16 supervision steps, halting on; several
-attempts are what verified_shares.py measures.
+FOLDER/data/sudoku holds the sets as CSV files. Each row is what `trm-deploy evaluate` says of a set: one attempt a
+puzzle, at most 16 supervision steps, halting on; several attempts are what verified_shares.py measures.
 """
 
 from __future__ import annotations
@@ -14,39 +14,30 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
-import numpy as np
 import typer
 
 import trm_deploy as trm
-from trm_deploy import puzzles
 from trm_deploy.cli import messages
 from trm_deploy.errors import InputError
 from trm_deploy.runtimes.solving.session import shipped_engine
 from trm_deploy.support.files import sha256, write_atomic
-from trm_deploy.support.progress import progress
 
 SETS = ("qqwing_simple", "qqwing_easy", "qqwing_intermediate", "qqwing_expert", "sudoku17_sample")
 SCHEMA = 2
 STEPS = 16
 
 
-def evaluate(solver: trm.Solver, path: Path, limit: int | None) -> dict[str, Any]:
+def evaluate(engine: Path, path: Path, limit: int | None) -> dict[str, Any]:
     """The shares of one set."""
-    tokens = puzzles.read_tokens(str(path), puzzles.get(solver.task), limit)
-    answers = []
-    with progress(path.stem, len(tokens), unit="puzzles") as advance:
-        for answer in solver.solve_many(tokens):
-            answers.append(answer)
-            advance(1)
-    solved = np.array([answer.verified for answer in answers])
-    halted = np.array([answer.halted for answer in answers])
+    # ONNX Runtime, as the committed figures are: the fastest installed runtime may round otherwise.
+    found = trm.evaluate(engine, path, limit=limit, runtime="onnxruntime", attempts=1, attempt_steps=STEPS).to_plain()
     return {
         "set": path.stem,
-        "puzzles": len(tokens),
-        "solved": float(solved.mean()),
-        "halted": float(halted.mean()),
-        "halted_wrong": float((halted & ~solved).mean()),
-        "mean_steps": float(np.mean([answer.steps for answer in answers])),
+        "puzzles": found["puzzles"],
+        "solved": found["verified"],
+        "halted": found["halted"],
+        "halted_wrong": found["halted_wrong"],
+        "mean_steps": found["mean_steps"],
     }
 
 
@@ -62,16 +53,14 @@ def main(
     path = engine or shipped_engine("step")
     print(f"{'set':22} {'puzzles':>7} {'solved':>7}  halted wrong  mean steps")
     rows = []
-    # ONNX Runtime, as the committed figures are: the fastest installed runtime may round otherwise.
-    with trm.Solver(path, runtime="onnxruntime", attempts=1, attempt_steps=STEPS) as solver:
-        for name in SETS:
-            row = evaluate(solver, Path(data) / "data" / "sudoku" / f"{name}.csv", limit)
-            rows.append(row)
-            print(
-                f"{name:22} {row['puzzles']:>7} {row['solved']:>7.1%}  {row['halted_wrong']:>12.1%}"
-                f"  {row['mean_steps']:>10.2f}",
-                flush=True,
-            )
+    for name in SETS:
+        row = evaluate(path, Path(data) / "data" / "sudoku" / f"{name}.csv", limit)
+        rows.append(row)
+        print(
+            f"{name:22} {row['puzzles']:>7} {row['solved']:>7.1%}  {row['halted_wrong']:>12.1%}"
+            f"  {row['mean_steps']:>10.2f}",
+            flush=True,
+        )
     if output:
         document = {"schema": SCHEMA, "engine_sha256": sha256(path), "max_steps": STEPS, "sets": rows}
         write_atomic(output, json.dumps(document, indent=2) + "\n")

@@ -12,7 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trm_deploy.api import Answer, Solver, TraceStep, VotedAnswer, compare, export_model, inspect, verify
+    from trm_deploy.api import Answer, Solver, TraceStep, VotedAnswer, compare, evaluate, export_model, inspect, verify
     from trm_deploy.errors import (
         ArtefactError,
         CannotRunHere,
@@ -39,6 +39,7 @@ __all__ = [
     "VotedAnswer",
     "__version__",
     "compare",
+    "evaluate",
     "export_model",
     "inspect",
     "verify",

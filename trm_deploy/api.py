@@ -2,6 +2,7 @@
 
     Solver          a model, opened: solve, solve_many, trace, solve_tasks (ARC)
     export_model    from a checkpoint to ONNX or a TensorRT engine, with the parity check
+    evaluate        which share of a dataset a model gets right
     compare         what `trm-deploy parity` reports, as an object
     verify          replays an artefact's golden vectors, without PyTorch
     inspect         what an artefact is
@@ -33,10 +34,11 @@ from trm_deploy.signature import Graph, Precision
 
 if TYPE_CHECKING:
     from trm_deploy.checkpoints.base import Checkpoint
+    from trm_deploy.evaluation.datasets import Evaluation
     from trm_deploy.evaluation.parity.report import ParityReport
     from trm_deploy.export.check import Checked
 
-__all__ = ["Answer", "Solver", "TraceStep", "VotedAnswer", "compare", "export_model", "inspect", "verify"]
+__all__ = ["Answer", "Solver", "TraceStep", "VotedAnswer", "compare", "evaluate", "export_model", "inspect", "verify"]
 
 StrPath = str | os.PathLike[str]
 # Text (one line, or a grid of several lines), or token ids int32 [L].
@@ -405,6 +407,54 @@ def compare(
         device=device,
         **{name: value for name, value in given.items() if value is not None},
     )
+
+
+def evaluate(
+    path: StrPath | None,
+    dataset: StrPath,
+    *,
+    split: str = "test",
+    limit: int | None = None,
+    by: str | None = None,
+    solutions: Iterable[StrPath] = (),
+    input_format: str | None = None,
+    column: str | None = None,
+    **options: Any,
+) -> Evaluation:
+    """Measure which share of a dataset a model gets right, as `trm-deploy evaluate` does.
+
+    Args:
+        path: ONNX file, TensorRT plan or checkpoint; the shipped Sudoku model where None.
+        dataset: a folder in the published layout, a CSV or JSON Lines file with puzzles and answers, or ARC tasks.
+        split: of a folder in the published layout, "train" or "test".
+        limit: use only the first N puzzles; of ARC the first N tasks.
+        by: column by whose values the shares are also counted; where None the one that rates the puzzles, if any.
+        solutions: ARC solutions files; where there are none, the one beside the challenges.
+        input_format: of puzzle text; what it looks like where None.
+        column: that holds the puzzles; found by its name or by what it holds where None.
+        options: the keywords of `Solver`; without `attempts`, `attempt_steps` and `budget` each puzzle is tried once,
+            with the model's own steps.
+
+    Returns:
+        The report: `exact`, `cells`, `verified`, `mean_steps`, `groups`, `to_plain()`, `table()`.
+
+    Raises:
+        InputError: the dataset cannot be read, is of another task, or has no answer to compare with.
+        CannotRunHere: a package or device that the model needs is missing.
+    """
+    from trm_deploy.evaluation.datasets import EvaluateSettings
+    from trm_deploy.evaluation.datasets import evaluate as measured
+
+    settings = EvaluateSettings(
+        split=split,
+        limit=limit,
+        by=by,
+        solutions=tuple(str(name) for name in solutions),
+        input_format=input_format,
+        column=column,
+    )
+    with Solver(path, **options) as solver:
+        return measured(solver._session, str(dataset), solver._options, settings)
 
 
 def verify(

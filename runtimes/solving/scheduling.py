@@ -11,7 +11,7 @@ share batches.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -338,17 +338,37 @@ def solve_all(
         tokens: int32 [N, L].
         limits: when each attempt ends.
         puzzle_ids: int32 [N]; None: puzzle 0.
-        report: called with the number of attempts that have just ended.
+        report: called with 1 for each attempt that has ended.
     """
+    requests = (
+        Request(row, tokens[row], limits, 0 if puzzle_ids is None else int(puzzle_ids[row]))
+        for row in range(len(tokens))
+    )
     found: dict[int, Finished] = {}
-    waiting = iter(range(len(tokens)))
-    while len(found) < len(tokens):
-        while computing.free and (row := next(waiting, None)) is not None:
-            computing.admit(Request(row, tokens[row], limits, 0 if puzzle_ids is None else int(puzzle_ids[row])))
-        finished = computing.advance()
-        found |= {attempt.key: attempt for attempt in finished}
-        report(len(finished))
+    for finished in solve_each(computing, requests):
+        found[finished.key] = finished
+        report(1)
     return [found[row] for row in range(len(tokens))]
+
+
+def solve_each(computing: Executor, requests: Iterable[Request]) -> Iterator[Finished]:
+    """Any number of attempts in constant memory, in the order in which they end.
+
+    Args:
+        computing: an executor without requests.
+        requests: taken only where a slot is free.
+    """
+    waiting = iter(requests)
+    more = True
+    while more or computing.busy:
+        while more and computing.free:
+            request = next(waiting, None)
+            if request is None:
+                more = False
+            else:
+                computing.admit(request)
+        if computing.busy:
+            yield from computing.advance()
 
 
 def executor(runtime: Runtime, size: int, *, in_flight: bool | None = None, name: str = "") -> Executor:

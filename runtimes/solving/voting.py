@@ -295,7 +295,7 @@ def summary(answers: Sequence[VotedAnswer]) -> list[str]:
         first, either = (sum(bool(answer.right_within(count)) for answer in known) for count in (1, PREDICTIONS))
         lines.append(
             f"right of {len(known)} test inputs: {first} by the first prediction, {either} by one of two;"
-            f" averaged over the tasks {_score(known, 1):.1%} and {_score(known, PREDICTIONS):.1%}"
+            f" averaged over the tasks {score(known, 1):.1%} and {score(known, PREDICTIONS):.1%}"
         )
     empty = sum(not answer.predictions for answer in answers)
     if empty:
@@ -303,8 +303,13 @@ def summary(answers: Sequence[VotedAnswer]) -> list[str]:
     return lines
 
 
-def _score(answers: Sequence[VotedAnswer], predictions: int) -> float:
-    """The competition's score: the share of a task's test inputs that are right, averaged over the tasks."""
+def score(answers: Sequence[VotedAnswer], predictions: int) -> float:
+    """The competition's score: the share of a task's test inputs that are right, averaged over the tasks.
+
+    Args:
+        answers: with a known answer each.
+        predictions: how many of the best may be right.
+    """
     shares: dict[str, list[bool]] = {}
     for answer in answers:
         shares.setdefault(answer.task.name, []).append(bool(answer.right_within(predictions)))

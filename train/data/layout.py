@@ -117,7 +117,7 @@ def read_split(folder: Path, split: str) -> Split:
 
     Args:
         folder: the dataset's.
-        split: ``train`` or ``test``.
+        split: ``train`` or ``test``; or "" where the folder is a split's own.
 
     Raises:
         InputError: an array is missing, damaged, of a wrong shape, or holds what the metadata do not allow.

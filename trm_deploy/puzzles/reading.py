@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from trm_deploy.puzzles.text import MAX_LINE, estimate_lines, is_text_of, read, read_answered, read_text
+from trm_deploy.puzzles.text import (
+    MAX_LINE,
+    estimate_lines,
+    is_text_of,
+    read,
+    read_answered,
+    read_text,
+    read_with_answers,
+)
 from trm_deploy.puzzles.text.question import Answered, OtherSize, Question
 
 __all__ = [
@@ -15,4 +23,5 @@ __all__ = [
     "read",
     "read_answered",
     "read_text",
+    "read_with_answers",
 ]

@@ -19,7 +19,7 @@ from trm_deploy.puzzles.text.question import Answered, OfOtherSize, OtherSize, Q
 from trm_deploy.puzzles.text.source import MAX_LINE, Source, opened, opened_bytes
 
 __all__ = ["Answered", "MAX_LINE", "OtherSize", "Question", "estimate_lines", "is_text_of", "names"]
-__all__ += ["read", "read_answered", "read_text"]
+__all__ += ["read", "read_answered", "read_text", "read_with_answers"]
 
 # Bytes from which the number of lines is estimated; smaller files are counted.
 ESTIMATED_FROM = 1 << 18
@@ -45,7 +45,16 @@ def read(
             without a usable column.
     """
     with opened(name) as source:
-        yield from _questions(source, puzzle, input_format, column)
+        yield from _questions(source, Reading(source.name, puzzle, column, input_format is not None), input_format)
+
+
+def read_with_answers(
+    name: str, puzzle: TextPuzzle, *, input_format: str | None = None, column: str | None = None
+) -> Iterator[Question]:
+    """As `read`; where no column or key is named so, an answer is also found by what it holds."""
+    with opened(name) as source:
+        reading = Reading(source.name, puzzle, column, input_format is not None, find_answers=True)
+        yield from _questions(source, reading, input_format)
 
 
 def read_text(text: str, name: str, puzzle: TextPuzzle, *, input_format: str | None = None) -> Iterator[Question]:
@@ -54,15 +63,17 @@ def read_text(text: str, name: str, puzzle: TextPuzzle, *, input_format: str | N
         data = text.encode()
     except UnicodeEncodeError as error:
         raise InputError(f"{name}: is not text (half of a surrogate pair is in it)") from error
-    yield from _questions(Source(io.BytesIO(data), name), puzzle, input_format, None)
+    reading = Reading(name, puzzle, None, input_format is not None)
+    yield from _questions(Source(io.BytesIO(data), name), reading, input_format)
 
 
-def _questions(source: Source, puzzle: TextPuzzle, input_format: str | None, column: str | None) -> Iterator[Question]:
-    reading = Reading(source.name, puzzle, column, forced=input_format is not None)
+def _questions(source: Source, reading: Reading, input_format: str | None) -> Iterator[Question]:
     found = formats.chosen(source, reading, input_format)(source, reading)
     question = next(found, None)
     if question is None:  # nothing, a header alone, or the frame of a grid
-        raise InputError(f"{source.name}: holds no puzzle", hint=f"expected a line of {puzzle.cells} characters")
+        raise InputError(
+            f"{source.name}: holds no puzzle", hint=f"expected a line of {reading.puzzle.cells} characters"
+        )
     if question.tokens is None:
         _refuse_other_size(question, source, reading)
     yield question

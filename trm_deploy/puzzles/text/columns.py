@@ -124,6 +124,23 @@ def _named(names: Sequence[str], column: str, place: str) -> int:
     raise InputError(f"{place}: no column is named {column!r} (found {listed})", hint="name one of these with --column")
 
 
+def answer_by_content(values: Sequence[str], question: int, reading: Reading) -> int | None:
+    """The number of the column that holds the answer to a row's puzzle: one that obeys the rules and keeps the givens.
+
+    None where `reading.find_answers` does not ask for it, or none does.
+    """
+    puzzle = reading.puzzle
+    if not (reading.find_answers and puzzle.has_rules):
+        return None
+    asked = reading.known_answer(values[question])
+    for number, value in enumerate(values):
+        if asked is not None and number != question:
+            tokens = reading.known_answer(value)
+            if tokens is not None and not puzzle.answer_faults(asked, tokens):
+                return number
+    return None
+
+
 def choose_answer(names: Sequence[str], question: int) -> int | None:
     """The number of the column that holds the answers; None where none does."""
     found = [n for n, name in enumerate(names) if n != question and is_answer(name)]

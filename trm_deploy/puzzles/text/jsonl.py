@@ -70,6 +70,9 @@ def _with_others(question: Question, document: dict[str, Any], key: str, reading
     """The puzzle with what else its object holds."""
     others = {name: str(value) for name, value in document.items() if name != key and _is_plain(value)}
     number = columns.choose_answer(list(document), list(document).index(key))
+    if number is None and reading.find_answers:
+        texts = [board_text(value, reading.puzzle) or "" for value in document.values()]
+        number = columns.answer_by_content(texts, list(document).index(key), reading)
     if number is None:
         return replace(question, columns=others)
     text = board_text(list(document.values())[number], reading.puzzle) or ""

@@ -80,12 +80,14 @@ class Reading:
         puzzle: the task.
         column: the column or key that holds the puzzles; None: found by its name or by what it holds.
         forced: whether the format was named, so that text which could be read in two ways is read in that one.
+        find_answers: whether an answer is looked for by what it holds where no column or key is named so.
     """
 
     name: str
     puzzle: TextPuzzle
     column: str | None = None
     forced: bool = False
+    find_answers: bool = False
     # Columns of the cells, by the look of a framed row whose digits are left out; what earlier grids have shown.
     layouts: dict[str, tuple[int, ...]] = field(default_factory=dict, compare=False, repr=False)
 

@@ -223,6 +223,8 @@ def _rows(source: Source, reading: Reading) -> Iterator[_Row | Question]:
         if chosen is None:
             chosen = _column(header, fields, reading, place)
             answer = columns.choose_answer(header, chosen) if header else None
+        if answer is None and chosen < len(fields):
+            answer = columns.answer_by_content(fields, chosen, reading)
         if chosen >= len(fields):
             message = f"has {len(fields)} columns, the puzzle is expected in number {chosen + 1}"
             yield Question(place, line, None, f"{place}: {message}", number, {})
