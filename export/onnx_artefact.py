@@ -15,7 +15,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from trm_deploy import checkpoints
+from trm_deploy import checkpoints, hub
 from trm_deploy.artefacts import bundle, embeddings, golden, identifiers, onnx_file
 from trm_deploy.artefacts.record import BuildRecord
 from trm_deploy.checkpoints import Checkpoint
@@ -128,12 +128,14 @@ def export_checkpoint(
         unroll_inner=options.unroll_inner,
         calibration=questions(spec, options.calibrate) if options.static_scales else None,
     )
+    origin = hub.origin(checkpoints.locate(source), checkpoint.sha256)
     about = BuildRecord(
         graph=options.graph,
         steps=(options.steps or spec.halting.max_steps) if options.graph == "unrolled" else None,
         precision=options.precision,
         precision_source="network",
         checkpoint_sha256=checkpoint.sha256,
+        checkpoint_source={} if origin is None else origin.to_plain(),
         artefact_sha256="",
         opset=options.opset,
         ir_version=IR_VERSION,

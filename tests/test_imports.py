@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 FLOORS = (
     {"errors"},
     {"support"},
-    {"spec", "puzzles"},
+    {"spec", "puzzles", "hub"},
     {"signature", "flops"},
     {"artefacts", "models"},
     {"trt", "checkpoints"},

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trm_deploy import hub
 from trm_deploy.errors import InputError, PuzzleError, TrmDeployError, require
 from trm_deploy.puzzles import reading
 from trm_deploy.puzzles.base import TextPuzzle, Tokens
@@ -75,7 +76,8 @@ class Solver:
         """Open a model.
 
         Args:
-            path: ONNX file, TensorRT plan or checkpoint; the shipped Sudoku model where None.
+            path: ONNX file, TensorRT plan or checkpoint, or its name on the hub, hf://OWNER/NAME/FILE@REVISION; the
+                shipped Sudoku model where None.
             runtime: what runs it, such as "onnxruntime"; where None the fastest that is installed (`trm-deploy
                 doctor` says which).
             precision: to run a checkpoint in; other files have their own, but OpenVINO computes ONNX files in "fp32" or
@@ -104,7 +106,7 @@ class Solver:
             if value is not None and value < least:
                 raise InputError(f"{name} is {value}, expected {least} or more")
         self._arguments: dict[str, Any] = {
-            "path": None if path is None else Path(path).absolute(),
+            "path": None if path is None else path if hub.is_name(path) else Path(path).absolute(),
             "runtime": runtime,
             "precision": precision,
             "attempts": attempts,
@@ -330,7 +332,7 @@ def export_model(
     from trm_deploy.export.pipeline import run_export
 
     given = options_of(
-        source=Path(source),
+        source=hub.local(Path(source)),
         output=None if output is None else Path(output),
         format=format,
         graph=graph,

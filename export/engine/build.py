@@ -133,6 +133,7 @@ def _record(
         precision=described.precision,
         precision_source="network",
         checkpoint_sha256=before.checkpoint_sha256 if before else "",
+        checkpoint_source=before.checkpoint_source if before else {},
         onnx_sha256=sha256(source),
         artefact_sha256="",
         opset=described.opset,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
-from trm_deploy import puzzles
+from trm_deploy import hub, puzzles
 from trm_deploy.artefacts import kind, record
 from trm_deploy.artefacts.record import BuildRecord, RecordedSchedule
 from trm_deploy.errors import InputError
@@ -270,7 +270,7 @@ def open_session(
     overrides: Sequence[str] = (),
     runtime: str | None = None,
 ) -> SolvingSession:
-    """Load a model, the shipped one where None; see `trm_deploy.runtimes.load`.
+    """Load a model, the shipped one where None; see `trm_deploy.runtimes.load`. It may be a name on the hub.
 
     Without the name of a runtime it gets the fastest by `registry.fastest`.
 
@@ -278,7 +278,7 @@ def open_session(
         InputError: a file that is not ours, or whose task nothing names.
         CannotRunHere: the package or device that it needs is missing.
     """
-    path = engine or shipped_engine("step")
+    path = shipped_engine("step") if engine is None else hub.local(engine)
     loaded = load(
         path,
         registry.fastest(path, kind.of(path), device, runtime).name,

@@ -51,6 +51,8 @@ class BuildRecord:
         steps: supervision steps of the unrolled form, else None.
         precision: as the flag names it.
         precision_source: ``engine`` as inspected on a GPU, else ``network``: as the graph says.
+        checkpoint_source: of a checkpoint that was fetched from the hub: its name, the revision (a commit) and the
+            hub's own SHA-256; empty for others.
         checkpoint_sha256: digest in hexadecimal; empty where an engine was built from an ONNX file without record.
         onnx_sha256: of the ONNX file that an engine was built from.
         artefact_sha256: of the artefact itself.
@@ -76,6 +78,7 @@ class BuildRecord:
     precision: str
     precision_source: str
     checkpoint_sha256: str
+    checkpoint_source: dict[str, Any] = field(default_factory=dict)
     onnx_sha256: str = ""
     artefact_sha256: str
     opset: int

@@ -19,6 +19,7 @@ from trm_deploy.cli.data import data_app
 from trm_deploy.cli.doctor import doctor
 from trm_deploy.cli.evaluate import evaluate
 from trm_deploy.cli.export import export
+from trm_deploy.cli.fetch import fetch
 from trm_deploy.cli.inspect import inspect
 from trm_deploy.cli.parity import parity
 from trm_deploy.cli.run import run
@@ -63,7 +64,7 @@ def _options(
 
 app.command(cls=Command)(train)
 app.add_typer(data_app, name="data")
-for _command in (export, run, evaluate, parity, verify, tune, benchmark, inspect, doctor):
+for _command in (export, run, evaluate, parity, verify, tune, benchmark, inspect, fetch, doctor):
     app.command(cls=Command)(_command)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trm_deploy import puzzles
+from trm_deploy import hub, puzzles
 from trm_deploy.artefacts import embeddings, golden, kind
 from trm_deploy.artefacts.golden import GoldenVectors
 from trm_deploy.artefacts.kind import Kind
@@ -53,6 +53,7 @@ def verify(
         ArtefactError: no golden vectors, or they are cut, altered, of a newer schema or of another model.
         CannotRunHere: the package or device that the artefact needs is missing.
     """
+    path = hub.local(path)
     if kind.of(path) is Kind.checkpoint:
         raise InputError(
             f"{path}: is a checkpoint, and verify replays in an exported file what the checkpoint computes",

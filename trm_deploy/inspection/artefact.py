@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from trm_deploy import hub
 from trm_deploy.artefacts import embeddings, onnx_file, record
 from trm_deploy.artefacts.kind import is_checkpoint
 from trm_deploy.artefacts.kind import of as kind_of
@@ -22,16 +23,23 @@ from trm_deploy.trt.plan_file import Plan
 SCHEMA = 1
 
 
+def _fetched_line(path: Path, digest: str) -> dict[str, str]:
+    """Where a file was fetched from."""
+    origin = hub.origin(path, digest) if digest else None
+    return {} if origin is None else {"fetched_from": str(origin)}
+
+
 def inspect(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """What a checkpoint, an ONNX file or a plan is, as plain values. A plan is read without TensorRT or a GPU.
 
     Args:
-        path: the file, or the folder of a published checkpoint.
+        path: the file, the folder of a published checkpoint, or a name on the hub.
         overrides: KEY=VALUE, what a published checkpoint does not say of itself.
 
     Raises:
         ArtefactError, CheckpointError: it cannot be read, or is not ours.
     """
+    path = hub.local(path)
     if path.is_dir():
         path = _checkpoints(path).locate(path)
     digest = sha256(path) if path.is_file() else ""
@@ -52,6 +60,7 @@ def inspect(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
         "kind": kind,
         "bytes": path.stat().st_size,
         "sha256": digest,
+        **_fetched_line(path, digest),
         **details,
         **_spec_lines(spec),
         **_table_line(path, spec, own),

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from trm_deploy import hub
 from trm_deploy.errors import CheckpointError, InputError, require, shown
 from trm_deploy.support.plain import MAX_INTEGER
 
@@ -75,6 +76,9 @@ class PublishedSettings:
         for name, values in ((CONFIG, _config(path)), (DATASET, _dataset(path))):
             for key in values.keys() & SETTINGS.keys():
                 self._values[key] = (_converted(values[key], key, f"{path.with_name(name)}: {key}"), name)
+        for key, value in hub.settings_of(path).items():
+            if key not in self._values:
+                self._values[key] = (_converted(value, key, f"{hub.CATALOGUE}: {key}"), hub.CATALOGUE)
         for key, text in given.items():
             before = f", not {self._values[key][0]} as in {self._values[key][1]}" if key in self._values else ""
             self._values[key] = (_converted(text, key, f"--set {key}"), f"--set{before}")
@@ -104,7 +108,8 @@ class PublishedSettings:
     def contradiction(self, key: str, shown: str) -> NoReturn:
         """Raises `CheckpointError`: the weights show this, something else is said of `key`."""
         value, source = self._values[key]
-        place = "--set" if source.startswith("--set") else self.path.with_name(source)
+        place = source if source == hub.CATALOGUE else self.path.with_name(source)
+        place = "--set" if source.startswith("--set") else place
         raise CheckpointError(
             f"{self.path}: {shown}, but {place} says {key} = {value}",
             hint="take the all_config.yaml and dataset.json of the same run, or say it right with --set KEY=VALUE",
