@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from trm_deploy.errors import InputError, shown
 
@@ -41,9 +42,9 @@ class HubName:
         return COMMIT.fullmatch(self.revision) is not None
 
 
-def is_name(path: str | Path) -> bool:
+def is_name(path: str | os.PathLike[str]) -> bool:
     """Whether a path is meant as a name on the hub."""
-    return BEGINNING.match(str(path)) is not None
+    return BEGINNING.match(os.fspath(path)) is not None
 
 
 def parse(path: str | Path) -> HubName:
@@ -56,7 +57,7 @@ def parse(path: str | Path) -> HubName:
     rest = BEGINNING.sub("", text, count=1).replace("\\", "/").rstrip("/")
     match = NAME.fullmatch(rest)
     file = (match["file"] or "") if match else ""
-    if match is None or any(part in ("", ".", "..") for part in PurePosixPath(file).parts) or "//" in file:
+    if match is None or {"", ".", ".."} & set(file.split("/") if file else ()):
         raise InputError(
             f"{shown(SCHEME + rest)} is malformed, expected hf://OWNER/NAME, then /FILE and @REVISION where they are"
             " needed",
