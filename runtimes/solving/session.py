@@ -289,9 +289,10 @@ def open_session(
         overrides=overrides,
     )
     if not loaded.spec.task.name:
+        say = "add" if kind.of(path) is kind.Kind.checkpoint else "export it again with"
         raise InputError(
             f"{path}: its spec names no task, so text cannot be turned into tokens",
-            hint="export it again with --set task=sudoku-9x9, or whichever it is",
+            hint=f"{say} --set task=sudoku-9x9, or whichever it is",
         )
     built = None if path.is_dir() else record.read_matching(path)
     return SolvingSession(path, loaded, puzzles.get(loaded.spec.task.name), built, assumed=engine is None)

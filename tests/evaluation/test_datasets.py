@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.cli.test_commands import assert_one_line_error, trm
-from tests.conftest import ASSETS, ROOT, load_tool, tiny_spec
+from tests.conftest import ASSETS, ROOT, load_tool, random_model, tiny_spec
 from tests.fakes import Call, FakeRuntime, solution
 from tests.runtimes.solving.test_voting import grid, knowing, names_of
 from tests.train.data.test_layout import split as split
-from trm_deploy import api, puzzles
+from trm_deploy import api, checkpoints, puzzles
 from trm_deploy.artefacts import identifiers
+from trm_deploy.checkpoints import Checkpoint
 from trm_deploy.errors import InputError
 from trm_deploy.evaluation.datasets import EvaluateSettings, evaluate
 from trm_deploy.evaluation.datasets.tally import Outcome, Tally, grouped
@@ -318,3 +320,11 @@ def test_the_tool_is_a_call_of_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     expected = api.evaluate(ASSETS / "sudoku-step.onnx", sets / "qqwing_easy.csv", limit=1, runtime="onnxruntime")
     assert document["sets"][1]["mean_steps"] == expected.mean_steps
     assert [row["solved"] for row in document["sets"]] == [1.0] * 5
+
+
+def test_a_checkpoint_without_a_task_asks_for_it_by_the_flag(tmp_path: Path) -> None:
+    spec = tiny_spec("trm-mlp")
+    nameless = replace(spec, task=replace(spec.task, name=""))
+    checkpoints.save(tmp_path / "m.pt", Checkpoint(nameless, random_model(nameless).state_dict(), {}))
+    with pytest.raises(InputError, match="its spec names no task.*; add --set task=sudoku-9x9"):
+        api.evaluate(tmp_path / "m.pt", csv(tmp_path, rows()))

@@ -132,7 +132,7 @@ def test_a_download_that_never_ends_leaves_nothing_that_is_taken_for_the_file(
 ) -> None:
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     server.add("o/n", {"step_5": BIG})
-    server.cuts["step_5"] = [0] * 20
+    server.cuts["step_5"] = [0] * 40
     with pytest.raises(TrmDeployError, match="the download ended before the file was whole") as refused:
         hub.fetch("hf://o/n/step_5")
     assert refused.value.exit_code == 1

@@ -38,6 +38,8 @@ BESIDE = (
 )
 STEP = re.compile(r"(?:.*[_-])?step_([0-9]{1,18})(?:\.\w+)?")
 CHECKPOINTS = (".pt", ".pth", ".ckpt", ".safetensors", ".onnx")
+# How often a download is taken up; newer versions of huggingface_hub do so by themselves too.
+TRIES = 3
 # Of the file that a name meant, by what was asked.
 KNOWN = "known.json"
 
@@ -219,18 +221,22 @@ def _bring(hub: Any, wanted: HubName, listing: _Listing, path: str, folder: Path
     if fetched.path_of(place).is_file() and place.is_file() and place.stat().st_size == entry.size:
         return  # compared when it came; whoever reads it computes its digest again
     log.info("fetching hf://%s/%s, %s", wanted.repository, path, _size(entry.size))
-    try:
-        hub.hf_hub_download(wanted.repository, path, revision=listing.commit, local_dir=folder, endpoint=endpoint)
-    except Exception as error:  # what a connection fails with differs with the version
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
-            raise TrmDeployError(
-                f"{error.filename or folder}: {error.strerror}",
-                hint="free some space, or name another cache folder: TRM_DEPLOY_CACHE=FOLDER",
-            ) from error
-        raise TrmDeployError(
-            f"hf://{wanted.repository}/{path}: the download ended before the file was whole ({reason(error)})",
-            hint="type the command again",
-        ) from error
+    for tries_left in reversed(range(TRIES)):
+        try:
+            hub.hf_hub_download(wanted.repository, path, revision=listing.commit, local_dir=folder, endpoint=endpoint)
+            break
+        except Exception as error:  # what a connection fails with differs with the version
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+                raise TrmDeployError(
+                    f"{error.filename or folder}: {error.strerror}",
+                    hint="free some space, or name another cache folder: TRM_DEPLOY_CACHE=FOLDER",
+                ) from error
+            if not tries_left:
+                raise TrmDeployError(
+                    f"hf://{wanted.repository}/{path}: the download ended before the file was whole ({reason(error)})",
+                    hint="type the command again",
+                ) from error
+            log.warning("the download of %s ended early (%s): trying again", path, reason(error))
     _compare(wanted, path, place, entry)
 
 
