@@ -326,5 +326,5 @@ def test_a_checkpoint_without_a_task_asks_for_it_by_the_flag(tmp_path: Path) -> 
     spec = tiny_spec("trm-mlp")
     nameless = replace(spec, task=replace(spec.task, name=""))
     checkpoints.save(tmp_path / "m.pt", Checkpoint(nameless, random_model(nameless).state_dict(), {}))
-    with pytest.raises(InputError, match="its spec names no task.*; add --set task=sudoku-9x9"):
+    with pytest.raises(InputError, match=r"its spec names no task.*; add --set task=sudoku-9x9"):
         api.evaluate(tmp_path / "m.pt", csv(tmp_path, rows()))
