@@ -107,6 +107,12 @@ def test_what_is_not_there_is_named(server: FakeHub) -> None:
             hub.fetch(name)
 
 
+def test_nothing_is_written_outside_of_the_cache(server: FakeHub, tmp_path: Path) -> None:
+    server.add("o/n", {"../../../../all_config.yaml": CONFIG, "step_5": BIG, "../step_6": BIG, "/step_7": BIG})
+    assert hub.fetch("hf://o/n")[1].file == "step_5"
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+
+
 def test_revisions_lie_side_by_side(server: FakeHub) -> None:
     server.add("o/n", {"step_5": BIG})
     server.add("o/n", {"step_5": BIG + b"new"}, commit=OTHER, revision="v2")

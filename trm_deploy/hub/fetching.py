@@ -156,6 +156,8 @@ def _listing(hub: Any, wanted: HubName, endpoint: str | None) -> _Listing:
         raise _Unreachable(reason(error)) from error
     files = {}
     for sibling in info.siblings or ():
+        if {"", ".", ".."} & set(re.split(r"[/\\]", sibling.rfilename)):
+            continue  # no place below the cache folder
         stored = sibling.lfs
         digest = (stored.get("sha256") if isinstance(stored, dict) else getattr(stored, "sha256", "")) or ""
         files[sibling.rfilename] = _Entry(int(sibling.size or 0), digest, sibling.blob_id or "")
