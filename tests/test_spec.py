@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -51,6 +52,7 @@ def changed(*path: str, to: Any) -> str:
         (changed("recursion", "latent", to="2"), "spec.recursion.latent is '2', expected int"),
         (changed("architecture", "mixer", to="conv"), "'conv', expected one of 'mlp', 'attention'"),
         (changed("architecture", "positions", to="rotary"), "'rotary' with the MLP mixer"),
+        (changed("architecture", "positions", to="rotary-2d"), "'rotary-2d' with the MLP mixer"),
         (changed("architecture", "puzzle_embedding_size", to=65), "at most prefix_length * hidden_size = 64"),
         (changed("architecture", "latents", to=-1), "architecture.latents is -1, expected 0 or more"),
         (changed("architecture", "latents", to=3), "architecture.latents is 3 with recursion.latent = 2"),
@@ -81,6 +83,11 @@ def test_an_unknown_preset_or_setting_is_refused() -> None:
         preset("gpt", task)
     with pytest.raises(SpecError, match="unknown key 'width'"):
         preset("trm-mlp", task, architecture={"width": 3})
+    in_2d = {"positions": "rotary-2d"}
+    with pytest.raises(SpecError, match="is 'rotary-2d' with 80 tokens, expected those of a square grid"):
+        preset("trm-att", dataclasses.replace(task, sequence_length=80), architecture=in_2d)
+    with pytest.raises(SpecError, match="a multiple of 32"):
+        preset("trm-att", task, architecture={"hidden_size": 48, "puzzle_embedding_size": 48, **in_2d})
     with pytest.raises(SpecError, match="a multiple of 16"):
         preset("trm-att", task, architecture={"hidden_size": 24, "puzzle_embedding_size": 24})
 

@@ -31,9 +31,7 @@ class Window:
         self.solved += int((halted & result.correct).sum())
         self.steps += int(batch.steps[halted].sum())
 
-    def line(
-        self, step: int, seconds: float, learning_rate: float, ranks: Ranks, device: torch.device
-    ) -> dict[str, Any]:
+    def line(self, ranks: Ranks, device: torch.device) -> dict[str, Any]:
         """The metrics: losses, share solved and mean steps of the samples that left, optimiser steps a second.
 
         These are samples that the weights were just updated on; `held_out_solved` is measured on others.
@@ -44,14 +42,11 @@ class Window:
         answer_loss, halting_loss, left, solved, steps = totals
         losses, left = self.optimizer_steps * ranks.count, max(left, 1)
         return {
-            "step": step,
-            "seconds": seconds,
             "answer_loss": answer_loss / losses,
             "halting_loss": halting_loss / losses,
             "solved": solved / left,
             "mean_steps": steps / left,
             "steps_per_second": self.optimizer_steps / (time.monotonic() - self.started),
-            "learning_rate": learning_rate,
         }
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from trm_deploy.models.layers import AttentionMixer
 from trm_deploy.models.recursive import RecursiveReasoner
 from trm_deploy.train.gradients import GRADIENTS, whole
 from trm_deploy.train.losses import step_loss
@@ -36,6 +37,9 @@ class SupervisedStep(nn.Module):
         self.model = model
         self.training_section = training  # nn.Module has a `training` of its own
         self.state_dtype = state_dtype
+        for module in model.modules():
+            if isinstance(module, AttentionMixer):
+                module.fused = model.y_init.device.type != "cpu"
 
     def forward(
         self,

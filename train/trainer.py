@@ -104,6 +104,7 @@ class Trainer:
         self.explorer = torch.Generator().manual_seed(training.seed)
         self.step = 0
         self.seconds = 0.0  # of training, over all resumptions
+        self.cpu_seconds = 0.0  # of this process in that time, on all its cores
         size = training.batch_size // self.ranks.count
         self.batches = [Batch.empty(self.model, size, self._state_dtype, self.device) for _ in range(training.rotation)]
         if state is not None:
@@ -186,7 +187,7 @@ class Trainer:
 
     def _train(self, written: RunLog | None, advance: Advance) -> None:
         training = self.recipe.training
-        started = time.monotonic() - self.seconds
+        started, cpu_started = time.monotonic() - self.seconds, time.process_time() - self.cpu_seconds
         window = metrics.Window()
         while self.step < training.steps:
             with held_back():
@@ -194,17 +195,21 @@ class Trainer:
                 result, batch = self._optimize()
                 self.step += 1
                 self._whole = True
-            self.seconds = time.monotonic() - started
+            self.seconds, self.cpu_seconds = time.monotonic() - started, time.process_time() - cpu_started
             window.add(result, batch)
             last = self.step == training.steps
             if self.step % training.log_every == 0 or last:
-                line = window.line(self.step, self.seconds, self._learning_rate(), self.ranks, self.device)
+                line = {
+                    **self._now(),
+                    **window.line(self.ranks, self.device),
+                    "learning_rate": self._learning_rate(),
+                }
                 if written:
                     written.record(line)
                 window = metrics.Window()
                 advance(0, metrics.note(line))
             if self.step % self.recipe.evaluation.every == 0 or last:
-                line = {"step": self.step, "seconds": self.seconds, **self.evaluate()}
+                line = {**self._now(), **self.evaluate()}
                 if written:
                     written.record(line)
                     written.draw()
@@ -264,6 +269,10 @@ class Trainer:
         stages = (stage.deep for stage in training.curriculum if done < stage.until)
         return next(stages, self.recipe.spec.recursion.deep)
 
+    def _now(self) -> dict[str, float]:
+        """Where the run is: optimiser steps, seconds by the clock, and of CPU, to which others' work adds nothing."""
+        return {"step": self.step, "seconds": self.seconds, "cpu_seconds": self.cpu_seconds}
+
     def _learning_rate(self) -> float:
         return float(self.optimizer.param_groups[0]["lr"])
 
@@ -310,6 +319,7 @@ class Trainer:
             "recipe": self.recipe.text,
             "step": self.step,
             "seconds": self.seconds,
+            "cpu_seconds": self.cpu_seconds,
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -328,6 +338,7 @@ class Trainer:
     def _load_state(self, state: dict[str, Any]) -> None:
         self.step, self.seconds = state["step"], state["seconds"]
         self._started_from = state.get("started_from", "")  # runs of before it was written have none
+        self.cpu_seconds = state.get("cpu_seconds", 0.0)  # likewise
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])

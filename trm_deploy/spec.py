@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -39,7 +40,7 @@ WIDTH_MULTIPLE = 256
 
 Networks = Literal["shared", "separate"]
 Mixer = Literal["mlp", "attention"]
-Positions = Literal["none", "rotary", "learned"]
+Positions = Literal["none", "rotary", "rotary-2d", "learned"]
 HaltingRule = Literal["halt", "halt-continue"]
 
 
@@ -103,7 +104,7 @@ class Architecture:
         mixer: how positions exchange information: an MLP over the sequence, or attention.
         heads: attention heads; unused with the MLP mixer.
         expansion: hidden width of SwiGLU over its input width, before its two-thirds and rounding.
-        positions: position encoding.
+        positions: position encoding; ``rotary`` counts tokens, ``rotary-2d`` counts rows and columns of a square grid.
         prefix_length: P, tokens before the question that carry the puzzle embedding.
         puzzle_embedding_size: E, width of a row of the puzzle-embedding table; 0 where there is none.
             Rows are padded with zeros to P * D.
@@ -138,15 +139,17 @@ class Architecture:
             value = getattr(self, name)
             _check(value <= most, f"architecture.{name} is {value}, expected at most {most:g}")
         if self.mixer == "attention":
+            # A head's values turn in pairs, with rows and columns in half of the pairs each.
+            multiple = (4 if self.positions == "rotary-2d" else 2) * self.heads
             _check(
-                self.hidden_size % (2 * self.heads) == 0,
+                self.hidden_size % multiple == 0,
                 f"architecture.hidden_size is {self.hidden_size} with {self.heads} heads,"
-                f" expected a multiple of {2 * self.heads}",
+                f" expected a multiple of {multiple}",
             )
         else:
             _check(
-                self.positions != "rotary",
-                "architecture.positions is 'rotary' with the MLP mixer, expected 'none' or 'learned'"
+                self.positions in ("none", "learned"),
+                f"architecture.positions is {self.positions!r} with the MLP mixer, expected 'none' or 'learned'"
                 " (rotary positions act inside attention)",
             )
         room = self.prefix_length * self.hidden_size
@@ -221,6 +224,10 @@ class ModelSpec:
             f" expected at most {MAX_STATE:,}",
         )
         length, vocabulary = self.task.sequence_length, len(self.task.vocabulary)
+        _check(
+            self.architecture.positions != "rotary-2d" or math.isqrt(length) ** 2 == length,
+            f"architecture.positions is 'rotary-2d' with {length} tokens, expected those of a square grid",
+        )
         _check(
             length * vocabulary <= MAX_STATE,
             f"task.sequence_length is {length} with a vocabulary of {vocabulary}: {length * vocabulary:,} logits,"

@@ -6,6 +6,7 @@ Shapes: B samples, S = P + L positions (P prefix tokens come first), D hidden si
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -66,8 +67,42 @@ class MlpMixer(nn.Module):
         return rms_norm(x + self.mlp(x), self.eps).transpose(1, 2)
 
 
+def _frequencies(architecture: Architecture, axes: int) -> Tensor:
+    """The rotary frequencies [head_size / 2 / axes] of each axis, from 1 down."""
+    size = architecture.hidden_size // architecture.heads // axes
+    return architecture.rope_theta ** -(torch.arange(0, size, 2, dtype=torch.float32) / size)
+
+
+def _angles(architecture: Architecture, positions: int) -> Tensor:
+    """Rotary angles [S, head_size / 2]: those of a token's number."""
+    return torch.outer(torch.arange(positions, dtype=torch.float32), _frequencies(architecture, 1))
+
+
+def _grid_angles(architecture: Architecture, positions: int) -> Tensor:
+    """Rotary angles [S, head_size / 2]: first those of a cell's row, then those of its column.
+
+    The prefix tokens lie before the grid's first cell, on the diagonal.
+    """
+    prefix = architecture.prefix_length
+    side = math.isqrt(positions - prefix)
+    before = torch.arange(-prefix, 0)
+    cells = torch.arange(side)
+    rows = torch.cat((before, cells.repeat_interleave(side)))
+    columns = torch.cat((before, cells.repeat(side)))
+    frequencies = _frequencies(architecture, 2)
+    return torch.cat([torch.outer(axis.float(), frequencies) for axis in (rows, columns)], dim=-1)
+
+
+ANGLES: dict[str, Callable[[Architecture, int], Tensor]] = {"rotary": _angles, "rotary-2d": _grid_angles}
+
+
 class AttentionMixer(nn.Module):
-    """Mixes positions with full (not causal) multi-head attention, then adds and norms over channels."""
+    """Mixes positions with full (not causal) multi-head attention, then adds and norms over channels.
+
+    Attributes:
+        fused: whether attention is one operation, or plain matrix products, whose gradient is several times faster on
+            a CPU.
+    """
 
     cos: Tensor
     sin: Tensor
@@ -79,11 +114,11 @@ class AttentionMixer(nn.Module):
         self.head_size = architecture.hidden_size // architecture.heads
         self.qkv = Linear(architecture.hidden_size, 3 * architecture.hidden_size)
         self.out = Linear(architecture.hidden_size, architecture.hidden_size)
-        self.rotary = architecture.positions == "rotary"
+        self.fused = True
+        self.rotary = architecture.positions in ANGLES
         if self.rotary:
             # RoPE (arXiv 2104.09864), halves rotated against each other; [S, head_size], both halves alike.
-            exponent = torch.arange(0, self.head_size, 2, dtype=torch.float32) / self.head_size
-            angle = torch.outer(torch.arange(positions, dtype=torch.float32), architecture.rope_theta**-exponent)
+            angle = ANGLES[architecture.positions](architecture, positions)
             angle = torch.cat((angle, angle), dim=-1)
             self.register_buffer("cos", angle.cos(), persistent=False)
             self.register_buffer("sin", angle.sin(), persistent=False)
@@ -99,7 +134,11 @@ class AttentionMixer(nn.Module):
         query, key, value = self.qkv(x).unflatten(-1, (3 * self.heads, self.head_size)).transpose(1, 2).chunk(3, dim=1)
         if self.rotary:
             query, key = self._rotate(query), self._rotate(key)
-        mixed = F.scaled_dot_product_attention(query, key, value)
+        if self.fused:
+            mixed = F.scaled_dot_product_attention(query, key, value)
+        else:
+            scores = query @ key.transpose(-1, -2) / math.sqrt(self.head_size)  # [B, heads, S, S]
+            mixed = scores.softmax(-1).to(value.dtype) @ value
         return rms_norm(x + self.out(mixed.transpose(1, 2).flatten(2)), self.eps)
 
 
