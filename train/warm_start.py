@@ -15,6 +15,8 @@ from trm_deploy.train.run_folder import IDENTIFIERS
 
 # What decides how often the network is applied and when a sample stops: the same weights serve any.
 FREE = {"recursion.deep", "halting.threshold", "halting.max_steps"}
+# The size of the puzzles, for weights that do not depend on it: attention without trained positions has none that do.
+SIZE = {"task.name", "task.sequence_length"}
 
 
 def read_start(path: Path, spec: ModelSpec, names: Path | None) -> Checkpoint:
@@ -45,8 +47,10 @@ def read_start(path: Path, spec: ModelSpec, names: Path | None) -> Checkpoint:
 
 
 def _differences(theirs: ModelSpec, ours: ModelSpec) -> Iterator[str]:
+    any_size = ours.architecture.mixer == "attention" and ours.architecture.positions != "learned"
+    free = FREE | SIZE if any_size and theirs.task.vocabulary == ours.task.vocabulary else FREE
     for part, wanted in dataclasses.asdict(ours).items():
         came = dataclasses.asdict(getattr(theirs, part))
         for key, value in wanted.items():
-            if f"{part}.{key}" not in FREE and came[key] != value:
+            if f"{part}.{key}" not in free and came[key] != value:
                 yield f"{part}.{key} is {shown(came[key])}, the recipe has {shown(value)}"

@@ -10,11 +10,14 @@ import pytest
 import torch
 
 from tests.train.conftest import DATASET_RECIPE, TINY, parsed
-from trm_deploy import checkpoints
+from trm_deploy import checkpoints, puzzles
 from trm_deploy.checkpoints import Checkpoint
 from trm_deploy.errors import CheckpointError
+from trm_deploy.models.presets import preset
 from trm_deploy.models.recursive import RecursiveReasoner
+from trm_deploy.spec import ModelSpec, TaskSpec
 from trm_deploy.train.trainer import Trainer
+from trm_deploy.train.warm_start import read_start
 
 
 @pytest.fixture
@@ -99,3 +102,26 @@ def test_a_number_of_puzzles_of_its_own_is_another_task(start: Path, tmp_path: P
     checkpoints.save(tmp_path / "other.pt", Checkpoint(other, model.state_dict(), {"steps": 1}))
     with pytest.raises(CheckpointError, match=r"task\.puzzle_identifiers is 5, the recipe has 1"):
         Trainer(parsed(), tmp_path / "second", start=tmp_path / "other.pt")
+
+
+@pytest.mark.parametrize("positions", ["rotary", "rotary-2d", "none", "learned"])
+def test_attention_without_trained_positions_goes_on_with_puzzles_of_another_size(
+    tmp_path: Path, positions: str
+) -> None:
+    def spec(task: str) -> ModelSpec:
+        puzzle = puzzles.get(task)
+        architecture = {"hidden_size": 32, "puzzle_embedding_size": 32, "heads": 2, "positions": positions}
+        named = TaskSpec(name=task, sequence_length=puzzle.cells, vocabulary=puzzle.vocabulary)
+        return preset("trm-att", named, architecture=architecture)
+
+    small, large = spec("maze-3x3"), spec("maze-5x5")
+    path = tmp_path / "small.pt"
+    checkpoints.save(path, Checkpoint(small, RecursiveReasoner(small).state_dict(), {"steps": 1}))
+    if positions == "learned":
+        with pytest.raises(CheckpointError, match=r"task\.name is 'maze-3x3', the recipe has 'maze-5x5'"):
+            read_start(path, large, None)
+        return
+    RecursiveReasoner(large).load_state_dict(read_start(path, large, None).ema)
+    # Other symbols mean something else, whatever their number.
+    with pytest.raises(CheckpointError, match=r"task\.vocabulary is .*, the recipe has"):
+        read_start(path, spec("sudoku-4x4"), None)
