@@ -75,7 +75,7 @@ def main() -> None:
     def ours(seed: int) -> None:
         clues = data.min_clues, data.max_clues
         _make(
-            seed, 1, data.box_rows, data.box_columns, *clues, data.hardness, 1.0
+            seed, 1, data.box_rows, data.box_columns, *clues, data.hardness, 1.0, 0.0, 1
         )  # singles kept, as the other row does
 
     kind = "plain Python" if os.environ.get("NUMBA_DISABLE_JIT") else "numba"

@@ -12,6 +12,7 @@ from trm_deploy.puzzles.sudoku import Sudoku
 
 # Part of the name of a cache file: counts the changes that make other puzzles of the same settings.
 GENERATOR_VERSION = 1
+MAX_GUESSES = 20  # of a hard puzzle's: those with more are too rare to wait for
 MAX_PUZZLES = 10_000_000  # 1.6 GB of 9 x 9, and all of them are in memory
 
 
@@ -28,6 +29,9 @@ class GeneratedPuzzles:
             (aim = min + (max - min) * u ** hardness, u even in [0, 1]).
         singles_kept: share that is kept of the puzzles that naked and hidden singles alone solve; they are three in
             five at a hardness of 3, and teach least.
+        hard_share: share of the puzzles that are hard: minimal (none of their givens can be spared, so the range of
+            clues does not hold for them), and solved only after `hard_guesses` wrong guesses or more.
+        hard_guesses: see `trm_deploy.train.data.generators.sudoku_rating`.
         seed: of the random generator; the same settings give the same puzzles on any number of processes.
     """
 
@@ -38,6 +42,8 @@ class GeneratedPuzzles:
     max_clues: int = 41
     hardness: float = 1.0
     singles_kept: float = 1.0
+    hard_share: float = 0.0
+    hard_guesses: int = 1
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -61,6 +67,11 @@ class GeneratedPuzzles:
             raise RecipeError(f"data.hardness is {self.hardness}, expected above 0")
         if not 0 < self.singles_kept <= 1:
             raise RecipeError(f"data.singles_kept is {self.singles_kept}, expected above 0 and up to 1")
+        if not 0 <= self.hard_share <= 1:
+            raise RecipeError(f"data.hard_share is {self.hard_share}, expected 0 to 1")
+        most = MAX_GUESSES if side == 9 else 1
+        if not 1 <= self.hard_guesses <= most:
+            raise RecipeError(f"data.hard_guesses is {self.hard_guesses}, expected 1 to {most} for {side} x {side}")
 
     @property
     def puzzle(self) -> Sudoku:
@@ -70,7 +81,10 @@ class GeneratedPuzzles:
     @property
     def digest(self) -> str:
         """Names the cache file: changes with every setting and with the generator."""
-        text = repr((GENERATOR_VERSION, sorted(asdict(self).items())))
+        # Settings that came later are left out where they say nothing: the puzzles are those of before.
+        later = ("hard_share", "hard_guesses") if not self.hard_share else ()
+        settings = [item for item in sorted(asdict(self).items()) if item[0] not in later]
+        text = repr((GENERATOR_VERSION, settings))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -30,7 +30,8 @@ def maze(output: Path, *, min_path: int | None = None, **settings: Any) -> None:
 
 
 def sudoku(output: Path, size: str = "4x4", **settings: Any) -> None:
-    build_sudoku(size, DatasetOptions(output=output, **settings))
+    min_guesses = settings.pop("min_guesses", None)
+    build_sudoku(size, DatasetOptions(output=output, **settings), min_guesses=min_guesses)
 
 
 def check(folder: Path, puzzle: Puzzle, *, train: int, test: int, forms: int = 1) -> None:

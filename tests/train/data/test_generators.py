@@ -12,9 +12,12 @@ from trm_deploy.errors import RecipeError
 from trm_deploy.puzzles.sudoku import Sudoku
 from trm_deploy.train.data.generators import sudoku as generate
 from trm_deploy.train.data.generators.sudoku import count_solutions, singles_solve
+from trm_deploy.train.data.generators.sudoku_rating import rating
 from trm_deploy.train.data.settings import GeneratedPuzzles
 
 SETTINGS = GeneratedPuzzles(puzzles=60, seed=5)
+EASY = "53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5....8..79"
+GUESS = "8..........36......7..9.2...5...7.......457.....1...3...1....68..85...1..9....4.."
 
 
 def make(settings: GeneratedPuzzles, processes: int = 1) -> np.ndarray:
@@ -55,11 +58,9 @@ def test_hardness_moves_the_clues_towards_the_fewest() -> None:
 
 def test_singles() -> None:
     # The example of Wikipedia's article on Sudoku falls to singles alone; a puzzle that needs a guess does not.
-    easy = "53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5....8..79"
-    guess = "8..........36......7..9.2...5...7.......457.....1...3...1....68..85...1..9....4.."
-    assert singles_solve(digits(easy))
-    assert not singles_solve(digits(guess))
-    assert count_solutions(digits(guess)) == 1
+    assert singles_solve(digits(EASY))
+    assert not singles_solve(digits(GUESS))
+    assert count_solutions(digits(GUESS)) == 1
 
 
 def digits(text: str) -> np.ndarray:
@@ -72,6 +73,31 @@ def test_puzzles_that_singles_solve_can_be_made_rarer() -> None:
     some_kept = np.mean([singles_solve(question) for question in make(replace(settings, singles_kept=0.1))[:, 0]])
     assert 0.45 < all_kept < 0.75
     assert 0.02 < some_kept < 0.3
+
+
+def test_hard_puzzles_are_minimal_and_need_guesses() -> None:
+    settings = replace(SETTINGS, puzzles=20, hard_share=1.0, hard_guesses=2)
+    for question, answer in make(settings):
+        assert count_solutions(question) == 1
+        assert rating(question) >= 2
+        assert (answer[question > 0] == question[question > 0]).all()
+        for clue in np.flatnonzero(question):
+            spared = question.copy()
+            spared[clue] = 0
+            assert count_solutions(spared) == 2
+    mixed = make(replace(settings, puzzles=200, hard_share=0.5, singles_kept=0.5))
+    assert 0.5 < np.mean([rating(question) >= 2 for question in mixed[:, 0]]) < 0.85
+
+
+def test_the_rating_counts_guesses_that_were_wrong() -> None:
+    assert rating(digits(EASY)) == 0
+    assert rating(digits(GUESS)) > 20  # it was made to be among the hardest
+
+
+def test_hard_puzzles_change_no_others() -> None:
+    """The puzzles of a recipe that asks for none are those of before, in the cache of before."""
+    assert SETTINGS.digest == replace(SETTINGS, hard_guesses=3).digest == "329e8e708961b1a8"
+    assert SETTINGS.digest != replace(SETTINGS, hard_share=0.1).digest
 
 
 def test_the_cache_is_named_by_every_setting() -> None:
@@ -89,6 +115,8 @@ def test_the_cache_is_named_by_every_setting() -> None:
         ({"box_rows": 5}, "is 15, expected 2 to 9"),
         ({"min_clues": 42}, "42 to 41, expected 1 <= min <= max <= 81"),
         ({"hardness": 0.0}, "data.hardness is 0.0, expected above 0"),
+        ({"hard_share": 1.5}, "data.hard_share is 1.5, expected 0 to 1"),
+        ({"hard_guesses": 21}, "data.hard_guesses is 21, expected 1 to 20 for 9 x 9"),
     ],
 )
 def test_senseless_settings_are_refused(change: dict[str, Any], message: str) -> None:

@@ -82,12 +82,14 @@ class DatasetTask:
         make: from a count and a seed, that many puzzles: uint8 [n, 2, L], questions and answers in tokens, by chunks.
         augmentations: from a count, that many symmetries other than the identity.
         surely_right: bool [n], which questions and answers [n, L] are known to be right; the others are checked singly.
+        describe: what there is to say of training puzzles, for the user; empty for nothing.
     """
 
     puzzle: TextPuzzle
     make: Callable[[int, int], Iterator[Bytes]]
     augmentations: Callable[[int, np.random.Generator], Symmetries]
     surely_right: Callable[[Examples], NDArray[np.bool_]]
+    describe: Callable[[Examples], str] = lambda examples: ""
 
 
 def build(task: DatasetTask, options: DatasetOptions) -> str:
@@ -121,7 +123,7 @@ def build(task: DatasetTask, options: DatasetOptions) -> str:
     forms = f" in {1 + options.augment:,} forms each" if options.augment else ""
     return (
         f"wrote {output}: {task.puzzle.name}, {len(train.questions):,} training puzzles{forms},"
-        f" {len(test.questions):,} test puzzles"
+        f" {len(test.questions):,} test puzzles{task.describe(train)}"
     )
 
 

@@ -2,7 +2,8 @@
 
 A puzzle is made by filling a grid at random and taking givens away in random order, each only if the solution
 stays the only one, until a number of givens drawn beforehand is left. The solver is a depth-first search over bit
-masks of candidates that branches on the cell with the fewest. Puzzles that need more than singles can be favoured.
+masks of candidates that branches on the cell with the fewest. Puzzles that need more than singles can be favoured, and
+a share can be hard: minimal, none of their givens could be spared, and rated by `generators.sudoku_rating`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from trm_deploy.train.data.generators.sudoku_rating import SOLVED, singles, wrong_guesses
 from trm_deploy.train.data.settings import GeneratedPuzzles
 
 Grids = NDArray[np.int8]
@@ -126,58 +128,6 @@ def _solve(
 
 
 @njit(cache=True)
-def _singles_solve(question: Grids, box_rows: int, box_columns: int) -> bool:
-    """Whether naked singles (a cell with one candidate) and hidden ones (a digit with one cell in a unit) do it."""
-    side = box_rows * box_columns
-    everything = (1 << side) - 1
-    grid = question.copy()
-    used = np.zeros((3, side), np.int32)  # digits placed in each row, column and box
-    once = np.zeros((3, side), np.int32)  # digits with a candidate cell there
-    again = np.zeros((3, side), np.int32)  # digits with more than one
-    units = np.empty((grid.size, 3), np.int32)
-    blank = 0
-    for cell in range(grid.size):
-        row, column = cell // side, cell % side
-        units[cell] = (row, column, (row // box_rows) * box_rows + column // box_columns)
-        if grid[cell]:
-            for kind in range(3):
-                used[kind, units[cell, kind]] |= 1 << (int(grid[cell]) - 1)
-        else:
-            blank += 1
-    while blank:
-        before = blank
-        once[:] = 0
-        again[:] = 0
-        for cell in range(grid.size):
-            if grid[cell] == 0:
-                row, column, box = units[cell]
-                mask = everything & ~(used[0, row] | used[1, column] | used[2, box])
-                for kind in range(3):
-                    unit = units[cell, kind]
-                    again[kind, unit] |= once[kind, unit] & mask
-                    once[kind, unit] |= mask
-        for cell in range(grid.size):
-            if grid[cell]:
-                continue
-            row, column, box = units[cell]
-            mask = everything & ~(used[0, row] | used[1, column] | used[2, box])
-            if mask & (mask - 1):
-                mask &= ~(again[0, row] & again[1, column] & again[2, box])
-            if mask == 0 or mask & (mask - 1):
-                continue
-            digit = 1
-            while (1 << (digit - 1)) != mask:
-                digit += 1
-            grid[cell] = digit
-            blank -= 1
-            for kind in range(3):
-                used[kind, units[cell, kind]] |= mask
-        if blank == before:
-            return False
-    return True
-
-
-@njit(cache=True)
 def _make(
     seed: int,
     puzzles: int,
@@ -187,12 +137,16 @@ def _make(
     max_clues: int,
     hardness: float,
     singles_kept: float,
+    hard_share: float,
+    hard_guesses: int,
 ) -> Grids:
     np.random.seed(seed)
     side = box_rows * box_columns
     cells = side * side
+    masks = np.zeros(cells, np.int32)
     made = np.zeros((puzzles, 2, cells), np.int8)
     index = 0
+    hard = hard_share > 0 and np.random.random() < hard_share
     while index < puzzles:
         answer = np.zeros(cells, np.int8)
         # A random first row spreads the search; the solver's random digit order does the rest.
@@ -200,7 +154,7 @@ def _make(
         _solve(answer, box_rows, box_columns, 1, True, -1, 0)
         question = answer.copy()
         aim = min_clues + int((max_clues - min_clues + 1) * np.random.random() ** hardness)
-        aim = min(aim, max_clues)
+        aim = 0 if hard else min(aim, max_clues)
         clues = cells
         for cell in np.random.permutation(cells):
             if clues <= aim:
@@ -211,17 +165,23 @@ def _make(
             if _solve(trial, box_rows, box_columns, 1, False, cell, answer[cell]) == 0:
                 question[cell] = 0
                 clues -= 1
-        if singles_kept < 1 and _singles_solve(question, box_rows, box_columns) and np.random.random() >= singles_kept:
-            continue
+        if hard:
+            if wrong_guesses(question, box_rows, box_columns, hard_guesses) < hard_guesses:
+                continue
+        elif singles_kept < 1:
+            solved = singles(question.copy(), box_rows, box_columns, masks) == SOLVED
+            if solved and np.random.random() >= singles_kept:
+                continue
         made[index, 0] = question
         made[index, 1] = answer
         index += 1
+        hard = hard_share > 0 and np.random.random() < hard_share
     return made
 
 
 def singles_solve(grid: Grids, *, box_rows: int = 3, box_columns: int = 3) -> bool:
     """Whether naked and hidden singles alone solve a grid int8 [side * side] (0 = blank)."""
-    return bool(_singles_solve(np.array(grid, np.int8), box_rows, box_columns))
+    return bool(singles(np.array(grid, np.int8), box_rows, box_columns, np.zeros(len(grid), np.int32)) == SOLVED)
 
 
 def count_solutions(grid: Grids, *, box_rows: int = 3, box_columns: int = 3, limit: int = 2) -> int:
@@ -243,6 +203,8 @@ def _chunk(arguments: tuple[GeneratedPuzzles, int]) -> Grids:
         wanted.max_clues,
         wanted.hardness,
         wanted.singles_kept,
+        wanted.hard_share,
+        wanted.hard_guesses,
     )
 
 
