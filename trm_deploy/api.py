@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from trm_deploy import hub
 from trm_deploy.errors import InputError, PuzzleError, TrmDeployError, require
 from trm_deploy.puzzles import reading
+from trm_deploy.puzzles.arc import Arc
 from trm_deploy.puzzles.base import TextPuzzle, Tokens
 from trm_deploy.puzzles.reading import Question
 from trm_deploy.runtimes.base import Device
@@ -238,9 +239,11 @@ class Solver:
             InputError: a file cannot be read, a task is not one that the model was trained on, or the model is not for
                 ARC.
         """
-        if self._session.puzzle.has_rules:
+        puzzle = self._session.puzzle
+        if not isinstance(puzzle, Arc):
             raise InputError(f"the model is for {self.task}, which has no ARC tasks", hint="use solve or solve_many")
-        tasks = voting.read_files([str(name) for name in files], [str(name) for name in solutions])
+        names, answers = [str(name) for name in files], [str(name) for name in solutions]
+        tasks = voting.read_files(names, answers, side=puzzle.side)
         return voting.run(self._session, tasks, self._options)
 
     def _slots(self, count: int) -> int:

@@ -20,7 +20,8 @@ from trm_deploy.artefacts import identifiers
 from trm_deploy.errors import InputError, PuzzleError, shown
 from trm_deploy.puzzles import arc
 from trm_deploy.puzzles.arc import Augmentation, Grid
-from trm_deploy.puzzles.arc_tasks import Solutions, Task, each_task, read_solutions, with_solutions
+from trm_deploy.puzzles.arc_tasks import Solutions, Task, each_task, fault, read_solutions, with_solutions
+from trm_deploy.puzzles.base import Tokens
 from trm_deploy.runtimes.solving.scheduling import Executor, Limits, solve_all
 from trm_deploy.runtimes.solving.session import SolveOptions, SolvingSession
 from trm_deploy.support.figures import write_plot
@@ -116,33 +117,36 @@ class VotedAnswer:
         write_plot(path, lambda axes: arc.plot_grids(axes, grids))
 
 
-def read_files(names: Sequence[str], solutions: Sequence[str] = ()) -> list[Task]:
-    """The tasks of files, with the answers of solutions files; raises `InputError` where one cannot be read."""
+def read_files(names: Sequence[str], solutions: Sequence[str] = (), *, side: int = arc.SIDE) -> list[Task]:
+    """As `read_each`; raises `InputError` where a task cannot be read or does not fit."""
     tasks = []
-    for task in read_each(names, solutions):
+    for task in read_each(names, solutions, side=side):
         if isinstance(task, InputError):
             raise task
         tasks.append(task)
     return tasks
 
 
-def read_each(names: Sequence[str], solutions: Sequence[str] = ()) -> list[Task | InputError]:
-    """The tasks of files, with the answers of solutions files; a complaint in the place of one that cannot be read.
+def read_each(names: Sequence[str], solutions: Sequence[str] = (), *, side: int = arc.SIDE) -> list[Task | InputError]:
+    """The tasks of files, with the answers of solutions files; a complaint in the place of one that cannot be read, or
+    whose test inputs do not fit a canvas of `side` x `side` cells.
 
     Raises:
         InputError: there is no such file, a solutions file cannot be read, or no task can be.
     """
     answers = read_solutions(solutions)
-    found = [_answered(task, answers) for task in each_task(names)]
+    found = [_answered(task, answers, side) for task in each_task(names)]
     faults = [task for task in found if isinstance(task, InputError)]
     if faults and len(faults) == len(found):
         raise faults[0]
     return found
 
 
-def _answered(task: Task | InputError, answers: Solutions) -> Task | InputError:
+def _answered(task: Task | InputError, answers: Solutions, side: int) -> Task | InputError:
+    if isinstance(task, InputError):
+        return task
     try:
-        return task if isinstance(task, InputError) else with_solutions(task, answers)
+        return fault(task, side) or with_solutions(task, answers)
     except InputError as error:
         return error
 
@@ -231,16 +235,24 @@ def run(session: SolvingSession, tasks: Sequence[Task], options: SolveOptions) -
     most = max((len(known[task.name][: options.attempts]) for task in tasks), default=1)
     computing = session.executor(min(session.batch_size(options), most), options)
     limits = session.schedule(options).limits(0)
+    assert isinstance(session.puzzle, arc.Arc)
     for task in tasks:
         for number in range(len(task.test)):
-            yield _solve(computing, limits, task, number, known[task.name][: options.attempts])
+            augmentations = known[task.name][: options.attempts]
+            grids = [augmentation.apply(task.test[number].input) for _, augmentation in augmentations]
+            forms = np.stack([arc.to_tokens(grid, session.puzzle.side) for grid in grids])
+            yield _solve(computing, limits, task, number, forms, augmentations)
 
 
 def _solve(
-    computing: Executor, limits: Limits, task: Task, number: int, augmentations: list[tuple[int, Augmentation]]
+    computing: Executor,
+    limits: Limits,
+    task: Task,
+    number: int,
+    forms: Tokens,
+    augmentations: list[tuple[int, Augmentation]],
 ) -> VotedAnswer:
-    question = task.test[number].input
-    forms = np.stack([arc.to_tokens(augmentation.apply(question)) for _, augmentation in augmentations])
+    """The votes on a test input, given as tokens int32 [n, L] under each augmentation."""
     puzzle_ids = np.array([puzzle_id for puzzle_id, _ in augmentations], np.int32)
     started = time.perf_counter()
     with progress(f"{task.name} test input {number + 1}", len(augmentations), unit="attempts") as advance:

@@ -108,6 +108,31 @@ def test_ends_of_grid_stand_where_the_canvas_goes_on() -> None:
     assert np.array_equal(arc.crop(arc.to_tokens(full)), full)
 
 
+def test_a_smaller_canvas_is_a_task_of_its_own(tmp_path: Path) -> None:
+    small = puzzles.get("arc-3x3")
+    assert (small.name, small.cells, small.has_rules) == ("arc-3x3", 9, False)
+    tokens = small.parse_line("12 34")
+    assert tokens.tolist() == [3, 4, 1, 5, 6, 1, 1, 1, 0]
+    assert small.text(tokens) == "12 34"
+    assert small.question_faults(tokens) == []
+    with pytest.raises(PuzzleError, match="row 1 has 4 cells, expected 1 to 3"):
+        small.parse_line("1234")
+    assert all(small.question_faults(example) == [] for example in small.examples())
+    tasks = {"fits": TASK, "large": {"train": [PAIR], "test": [{"input": [[1]]}, {"input": [[1, 2, 3, 4]]}]}}
+    (tmp_path / "t.json").write_text(json.dumps(tasks))
+    fits, large = puzzles.questions(str(tmp_path / "t.json"), small)
+    assert fits.tokens is not None
+    assert fits.tokens.tolist() == [2, 9, 2, 1, 1, 1, 0, 0, 0]
+    assert large.tokens is None
+    assert "task large test input 2: has 1 x 4 cells, expected at most 3 x 3, the canvas of the model" in large.error
+
+
+@pytest.mark.parametrize("name", ["arc-0x0", "arc-3x4", "arc-30x30", "arc-3", "arc-03x03"])
+def test_no_other_canvas_is_a_task(name: str) -> None:
+    with pytest.raises(InputError, match="the task 'arc-"):
+        puzzles.get(name)
+
+
 def largest_rectangle(cells: np.ndarray) -> tuple[int, int]:
     """By looking at all of them; of the largest, the one with the fewest rows."""
     sizes = [(r, c) for r in range(31) for c in range(31) if (cells[:r, :c] >= 2).all()]

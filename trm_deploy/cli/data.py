@@ -62,6 +62,15 @@ def build_sudoku(
     augment: Augment = 0,
     train: TrainCount = None,
     test: TestCount = None,
+    min_guesses: Annotated[
+        Optional[int],
+        typer.Option(
+            "--min-guesses",
+            **whole(1),
+            help="Generate only minimal puzzles that take a solver N wrong guesses or more.",
+            show_default="easier ones, with more givens",
+        ),
+    ] = None,
     seed: DataSeed = 0,
     output: DataOutput = None,
     force: Force = False,
@@ -82,7 +91,7 @@ def build_sudoku(
         seed=seed,
         force=force,
     )
-    log.info(build_sudoku(size, options))
+    log.info(build_sudoku(size, options, min_guesses=min_guesses))
 
 
 @build_app.command("maze", cls=Command)
@@ -161,6 +170,10 @@ def build_arc(
     augment: Annotated[
         int, typer.Option("--augment", **whole(0), help="Number of augmentations of each task.")
     ] = defaults.AUGMENTATIONS,
+    canvas: Annotated[
+        int,
+        typer.Option("--canvas", **whole(1, 30), help="Side of the canvas; tasks with a larger grid are left out."),
+    ] = 30,
     seed: DataSeed = 0,
     output: DataOutput = None,
     force: Force = False,
@@ -173,6 +186,7 @@ def build_arc(
         test_challenges=tuple(test_challenges),
         solutions=tuple(solutions or ()),
         augment=augment,
+        canvas=canvas,
         seed=seed,
         output=output,
         force=force,

@@ -38,6 +38,7 @@ class RunFlags:
 
 def run_voting(session: SolvingSession, puzzles: list[str], options: SolveOptions, flags: RunFlags) -> None:
     """Solve the tasks of files; a task that cannot be read is complained about in its place."""
+    from trm_deploy.puzzles.arc import Arc
     from trm_deploy.runtimes.solving import voting
     from trm_deploy.support.files import check_output_folder, write_atomic
 
@@ -52,7 +53,8 @@ def run_voting(session: SolvingSession, puzzles: list[str], options: SolveOption
     if flags.png is not None:
         check_output_folder(flags.png, flag="--png")
     answers = []
-    found = voting.read_each(puzzles, flags.solutions)
+    assert isinstance(session.puzzle, Arc)
+    found = voting.read_each(puzzles, flags.solutions, side=session.puzzle.side)
     solved = voting.run(session, [task for task in found if not isinstance(task, InputError)], options)
     for task in found:
         if isinstance(task, InputError):

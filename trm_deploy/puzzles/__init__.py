@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from trm_deploy.errors import InputError
-from trm_deploy.puzzles import arc_tasks, reading
+from trm_deploy.puzzles import arc, arc_tasks, reading
 from trm_deploy.puzzles.arc import Arc
 from trm_deploy.puzzles.base import Puzzle, Symmetries, TextPuzzle, Tokens
 from trm_deploy.puzzles.maze import SIDES, Maze
@@ -29,12 +29,13 @@ _PUZZLES: dict[str, Puzzle] = {
 }
 
 
+_ARC = re.compile(r"arc-([1-9]\d{0,2})x\1")
 _MAZE = re.compile(r"maze-([1-9]\d{0,2})x([1-9]\d{0,2})")
 
 
 def names() -> tuple[str, ...]:
-    """The tasks that `get` knows; mazes have any size."""
-    return (*_PUZZLES, "maze-ROWSxCOLUMNS")
+    """The tasks that `get` knows; mazes have any size, and so have the canvases of ARC."""
+    return (*_PUZZLES, "arc-NxN", "maze-ROWSxCOLUMNS")
 
 
 def get(name: str) -> Puzzle:
@@ -52,6 +53,13 @@ def get(name: str) -> Puzzle:
                 f"the task {name!r} has {rows} rows and {columns} columns, expected {SIDES[0]} to {SIDES[-1]} of each"
             )
         return Maze(rows, columns)
+    if match := _ARC.fullmatch(name):
+        side = int(match[1])
+        if side >= arc.SIDE:
+            raise InputError(
+                f"the task {name!r} has a canvas of {side} x {side}, expected 1 to {arc.SIDE - 1}, or 'arc'"
+            )
+        return Arc(side)
     raise InputError(f"the task {name!r} is unknown, expected one of {', '.join(names())}")
 
 
@@ -84,4 +92,5 @@ def questions(
     """
     if isinstance(puzzle, TextPuzzle):
         return reading.read(name, puzzle, input_format=input_format, column=column)
-    return arc_tasks.questions(name)
+    assert isinstance(puzzle, Arc)
+    return arc_tasks.questions(name, puzzle.side)

@@ -1,8 +1,9 @@
 """ARC: grids of up to 30 x 30 cells in ten colours, and a task that examples explain.
 
 Token ids, as in the published data sets: 0 pad, 1 end of grid, 2 + c the colour c. A grid is on a canvas of
-30 x 30 cells, at its top left (in training also elsewhere), with ends of grid along its lower and its right edge
-where the canvas goes on. Text holds a grid as rows of digits between white space: a line each, or all on one.
+30 x 30 cells (or of fewer, for tasks of small grids: `arc-10x10`), at its top left (in training also elsewhere), with
+ends of grid along its lower and its right edge where the canvas goes on. Text holds a grid as rows of digits between
+white space: a line each, or all on one.
 
 The examples of a task are not the network's input: it knows a task by the identifier that it was trained with, and
 each augmentation of the task (`Augmentation`) by an identifier of its own.
@@ -10,6 +11,7 @@ each augmentation of the task (`Augmentation`) by an identifier of its own.
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 from collections.abc import Iterator, Sequence
@@ -50,21 +52,21 @@ PALETTE = np.array(
 GAP = 1  # cells between the grids of a picture
 
 
-def grid_from(rows: object) -> Grid:
-    """A grid from rows of whole numbers, as JSON gives them.
+def grid_from(rows: object, side: int = SIDE) -> Grid:
+    """A grid from rows of whole numbers, as JSON gives them, that fits a canvas of `side` x `side` cells.
 
     Raises:
         PuzzleError: what is wrong and in which row and column.
     """
     if not isinstance(rows, list) or not rows:
         raise PuzzleError("is not a list of rows, expected [[0, 1], [2, 3]] and the like")
-    if len(rows) > SIDE:
-        raise PuzzleError(f"has {len(rows)} rows, expected 1 to {SIDE}")
+    if len(rows) > side:
+        raise PuzzleError(f"has {len(rows)} rows, expected 1 to {side}")
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, list) or not row:
             raise PuzzleError(f"row {number} is {shown(row)}, expected a list of colours 0 to {COLOURS - 1}")
-        if len(row) > SIDE:
-            raise PuzzleError(f"row {number} has {len(row)} cells, expected 1 to {SIDE}")
+        if len(row) > side:
+            raise PuzzleError(f"row {number} has {len(row)} cells, expected 1 to {side}")
         if len(row) != len(rows[0]):
             raise PuzzleError(f"row {number} has {len(row)} cells, expected {len(rows[0])} as in row 1")
         for column, colour in enumerate(row, start=1):
@@ -75,10 +77,10 @@ def grid_from(rows: object) -> Grid:
     return np.array(rows, np.uint8)
 
 
-def canvas(grid: Grid, *, row: int = 0, column: int = 0) -> NDArray[np.uint8]:
-    """The tokens of a grid whose top left corner is at `row` and `column` of the canvas, [SIDE, SIDE]."""
+def canvas(grid: Grid, *, row: int = 0, column: int = 0, side: int = SIDE) -> NDArray[np.uint8]:
+    """The tokens of a grid whose top left corner is at `row` and `column` of the canvas, [side, side]."""
     bottom, right = row + grid.shape[0], column + grid.shape[1]
-    tokens = np.full((SIDE, SIDE), PAD, np.uint8)
+    tokens = np.full((side, side), PAD, np.uint8)
     tokens[row:bottom, column:right] = grid + FIRST_COLOUR
     # A slice that begins beyond the canvas is empty: no room, no end.
     tokens[bottom : bottom + 1, column:right] = END
@@ -86,9 +88,9 @@ def canvas(grid: Grid, *, row: int = 0, column: int = 0) -> NDArray[np.uint8]:
     return tokens
 
 
-def to_tokens(grid: Grid) -> Tokens:
+def to_tokens(grid: Grid, side: int = SIDE) -> Tokens:
     """A grid at the top left of the canvas, int32 [L]."""
-    return canvas(grid).reshape(-1).astype(np.int32)
+    return canvas(grid, side=side).reshape(-1).astype(np.int32)
 
 
 def crop(tokens: NDArray[np.integer[Any]]) -> Grid:
@@ -96,11 +98,12 @@ def crop(tokens: NDArray[np.integer[Any]]) -> Grid:
 
     Of rectangles of the same area it is the one with fewer rows.
     """
-    cells = tokens.reshape(SIDE, SIDE)
+    side = math.isqrt(len(tokens))
+    cells = tokens.reshape(side, side)
     colours = (cells >= FIRST_COLOUR) & (cells < FIRST_COLOUR + COLOURS)
     # Colours in a row before the first other token; a rectangle is as wide as the shortest of its rows.
     widths = np.minimum.accumulate(np.logical_and.accumulate(colours, axis=1).sum(axis=1))
-    rows = int(np.argmax(widths * np.arange(1, SIDE + 1))) + 1
+    rows = int(np.argmax(widths * np.arange(1, side + 1))) + 1
     if not widths[rows - 1]:
         return np.zeros((0, 0), np.uint8)
     return (cells[:rows, : widths[rows - 1]] - FIRST_COLOUR).astype(np.uint8)
@@ -196,11 +199,24 @@ def parse_identifier(name: str) -> tuple[str, Augmentation]:
 
 @dataclass(frozen=True)
 class Arc:
-    """ARC as `Puzzle`. An answer's right or wrong is known to the task's author alone: there are no rules to check."""
+    """ARC as `Puzzle`. An answer's right or wrong is known to the task's author alone: there are no rules to check.
 
-    name: ClassVar[str] = "arc"
-    cells: ClassVar[int] = SIDE * SIDE
+    Attributes:
+        side: of the canvas; published are 30.
+    """
+
+    side: int = SIDE
     has_rules: ClassVar[bool] = False
+
+    @property
+    def name(self) -> str:
+        """As in `TaskSpec.name`."""
+        return "arc" if self.side == SIDE else f"arc-{self.side}x{self.side}"
+
+    @property
+    def cells(self) -> int:
+        """L = side * side."""
+        return self.side * self.side
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
@@ -216,7 +232,7 @@ class Arc:
         for position, character in enumerate(line):
             if character not in "0123456789" and not character.isspace():
                 raise PuzzleError(f"found {character!r}, expected a colour 0 to 9", position=position)
-        return to_tokens(grid_from([list(map(int, row)) for row in line.split()]))
+        return to_tokens(grid_from([list(map(int, row)) for row in line.split()], self.side), self.side)
 
     def text(self, tokens: Tokens) -> str:
         """The grid in tokens [L] on one line, its rows between spaces; empty where there is no grid."""
@@ -225,7 +241,7 @@ class Arc:
     def question_faults(self, question: Tokens) -> list[str]:
         """Whether the tokens are anything but a grid at the top left of the canvas."""
         grid = crop(question)
-        if grid.size and np.array_equal(question, to_tokens(grid)):
+        if grid.size and np.array_equal(question, to_tokens(grid, self.side)):
             return []
         return ["the tokens are not a grid at the top left of the canvas"]
 
@@ -248,7 +264,7 @@ class Arc:
         """
         symbols = np.tile(np.arange(FIRST_COLOUR + COLOURS, dtype=np.int32), (count, 1))
         symbols[:, FIRST_COLOUR + 1 :] = rng.permuted(symbols[:, FIRST_COLOUR + 1 :], axis=1)
-        cells = np.tile(np.arange(self.cells).reshape(SIDE, SIDE), (count, 1, 1))
+        cells = np.tile(np.arange(self.cells).reshape(self.side, self.side), (count, 1, 1))
         transposed = rng.random(count) < 0.5
         cells[transposed] = cells[transposed].transpose(0, 2, 1)
         return Symmetries(cells.reshape(count, self.cells), symbols)
@@ -260,8 +276,9 @@ class Arc:
     def examples(self) -> Tokens:
         """Grids of random sizes and colours: what a grid means follows from its task's identifier, not by itself."""
         rng = np.random.default_rng(0)
-        sizes = rng.integers(1, SIDE + 1, (EXAMPLES, 2))
-        return np.stack([to_tokens(rng.integers(0, COLOURS, size).astype(np.uint8)) for size in sizes])
+        sizes = rng.integers(1, self.side + 1, (EXAMPLES, 2))
+        grids = [rng.integers(0, COLOURS, size).astype(np.uint8) for size in sizes]
+        return np.stack([to_tokens(grid, self.side) for grid in grids])
 
 
 def draw_grid(grid: Grid, *, colour: bool) -> list[str]:

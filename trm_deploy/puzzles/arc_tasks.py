@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from trm_deploy.errors import InputError, PuzzleError, shown
-from trm_deploy.puzzles.arc import Grid, grid_from, text_of, to_tokens
+from trm_deploy.puzzles.arc import SIDE, Grid, grid_from, text_of, to_tokens
 from trm_deploy.puzzles.reading import Question
 
 log = logging.getLogger(__name__)
@@ -58,6 +58,12 @@ class Task:
     place: str
     train: tuple[Pair, ...]
     test: tuple[Pair, ...]
+
+    def side(self) -> int:
+        """Of the smallest canvas that all its grids fit."""
+        pairs = (*self.train, *self.test)
+        grids = [grid for pair in pairs for grid in (pair.input, pair.output) if grid is not None]
+        return max(int(side) for grid in grids for side in grid.shape)
 
 
 Solutions = Mapping[str, Sequence[Grid | None]]
@@ -242,18 +248,32 @@ def with_solutions(task: Task, solutions: Solutions) -> Task:
     return replace(task, test=test)
 
 
-def questions(name: str) -> Iterator[Question]:
-    """The test inputs of a file's tasks, for whoever needs tokens alone.
+def fault(task: Task, side: int) -> InputError | None:
+    """What is wrong with a task whose test inputs do not all fit a canvas of `side` x `side` cells."""
+    for number, pair in enumerate(task.test, start=1):
+        rows, columns = pair.input.shape
+        if max(rows, columns) > side:
+            return InputError(
+                f"{task.place} test input {number}: has {rows} x {columns} cells, expected at most {side} x {side},"
+                " the canvas of the model",
+                hint="solve it with a model of a larger canvas",
+            )
+    return None
+
+
+def questions(name: str, side: int = SIDE) -> Iterator[Question]:
+    """The test inputs of a file's tasks, for whoever needs tokens alone; on a canvas of `side` x `side` cells.
 
     Raises:
         InputError: see `read_tasks`.
     """
     for task in each_task([name]):
-        if isinstance(task, InputError):
-            yield Question(name, "", None, str(task))
+        wrong = task if isinstance(task, InputError) else fault(task, side)
+        if wrong is not None or isinstance(task, InputError):
+            yield Question(name, "", None, str(wrong))
             continue
         for number, pair in enumerate(task.test, start=1):
-            yield Question(f"{task.place} test input {number}", text_of(pair.input), to_tokens(pair.input))
+            yield Question(f"{task.place} test input {number}", text_of(pair.input), to_tokens(pair.input, side))
 
 
 def _document(name: str) -> dict[str, Any]:

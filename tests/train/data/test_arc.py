@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from trm_deploy import puzzles
 from trm_deploy.artefacts import identifiers
 from trm_deploy.errors import InputError
 from trm_deploy.puzzles import arc
@@ -119,6 +121,31 @@ def test_a_dataset_holds_each_task_under_each_augmentation(settings: ArcDatasetO
     tested_puzzles = json.loads((settings.output / "test_puzzles.json").read_text())
     assert list(tested_puzzles) == ["b", "c"]
     assert tested_puzzles["c"]["test"][0]["output"] == [[7]]
+
+
+def test_a_smaller_canvas_has_the_tasks_that_fit_it(settings: ArcDatasetOptions) -> None:
+    assert settings.output is not None
+    tall = {"train": [{"input": [[1]] * 6, "output": [[2]]}], "test": [{"input": [[3]]}]}
+    files = (*settings.challenges, write(settings.output.with_name("tall.json"), {"tall": tall}))
+    message = build_arc(replace(settings, challenges=files, canvas=5))
+    assert "arc-5x5, 3 tasks, 2 of them tested, 39 puzzles" in message
+    assert "1 tasks with grids of more than 5 x 5 cells are left out" in message
+    puzzle = puzzles.get("arc-5x5")
+    (a,) = read_tasks(settings.challenges)
+    train = read_split(settings.output, "train")
+    assert (train.metadata.seq_len, puzzle.cells) == (25, 25)
+    # Somewhere on the canvas each, and whole: every demonstration of the task itself is found again.
+    questions = [arc.text_of(pair.input, separator="") for pair in a.train]
+    found = []
+    for row in train.inputs[: len(a.train)].astype(np.int32):
+        assert ((row >= 0) & (row < len(puzzle.vocabulary))).all()
+        found.append("".join(str(token - arc.FIRST_COLOUR) for token in row if token >= arc.FIRST_COLOUR))
+    assert found == questions
+    # Tested are the inputs at the top left, as run puts them there.
+    for row in read_split(settings.output, "test").inputs.astype(np.int32):
+        assert puzzle.question_faults(row) == []
+    with pytest.raises(InputError, match="--canvas 1: no task of --test-challenges has grids of 1 x 1 or less"):
+        build_arc(replace(settings, canvas=1, force=True))
 
 
 def test_the_seed_decides_and_a_dataset_is_not_overwritten(settings: ArcDatasetOptions, tmp_path: Path) -> None:

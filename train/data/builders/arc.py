@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from trm_deploy.errors import InputError
 from trm_deploy.puzzles import arc
-from trm_deploy.puzzles.arc import IDENTITY, SIDE, Augmentation, Grid
+from trm_deploy.puzzles.arc import IDENTITY, SIDE, Arc, Augmentation, Grid
 from trm_deploy.puzzles.arc_tasks import Pair, Task, read_solutions, read_tasks, with_solutions
 from trm_deploy.support.files import write_atomic
 from trm_deploy.support.progress import progress
@@ -43,7 +43,8 @@ class ArcDatasetOptions:
         solutions: files with the outputs of test inputs, of either.
         augment: most augmentations of a task; one with many symmetries has fewer distinct ones.
         seed: of augmentations and places on the canvas.
-        output: the folder; None: data/arc.
+        canvas: side of the canvas; tasks with a larger grid are left out.
+        output: the folder; None: data/ and the task's name.
         force: replace a dataset that is there already.
     """
 
@@ -52,6 +53,7 @@ class ArcDatasetOptions:
     solutions: tuple[str, ...]
     augment: int = defaults.AUGMENTATIONS
     seed: int = 0
+    canvas: int = SIDE
     output: Path | None = None
     force: bool = False
 
@@ -78,7 +80,8 @@ def build_arc(options: ArcDatasetOptions) -> str:
     Raises:
         InputError: the folder holds a dataset already; a file cannot be read; there is nothing to train on or to test.
     """
-    output = options.output or Path("data") / "arc"
+    puzzle = Arc(options.canvas)
+    output = options.output or Path("data") / puzzle.name
     dataset.check_output(output, force=options.force)
     solutions = read_solutions(options.solutions)
     trained, tested = read_tasks(options.challenges), read_tasks(options.test_challenges)
@@ -88,7 +91,15 @@ def build_arc(options: ArcDatasetOptions) -> str:
             f"the task {min(both)} is in --challenges and in --test-challenges, so its answers would be trained on",
             hint="leave one of the files out",
         )
-    tasks = [with_solutions(task, solutions) for task in (*trained, *tested)]
+    trained, tested = ([with_solutions(task, solutions) for task in tasks] for tasks in (trained, tested))
+    found = len(trained) + len(tested)
+    trained, tested = ([task for task in tasks if task.side() <= puzzle.side] for tasks in (trained, tested))
+    tasks = [*trained, *tested]
+    if not tested:
+        raise InputError(
+            f"--canvas {puzzle.side}: no task of --test-challenges has grids of {puzzle.side} x {puzzle.side} or less",
+            hint="name a larger canvas",
+        )
 
     groups = []
     with progress("augmenting", len(tasks), unit="tasks") as advance:
@@ -104,8 +115,8 @@ def build_arc(options: ArcDatasetOptions) -> str:
     puzzles = {group.task.name: _plain(group) for group in groups if group.test}
     write_atomic(output / "test_puzzles.json", json.dumps(puzzles))
     for split in dataset.SPLITS:
-        _write_split(output, split, groups, len(identifiers) + 1, options.seed)
-    return _summary(output, groups, options.augment)
+        _write_split(output, split, groups, len(identifiers) + 1, puzzle, options.seed)
+    return _summary(output, groups, options.augment, left_out=found - len(tasks), puzzle=puzzle)
 
 
 def _group(task: Task, augment: int, rng: np.random.Generator, *, tested: bool) -> _Group:
@@ -148,7 +159,7 @@ def _known(grid: Grid | None) -> Grid:
     return grid
 
 
-def _write_split(output: Path, split: str, groups: Sequence[_Group], identifiers: int, seed: int) -> None:
+def _write_split(output: Path, split: str, groups: Sequence[_Group], identifiers: int, puzzle: Arc, seed: int) -> None:
     """Write one split, a group at a time: at full size it does not fit in memory."""
     numbers, counts, sizes = [], [], []  # identifiers and examples by puzzle; puzzles by group
     first = 1
@@ -163,21 +174,23 @@ def _write_split(output: Path, split: str, groups: Sequence[_Group], identifiers
         output,
         split,
         Metadata(
-            seq_len=SIDE * SIDE,
-            vocab_size=len(arc.Arc().vocabulary),
+            seq_len=puzzle.cells,
+            vocab_size=len(puzzle.vocabulary),
             num_puzzle_identifiers=identifiers,
             total_groups=len(sizes),
             total_puzzles=len(examples),
             mean_puzzle_examples=float(examples.mean()),
         ),
-        _examples(split, groups, seed),
+        _examples(split, groups, puzzle.side, seed),
         puzzle_identifiers=np.concatenate(numbers),
         puzzle_indices=np.concatenate([[0], np.cumsum(examples)]).astype(np.int32),
         group_indices=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32),
     )
 
 
-def _examples(split: str, groups: Sequence[_Group], seed: int) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+def _examples(
+    split: str, groups: Sequence[_Group], side: int, seed: int
+) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
     """Inputs and labels uint8 [n, L] of each group, in the order of its puzzles."""
     with progress(f"writing {split}", len(groups), unit="tasks") as advance:
         for number, group in enumerate(groups):
@@ -192,9 +205,9 @@ def _examples(split: str, groups: Sequence[_Group], seed: int) -> Iterator[tuple
                     row, column = 0, 0
                     if split == "train" and place != untranslated:
                         row, column = (
-                            int(rng.integers(SIDE - max(g.shape[axis] for g in grids) + 1)) for axis in (0, 1)
+                            int(rng.integers(side - max(g.shape[axis] for g in grids) + 1)) for axis in (0, 1)
                         )
-                    rows.append([arc.canvas(grid, row=row, column=column).reshape(-1) for grid in grids])
+                    rows.append([arc.canvas(grid, row=row, column=column, side=side).reshape(-1) for grid in grids])
             if rows:
                 stacked = np.array(rows, np.uint8)  # [n, 2, L]
                 yield stacked[:, 0], stacked[:, 1]
@@ -209,11 +222,14 @@ def _plain(group: _Group) -> dict[str, Any]:
     }
 
 
-def _summary(output: Path, groups: Sequence[_Group], augment: int) -> str:
+def _summary(output: Path, groups: Sequence[_Group], augment: int, *, left_out: int, puzzle: Arc) -> str:
     lines = [
-        f"wrote {output}: {len(groups):,} tasks, {sum(bool(group.test) for group in groups):,} of them tested,"
+        f"wrote {output}: {puzzle.name}, {len(groups):,} tasks,"
+        f" {sum(bool(group.test) for group in groups):,} of them tested,"
         f" {sum(len(group.augmentations) for group in groups):,} puzzles"
     ]
+    if left_out:
+        lines.append(f"{left_out:,} tasks with grids of more than {puzzle.side} x {puzzle.side} cells are left out")
     fewer = sum(len(group.augmentations) <= augment for group in groups)
     if fewer:
         lines.append(f"{fewer:,} tasks have fewer than {augment:,} distinct augmentations")
