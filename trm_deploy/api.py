@@ -242,8 +242,7 @@ class Solver:
         puzzle = self._session.puzzle
         if not isinstance(puzzle, Arc):
             raise InputError(f"the model is for {self.task}, which has no ARC tasks", hint="use solve or solve_many")
-        names, answers = [str(name) for name in files], [str(name) for name in solutions]
-        tasks = voting.read_files(names, answers, side=puzzle.side)
+        tasks = voting.read_files([*map(str, files)], [*map(str, solutions)], side=puzzle.side)
         return voting.run(self._session, tasks, self._options)
 
     def _slots(self, count: int) -> int:
