@@ -6,7 +6,7 @@ N puzzles, L tokens.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -113,6 +113,7 @@ def solve(
     puzzle_ids: Int32 | None = None,
     batch: int = BATCH,
     in_flight: bool | None = None,
+    begun: Sequence[Finished] = (),
     report: Progress = lambda count: None,
 ) -> Accuracy:
     """Solve questions, and tell which answers are right.
@@ -128,13 +129,16 @@ def solve(
         puzzle_ids: int32 [N], of every attempt at each; None: puzzle 0.
         batch: puzzles at a time, fewer where the runtime takes fewer.
         in_flight: see `executor`.
+        begun: the first attempts at the first of the questions, in their order, where these are known already.
         report: called with the number of first attempts that have just ended.
 
     Raises:
         InputError: in-flight batching of an engine without the step form.
     """
     computing = executor(runtime, min(batch, len(questions), runtime.largest_batch or batch), in_flight=in_flight)
-    firsts = solve_all(computing, questions, schedule.limits(0), puzzle_ids, report=report)
+    report(len(begun))
+    rest_ids = None if puzzle_ids is None else puzzle_ids[len(begun) :]
+    firsts = [*begun, *solve_all(computing, questions[len(begun) :], schedule.limits(0), rest_ids, report=report)]
     answer = np.stack([first.answer for first in firsts])
     steps = np.array([first.steps for first in firsts], np.int32)
     halted = np.array([first.halted for first in firsts], bool)

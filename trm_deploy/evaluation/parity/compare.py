@@ -24,13 +24,17 @@ from trm_deploy.evaluation.parity.judged_steps import (
 from trm_deploy.evaluation.parity.puzzle_ids import puzzle_ids_of
 from trm_deploy.evaluation.parity.recording import Recording
 from trm_deploy.evaluation.parity.report import Drift, EngineParity, FreeRun, Noise, ParityReport, StepDifference
-from trm_deploy.evaluation.parity.steps import Outputs, run_side_by_side
+from trm_deploy.evaluation.parity.steps import Outputs, StepAnswer, first_attempts, run_side_by_side
 from trm_deploy.puzzles.base import Puzzle
 from trm_deploy.runtimes.base import Int32, Runtime, StepRuntime
 from trm_deploy.runtimes.solving.attempts import Schedule
 
 # Puzzles for the comparison of single steps; every one of them costs N_sup steps in each runtime.
 STEP_PUZZLES = 32
+
+# Puzzles at a time in the reference and the controls. PyTorch takes new memory for every intermediate result: of 8
+# puzzles it takes it from its own pool, of 32 from the system, and a puzzle takes 1.5 to 4 times as long (measured).
+REFERENCE_BATCH = 8
 
 # Free runs of the reference and the controls, by their step limit.
 Known = dict[int, list[Accuracy]]
@@ -56,17 +60,28 @@ class Questions:
     attempts: int
     halt_threshold: float
 
-    def free_run(self, runtime: Runtime, max_steps: int, report: Progress, *, reference: bool = False) -> Accuracy:
-        """A free run, and further attempts at what it leaves unsolved."""
+    def free_run(
+        self, runtime: Runtime, max_steps: int, report: Progress, known: Sequence[StepAnswer] | None = None
+    ) -> Accuracy:
+        """A free run, and further attempts at what it leaves unsolved.
+
+        Args:
+            runtime: computes.
+            max_steps: maximum number of supervision steps.
+            report: is given the number of puzzles that were solved.
+            known: of the reference and the controls: what they answer to the first puzzles after each step, which is
+                not computed again.
+        """
+        schedule = Schedule(attempts=self.attempts, attempt_steps=(max_steps,), halt_threshold=self.halt_threshold)
         return accuracy.solve(
             runtime,
             self.tokens,
-            Schedule(attempts=self.attempts, attempt_steps=(max_steps,), halt_threshold=self.halt_threshold),
+            schedule,
             judge=self.solved,
             puzzle=self.puzzle,
             puzzle_ids=self.puzzle_ids,
-            # The reference takes halted puzzles out of its batches by itself; an engine is run as `run` runs it.
-            in_flight=False if reference else None,
+            batch=accuracy.BATCH if known is None else REFERENCE_BATCH,
+            begun=() if known is None else first_attempts(known, schedule.limits(0)),
             report=report,
         )
 
@@ -128,8 +143,11 @@ def compare(
 
     def free_runs(limit: int) -> list[Accuracy]:
         if limit not in runs:
+            answers = [[outputs.to_answer() for outputs in reference_outputs]]
+            answers += [control.answers for control in perturbed]
             runs[limit] = [
-                questions.free_run(runtime, limit, report_work, reference=True) for runtime in (reference, *controls)
+                questions.free_run(runtime, limit, report_work, begun)
+                for runtime, begun in zip((reference, *controls), answers)
             ]
         return runs[limit]
 
@@ -143,6 +161,7 @@ def compare(
         sample,
         sample_ids,
         steps=max([max_steps, *limits]),
+        block=REFERENCE_BATCH,
         rtol=tolerance.rtol if tolerance else 0.0,
         on_step=(lambda step, expected: None) if recording is None else recording.keep,
     )

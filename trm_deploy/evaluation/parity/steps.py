@@ -6,13 +6,14 @@ B samples, S positions, D hidden size, L tokens, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trm_deploy.runtimes.base import Float32, Int32, StepResult, StepRuntime, host_values, initial_numpy_state
+from trm_deploy.runtimes.solving.scheduling import Finished, Limits
 
 Floats = NDArray[np.floating[Any]]
 
@@ -52,6 +53,18 @@ class Outputs:
     logits: Float32  # [B, L, V]
     halt_logit: Float32  # [B]
 
+    def to_answer(self) -> StepAnswer:
+        """What a free run would answer if it ended here."""
+        return StepAnswer(self.logits.argmax(-1).astype(np.int32), self.halt_logit)
+
+
+@dataclass(frozen=True)
+class StepAnswer:
+    """What a free run would answer if it ended here: int32 [B, L] and the halting logit [B]."""
+
+    answer: Int32
+    halt_logit: Float32
+
 
 @dataclass
 class Trajectory:
@@ -61,10 +74,12 @@ class Trajectory:
         teacher_forced: the difference after each step that starts from the reference's state; after the first alone
             where no engine needs more.
         free: the difference after each step of a free run with halting off.
+        answers: after each step of that run.
     """
 
     teacher_forced: list[Difference] = field(default_factory=list)
     free: list[Difference] = field(default_factory=list)
+    answers: list[StepAnswer] = field(default_factory=list)
 
 
 def run_side_by_side(
@@ -76,6 +91,7 @@ def run_side_by_side(
     *,
     steps: int,
     rtol: float,
+    block: int | None = None,
     on_step: Callable[[int, StepResult], None] = lambda step, expected: None,
 ) -> tuple[list[Outputs], list[Trajectory], list[Trajectory]]:
     """Run everything that can do single steps through the same puzzles, halting off.
@@ -88,6 +104,7 @@ def run_side_by_side(
         puzzle_ids: int32 [B].
         steps: number of supervision steps.
         rtol: of the engines, see `Difference.excess`.
+        block: puzzles at a time in the reference and the controls; all where None. An engine gets all of them.
         on_step: is given every step, from 1, with what the reference computed.
 
     Returns:
@@ -101,22 +118,57 @@ def run_side_by_side(
     y, z = initial_numpy_state(reference.spec, len(tokens))
     for step in range(1, steps + 1):
         reset = np.full(len(tokens), step == 1)
-        expected = reference.step(tokens, reset, y, z, puzzle_ids)
+        expected = step_in_blocks(reference, tokens, reset, y, z, puzzle_ids, block)
         on_step(step, expected)
         for place, (runtime, entry) in enumerate(zip(runtimes, trajectories)):
-            tolerance = 0.0 if place < len(controls) else rtol
-            result = runtime.step(tokens, reset, *own_state.get(place, (y, z)), puzzle_ids)
+            tolerance, rows = (0.0, block) if place < len(controls) else (rtol, None)
+            result = step_in_blocks(runtime, tokens, reset, *own_state.get(place, (y, z)), puzzle_ids, rows)
             entry.free.append(difference_of_outputs(expected, result))
+            entry.answers.append(StepAnswer(host_values(result.answer), host_values(result.halt_logit)))
             if step == 1:
                 entry.teacher_forced.append(difference(expected, result, tolerance))
             # Read at once: an engine's next step, from another state, may overwrite what is on its device.
             own_state[place] = host_values(result.y), host_values(result.z)
             if step > 1 and engines:
-                forced = runtime.step(tokens, reset, y, z, puzzle_ids)
+                forced = step_in_blocks(runtime, tokens, reset, y, z, puzzle_ids, rows)
                 entry.teacher_forced.append(difference(expected, forced, tolerance))
         reference_outputs.append(Outputs(host_values(expected.logits), host_values(expected.halt_logit)))
         y, z = host_values(expected.y), host_values(expected.z)
     return reference_outputs, trajectories[: len(controls)], trajectories[len(controls) :]
+
+
+def first_attempts(answers: Sequence[StepAnswer], limits: Limits) -> list[Finished]:
+    """The first attempts [B] that a free run with these answers after each step, from the first on, gives."""
+    halt_logits = np.stack([step.halt_logit for step in answers[: limits.max_steps]])  # [steps, B]
+    halted = halt_logits > np.float32(limits.halt_threshold)
+    last = np.where(halted.any(0), halted.argmax(0), len(halted) - 1)
+    return [
+        Finished(
+            row, answers[step].answer[row], int(step) + 1, float(halt_logits[step, row]), bool(halted[step, row]), 0.0
+        )
+        for row, step in enumerate(last)
+    ]
+
+
+def step_in_blocks(
+    runtime: StepRuntime,
+    tokens: Int32,
+    reset: NDArray[np.bool_],
+    y: Any,
+    z: Any,
+    puzzle_ids: Int32,
+    rows: int | None,
+) -> StepResult:
+    """`StepRuntime.step` of up to `rows` puzzles at a time, of all at once where None."""
+    if rows is None or rows >= len(tokens):
+        return runtime.step(tokens, reset, y, z, puzzle_ids)
+    blocks = []
+    for first in range(0, len(tokens), rows):
+        part = slice(first, first + rows)
+        blocks.append(runtime.step(tokens[part], reset[part], y[part], z[part], puzzle_ids[part]))
+    return StepResult(
+        *(np.concatenate([host_values(getattr(block, field.name)) for block in blocks]) for field in fields(StepResult))
+    )
 
 
 def difference(expected: StepResult, actual: StepResult, rtol: float = 0.0) -> Difference:
