@@ -23,6 +23,7 @@ from trm_deploy.export.graph.calibration import largest_inputs
 from trm_deploy.export.graph.composer import Traced
 from trm_deploy.export.graph.forms import loop_graph, step_graph, unrolled_graph
 from trm_deploy.export.graph.passes import int8
+from trm_deploy.export.graph.passes.halves import split_products
 from trm_deploy.export.graph.pieces import RESULTS, Pieces
 from trm_deploy.models.precision import cast
 from trm_deploy.models.recursive import RecursiveReasoner
@@ -86,7 +87,9 @@ def export_onnx(
         composed = unrolled_graph(traced, steps)
         metadata[STEPS_KEY] = str(steps)
     exported = _model(composed, pieces)
-    if precision == "int8":
+    if precision != "int8":  # whose products share what quantises their input
+        split_products(exported.graph)
+    else:
         groups = int8.weight_groups(narrow, composed)
         if calibration is None:
             int8.quantize_by_row(exported.graph, int8.chosen(groups, int8.FLOAT_BY_ROW))
