@@ -44,14 +44,21 @@ def load(
             is not a checkpoint.
         CannotRunHere: the package or device that it needs is missing, or a plan is for another one.
     """
+    options = LoadOptions(device, allow_host_code, precision, compiled, tuple(overrides))
+    backend = registry.choose(path, kind.of(path), runtime)
+    check_options(path, backend, options)
+    return backend.load(path, options)
+
+
+def check_options(path: Path, backend: registry.Backend, options: LoadOptions) -> None:
+    """Refuse what applies to checkpoints alone where a file is another; see `load` for what it raises."""
     found = kind.of(path)
-    backend = registry.choose(path, found, runtime)
     others = [other.name for other in registry.reading(found) if other.arithmetics]
     if found is not Kind.checkpoint:
         for flag, given, what in (
-            ("--precision", precision is not None and not backend.arithmetics, "precision"),
-            ("--compile", compiled, "precision"),
-            ("--set", bool(overrides), "spec"),
+            ("--precision", options.precision is not None and not backend.arithmetics, "precision"),
+            ("--compile", options.compiled, "precision"),
+            ("--set", bool(options.overrides), "spec"),
         ):
             if given:
                 other = f", or add --runtime {others[0]}" if others and flag == "--precision" else ""
@@ -59,4 +66,3 @@ def load(
                     f"{flag} applies to checkpoints: {path} is an exported file, which has its {what} already",
                     hint=f"leave out {flag}, or name the checkpoint with --engine{other}",
                 )
-    return backend.load(path, LoadOptions(device, allow_host_code, precision, compiled, tuple(overrides)))

@@ -16,6 +16,7 @@ from trm_deploy.artefacts import onnx_file
 from trm_deploy.artefacts.kind import Kind
 from trm_deploy.errors import InputError
 from trm_deploy.runtimes.base import Device, LoadOptions, Runtime
+from trm_deploy.runtimes.profiling.base import Profiler
 from trm_deploy.signature import MODEL_PRECISIONS, PRECISIONS, Precision
 from trm_deploy.trt.flavours import FLAVOURS, LEAN
 
@@ -34,6 +35,8 @@ class Backend:
         precisions: that it runs, though not on every device.
         arithmetics: what ``--precision`` may be for an exported file, whose products it then computes so; empty where
             a file decides that alone.
+        profiler: dotted name of the module whose `load(path, options)` gives a
+            `trm_deploy.runtimes.profiling.base.Profiler`; empty where the runtime has no profiler.
         faster_on: devices on which it is faster than the default of the kinds that it reads; measured, see
             docs/performance.md.
     """
@@ -46,6 +49,7 @@ class Backend:
     packages: tuple[str, ...]
     precisions: tuple[Precision, ...]
     arithmetics: tuple[Precision, ...] = ()
+    profiler: str = ""
     faster_on: tuple[Device, ...] = ()
 
     @property
@@ -63,6 +67,11 @@ class Backend:
         loader: Callable[[Path, LoadOptions], Runtime] = importlib.import_module(self.module).load
         return loader(path, options)
 
+    def open_profiler(self, path: Path, options: LoadOptions) -> Profiler:
+        """The runtime of an artefact with its profiler on."""
+        loader: Callable[[Path, LoadOptions], Profiler] = importlib.import_module(self.profiler).load
+        return loader(path, options)
+
 
 # The first row that reads a kind is its default.
 BACKENDS: tuple[Backend, ...] = (
@@ -74,6 +83,7 @@ BACKENDS: tuple[Backend, ...] = (
         extra="export",
         packages=("torch",),
         precisions=MODEL_PRECISIONS,
+        profiler="trm_deploy.runtimes.profiling.pytorch",
     ),
     Backend(
         "onnxruntime",
@@ -83,6 +93,7 @@ BACKENDS: tuple[Backend, ...] = (
         extra="onnx",
         packages=("onnxruntime", "onnxruntime-gpu"),
         precisions=PRECISIONS,
+        profiler="trm_deploy.runtimes.profiling.ort",
     ),
     Backend(
         "openvino",
@@ -93,6 +104,7 @@ BACKENDS: tuple[Backend, ...] = (
         packages=("openvino",),
         precisions=("fp32", "fp16"),
         arithmetics=("fp32", "bf16"),
+        profiler="trm_deploy.runtimes.profiling.ov",
         faster_on=("cpu",),
     ),
     Backend(
@@ -103,6 +115,7 @@ BACKENDS: tuple[Backend, ...] = (
         extra="tensorrt",
         packages=("tensorrt", "cuda-bindings"),
         precisions=PRECISIONS,
+        profiler="trm_deploy.runtimes.profiling.trt",
     ),
     Backend(
         "tensorrt-rtx",
@@ -112,6 +125,7 @@ BACKENDS: tuple[Backend, ...] = (
         extra="rtx",
         packages=("tensorrt-rtx", "cuda-bindings"),
         precisions=PRECISIONS,
+        profiler="trm_deploy.runtimes.profiling.trt",
     ),
     Backend(
         "tensorrt-lean",
@@ -121,6 +135,7 @@ BACKENDS: tuple[Backend, ...] = (
         extra="lean",
         packages=("tensorrt-lean", "cuda-bindings"),
         precisions=PRECISIONS,
+        profiler="trm_deploy.runtimes.profiling.trt_lean",
     ),
     Backend(
         "trt-network",

@@ -49,6 +49,7 @@ MAY_BE_HEAVY = (
     "export.graph.",
     "export.onnx_artefact",
     "runtimes.backends.pytorch",
+    "runtimes.profiling.pytorch",
 )
 LIGHT = ("train.recipe", "train.data.settings")
 LAYERS = ("export", "runtimes", "train")

@@ -22,7 +22,10 @@ import sensitivity
 import typer
 from hostile import tables as hostile_tables
 
+from trm_deploy.artefacts.layer_groups import GROUPS
 from trm_deploy.errors import InputError, TrmDeployError
+from trm_deploy.evaluation.profiling.attribution import UNKNOWN
+from trm_deploy.evaluation.profiling.report import HOST
 from trm_deploy.models.presets import preset
 from trm_deploy.signature import GRAPHS, PRECISIONS, TensorSpec, signature
 from trm_deploy.spec import TaskSpec
@@ -63,17 +66,6 @@ BUILT = {
     "trm-att": "`trm-att`, D = 512, random weights",
     "hrm": "`hrm`, D = 512, random weights",
 }
-# Operators of the profile that are matrix products, and what the others are called.
-PRODUCTS = {"FusedMatMul", "MatMul", "MatMulIntegerToFloat", "mm", "bmm", "_linear_pointwise"}
-OPERATORS = {
-    "QuickGelu": "SiLU",
-    "silu": "SiLU",
-    "copy_": "copies",
-    "mul": "Mul",
-    "## Call CompiledFxGraph None ##": "the fused kernels between the products",
-}
-# Operators below this share are left out.
-MOST = 0.03
 
 
 def measured(name: str) -> Any:
@@ -167,18 +159,24 @@ def benchmark() -> str:
 
 
 def profile() -> str:
-    """Where the time of a step goes."""
-    rows = []
-    for name, shares in measured("profile-step.json")["shares"].items():
-        others = {
-            OPERATORS.get(operator, operator): share
-            for operator, share in shares.items()
-            if operator not in PRODUCTS | {"matrix products"} and share >= MOST
-        }
-        rest = ", ".join(f"{operator} {100 * share:.0f}" for operator, share in others.items())
-        title = name.replace("ONNX Runtime", "ONNX Runtime, step graph")
-        rows.append((title, f"{100 * shares['matrix products']:.0f} %", f"{rest} %"))
-    return markdown(("", "in matrix products", "most of the rest"), rows)
+    """Where the time of a step goes, by layer group."""
+    documents = [json.loads(path.read_text("utf-8")) for path in sorted(MEASURED.glob("profile-*.json"))]
+    documents.sort(key=lambda document: (document["batch"], document["runtime"]))
+    shares = [{group["name"]: group["share"] for group in document["groups"]} for document in documents]
+    names = [name for name in (*GROUPS, UNKNOWN, HOST) if any(name in each for each in shares)]
+    fused = sorted({name for each in shares for name in each} - set(names))
+    return markdown(
+        ("", "batch", "ms a step", *names, *fused),
+        [
+            (
+                document["runtime"],
+                document["batch"],
+                f"{document['step_ms_unprofiled']:.1f}",
+                *(f"{each[name]:.1%}" if name in each else "" for name in (*names, *fused)),
+            )
+            for document, each in zip(documents, shares)
+        ],
+    )
 
 
 def parity_grades() -> str:

@@ -24,8 +24,13 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 DTYPES = {name: dtype for dtype, name in ONNX_TYPES.items()}
 
 
-def load(path: Path, options: LoadOptions) -> GraphRuntime:
+def load(path: Path, options: LoadOptions, *, profile: Path | None = None) -> GraphRuntime:
     """Load an ONNX file.
+
+    Args:
+        path: the file.
+        options: how.
+        profile: see `open_session`.
 
     Raises:
         ArtefactError: truncated, not an ONNX file, or not one that `trm-deploy export` made; or the file with its
@@ -34,7 +39,7 @@ def load(path: Path, options: LoadOptions) -> GraphRuntime:
     """
     onnx_file.check_seal(path)
     try:
-        session = OrtSession(path, options.device)
+        session = OrtSession(path, options.device, profile=profile)
     except ArtefactError:
         refuse_bfloat16(path, options.device)
         raise
@@ -59,9 +64,9 @@ class OrtSession:
 
     largest_batch = None
 
-    def __init__(self, path: Path, device: Device) -> None:
+    def __init__(self, path: Path, device: Device, *, profile: Path | None = None) -> None:
         self._path, self._device = path, device
-        self._session = open_session(path, device)
+        self._session = open_session(path, device, profile=profile)
         self.inputs, self.outputs = _tensors(self._session.get_inputs()), _tensors(self._session.get_outputs())
 
     def metadata(self) -> dict[str, str]:
@@ -70,6 +75,10 @@ class OrtSession:
             return dict(self._session.get_modelmeta().custom_metadata_map)
         except UnicodeDecodeError as error:
             raise ArtefactError(f"{self._path}: its metadata are not text ({error})", hint="copy it again") from error
+
+    def end_profiling(self) -> str:
+        """Close the profile of a session that was opened with one; the name of its file."""
+        return str(self._session.end_profiling())
 
     def run(self, feeds: Mapping[str, Any]) -> dict[str, OnDevice]:
         """See `Session.run`."""
@@ -140,8 +149,15 @@ def refuse_bfloat16(path: Path, device: Device) -> None:
         )
 
 
-def open_session(path: Path, device: Device) -> Any:
-    """An ONNX Runtime session for a file; see `OrtSession` for what it raises."""
+def open_session(path: Path, device: Device, *, profile: Path | None = None) -> Any:
+    """An ONNX Runtime session for a file; see `OrtSession` for what it raises.
+
+    Args:
+        path: the file.
+        device: where to run it.
+        profile: beginning of the names of the files that ONNX Runtime writes its profile and the optimised graph
+            (.onnx) to; None for no profile.
+    """
     ort = require("onnxruntime", extra="onnx", purpose=f"to run {path}")
     provider = PROVIDERS[device]
     if provider not in ort.get_available_providers():
@@ -153,6 +169,10 @@ def open_session(path: Path, device: Device) -> Any:
     options.log_severity_level = 4  # what goes wrong comes back as an exception
     # By itself it starts a thread for each core of the machine, others' cores included, and they wait by spinning.
     options.intra_op_num_threads = machine.threads()
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile)
+        options.optimized_model_filepath = str(profile.with_suffix(".onnx"))
     try:
         # TF32, ONNX Runtime's default on a GPU, keeps ten bits of a float32's mantissa: that would not be float32.
         settings = {"use_tf32": "0"} if device == "cuda" else {}

@@ -33,13 +33,14 @@ DTYPES: dict[str, DType] = {
 }
 
 
-def load(path: Path, options: LoadOptions) -> GraphRuntime:
+def load(path: Path, options: LoadOptions, *, counters: bool = False) -> GraphRuntime:
     """Load an ONNX file.
 
     Args:
         path: the file.
         options: `precision` is that of the arithmetic; None: bfloat16 where the build record accepts it and the
             processor computes it, else the file's.
+        counters: keep performance counters.
 
     Raises:
         ArtefactError: truncated, not an ONNX file, not one that `trm-deploy export` made, or one that OpenVINO cannot
@@ -59,7 +60,7 @@ def load(path: Path, options: LoadOptions) -> GraphRuntime:
     core = openvino.Core()
     arithmetic = choose_arithmetic(path, options.precision, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
     names = signature(described.spec, described.graph).tensors
-    session = OpenVinoSession(openvino, core, path, arithmetic, names)
+    session = OpenVinoSession(openvino, core, path, arithmetic, names, counters=counters)
     return open_graph(
         session,
         LoadedGraph(
@@ -104,25 +105,42 @@ class OpenVinoSession:
 
     largest_batch = None
 
-    def __init__(self, openvino: Any, core: Any, path: Path, arithmetic: Precision, names: Collection[str]) -> None:
+    def __init__(
+        self,
+        openvino: Any,
+        core: Any,
+        path: Path,
+        arithmetic: Precision,
+        names: Collection[str],
+        *,
+        counters: bool = False,
+    ) -> None:
         self._openvino, self._path = openvino, path
-        config = {
+        self._core = core
+        self._config = {
             "INFERENCE_PRECISION_HINT": ARITHMETIC[arithmetic][0],
             "INFERENCE_NUM_THREADS": machine.threads(),
             "NUM_STREAMS": 1,
             # Pinned threads would stay on cores that a quota or another process has taken.
             "ENABLE_CPU_PINNING": False,
+            "PERF_COUNT": counters,
         }
         try:
-            compiled = core.compile_model(core.read_model(path), "CPU", config)
+            self.model = core.read_model(path)
+            self.compiled = compiled = self.compile(self.model)
         except RuntimeError as error:
             raise ArtefactError(
                 f"{path}: OpenVINO cannot load it ({_reason(error)})",
                 hint="add --runtime onnxruntime",
             ) from error
-        self._request = compiled.create_infer_request()
+        self.request = compiled.create_infer_request()
+        self.runs = 0  # done so far
         self.inputs = tuple(_tensor(port, names) for port in compiled.inputs)
         self.outputs = tuple(_tensor(port, names) for port in compiled.outputs)
+
+    def compile(self, model: Any) -> Any:
+        """A graph as OpenVINO executes it, with the settings of this session."""
+        return self._core.compile_model(model, "CPU", self._config)
 
     def run(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
         """See `Session.run`; outputs are arrays of their own, which the next run does not overwrite."""
@@ -131,14 +149,15 @@ class OpenVinoSession:
         arrays = {name: np.ascontiguousarray(value) if value.ndim else value for name, value in feeds.items()}
         results = {}
         for name, value in arrays.items():
-            self._request.set_tensor(name, self._tensor_of(value))
+            self.request.set_tensor(name, self._tensor_of(value))
         for tensor in self.outputs:
             # Memory of its own for each run: a state that comes out is the next run's input, without a copy.
             shape = tuple(batch if size == BATCH else size for size in tensor.shape)
             results[tensor.name] = np.empty(cast("tuple[int, ...]", shape), NUMPY[tensor.dtype])
-            self._request.set_tensor(tensor.name, self._tensor_of(results[tensor.name]))
+            self.request.set_tensor(tensor.name, self._tensor_of(results[tensor.name]))
         try:
-            self._request.infer()
+            self.request.infer()
+            self.runs += 1
         except RuntimeError as error:
             raise ArtefactError(
                 f"{self._path}: OpenVINO cannot run it ({_reason(error)})",

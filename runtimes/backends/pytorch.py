@@ -80,6 +80,11 @@ class TorchRuntime:
         self.description = f"{registry.get(NAME).title} {'compiled ' if compiled else ''}{precision}"
 
     @property
+    def model(self) -> Any:
+        """The `RecursiveReasoner` that it runs, cast and moved."""
+        return self._model
+
+    @property
     def spec(self) -> ModelSpec:
         """What the model is."""
         return self._model.spec

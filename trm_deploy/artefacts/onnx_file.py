@@ -170,19 +170,19 @@ def _model(view: _Buffer) -> tuple[int, int, dict[str, str], frozenset[str]]:
     metadata: dict[str, str] = {}
     operators: set[str] = set()
     budget = [MAX_FIELDS]
-    for number, value in _fields(view, budget):
+    for number, value in fields(view, budget):
         if number == 1 and isinstance(value, int):
             ir_version = value
         elif number == 7 and not isinstance(value, int):
             operators |= set(_operators(value, budget))
         elif number == 8 and not isinstance(value, int):
-            entry = dict(_fields(value, budget))
-            if not _text(entry.get(1)):
+            entry = dict(fields(value, budget))
+            if not text(entry.get(1)):
                 version = entry.get(2, 0)
                 opset = version if isinstance(version, int) else 0
         elif number == 14 and not isinstance(value, int):
-            entry = dict(_fields(value, budget))
-            metadata[_text(entry.get(1))] = _text(entry.get(2))
+            entry = dict(fields(value, budget))
+            metadata[text(entry.get(1))] = text(entry.get(2))
     if not ir_version or not opset:
         raise ValueError("no IR version or opset in it")
     return ir_version, opset, metadata, frozenset(operators)
@@ -191,23 +191,24 @@ def _model(view: _Buffer) -> tuple[int, int, dict[str, str], frozenset[str]]:
 def _operators(graph: _Buffer, budget: list[int], depth: int = 0) -> Iterator[str]:
     if depth > MAX_DEPTH:
         raise ValueError(f"graphs inside graphs, {depth} deep")
-    for number, node in _fields(graph, budget):
+    for number, node in fields(graph, budget):
         if number != 1 or isinstance(node, int):
             continue
-        for field, value in _fields(node, budget):
+        for field, value in fields(node, budget):
             if field == 4:
-                yield _text(value)
+                yield text(value)
             elif field == 5 and not isinstance(value, int):
-                for kind, body in _fields(value, budget):
+                for kind, body in fields(value, budget):
                     if kind == 6 and not isinstance(body, int):
                         yield from _operators(body, budget, depth + 1)
 
 
-def _text(value: int | _Buffer | None) -> str:
+def text(value: int | _Buffer | None) -> str:
+    """A string field; "" where it is absent."""
     return "" if value is None or isinstance(value, int) else bytes(value).decode("utf-8")
 
 
-def _fields(view: _Buffer, budget: list[int]) -> Iterator[tuple[int, int | _Buffer]]:
+def fields(view: _Buffer, budget: list[int]) -> Iterator[tuple[int, int | _Buffer]]:
     """Field numbers with their values: integers, or the bytes of strings and inner messages.
 
     The budget, a list of one number, is what is left of the fields that a file may have in all.
@@ -217,14 +218,14 @@ def _fields(view: _Buffer, budget: list[int]) -> Iterator[tuple[int, int | _Buff
         budget[0] -= 1
         if budget[0] < 0:
             raise ValueError(f"more than {MAX_FIELDS:,} fields")
-        key, place = _varint(view, place)
+        key, place = varint(view, place)
         number, kind = key >> 3, key & 7
         if kind == _VARINT:
-            value, place = _varint(view, place)
+            value, place = varint(view, place)
             yield number, value
             continue
         if kind == _BYTES:
-            size, place = _varint(view, place)
+            size, place = varint(view, place)
         elif kind in (_FIXED32, _FIXED64):
             size = 4 if kind == _FIXED32 else 8
         else:
@@ -235,7 +236,8 @@ def _fields(view: _Buffer, budget: list[int]) -> Iterator[tuple[int, int | _Buff
         place += size
 
 
-def _varint(view: _Buffer, place: int) -> tuple[int, int]:
+def varint(view: _Buffer, place: int) -> tuple[int, int]:
+    """The number that begins at a byte, and the byte behind it."""
     value = shift = 0
     while True:
         if place >= len(view) or shift > 63:

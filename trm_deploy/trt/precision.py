@@ -18,12 +18,31 @@ def engine_precision(trt: Any, engine: Any) -> str | None:
     that are fused beyond recognition only a narrow type is evidence.
     """
     names = {engine.get_tensor_name(index) for index in range(engine.num_io_tensors)}
+    return precision_of(_information(trt, engine), names)
+
+
+def layers_of(trt: Any, engine: Any) -> list[dict[str, Any]]:
+    """The layers as the engine's inspector tells them; none where it does not."""
+    return _layers(_information(trt, engine))
+
+
+def _information(trt: Any, engine: Any) -> str | None:
+    """The inspector's JSON."""
     try:
         inspector = engine.create_engine_inspector()
     except TypeError:  # the lean runtime has the method, and no class for its result
         return None
-    text = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
-    return precision_of(text, names)
+    text: str | None = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
+    return text
+
+
+def _layers(text: str | None) -> list[dict[str, Any]]:
+    try:
+        document = json.loads(text or "")
+    except ValueError:
+        return []
+    layers = document.get("Layers", []) if isinstance(document, dict) else []
+    return [layer for layer in layers if isinstance(layer, dict)]
 
 
 def precision_of(text: str | None, io_tensors: set[str]) -> str | None:
@@ -31,17 +50,11 @@ def precision_of(text: str | None, io_tensors: set[str]) -> str | None:
 
     TensorRT 10 writes a tensor's type into "Format/Datatype", TensorRT 11 into "DataType".
     """
-    try:
-        document = json.loads(text or "")
-    except ValueError:
-        return None
-    layers = document.get("Layers", []) if isinstance(document, dict) else []
     products: set[str] = set()
     others: set[str] = set()
-    for layer in layers:
-        if isinstance(layer, dict):
-            is_product = PRODUCTS.search(f"{layer.get('LayerType', '')} {layer.get('Name', '')}")
-            (products if is_product else others).update(_types(layer, io_tensors))
+    for layer in _layers(text):
+        is_product = PRODUCTS.search(f"{layer.get('LayerType', '')} {layer.get('Name', '')}")
+        (products if is_product else others).update(_types(layer, io_tensors))
     for precision, names in NARROW.items():
         if products & names or (not products and others & names):
             return precision

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,7 +13,7 @@ from trm_deploy.errors import ArtefactError, CannotRunHere, TrmDeployError
 from trm_deploy.runtimes.backends.trt.cuda import Buffer, Cuda
 from trm_deploy.signature import BATCH, TOKENS, DType, TensorSpec
 from trm_deploy.trt import flavours
-from trm_deploy.trt.precision import engine_precision
+from trm_deploy.trt.precision import engine_precision, layers_of
 
 # TensorRT's name of a type -> ours, and the numpy type of a buffer.
 # numpy has no bfloat16: its bits are carried as integers, see `cuda.bfloat16_bits`.
@@ -83,6 +84,35 @@ class Engine:
         if not self._context.set_tensor_address(tensor.name, buffer.device):
             raise TrmDeployError(f"{self.path}: TensorRT refuses memory for the tensor {tensor.name}: {self._reason()}")
         return buffer
+
+    def profile(self, report: Callable[[str, float], None]) -> None:
+        """Have each layer of every run reported from now on: its name, and milliseconds.
+
+        Raises:
+            CannotRunHere: this flavour has no profiler.
+        """
+        base = getattr(self._trt, "IProfiler", None)
+        if base is None:
+            raise CannotRunHere(
+                f"{self.path}: {self._trt.__name__} {self._trt.__version__} has no profiler",
+                hint="profile it with the whole package: --runtime tensorrt",
+            )
+
+        class Profiler(base):  # type: ignore[misc, valid-type]
+            """Hands on what it is told."""
+
+            def __init__(self) -> None:
+                base.__init__(self)  # type: ignore[misc]
+
+            def report_layer_time(self, layer_name: str, ms: float) -> None:
+                report(layer_name, ms)
+
+        self._profiler = Profiler()  # TensorRT does not keep it alive
+        self._context.profiler = self._profiler
+
+    def layers(self) -> list[dict[str, Any]]:
+        """What the engine tells of its layers: "Name", "LayerType", and "Metadata" with the ONNX nodes behind it."""
+        return layers_of(self._trt, self._engine)
 
     def set_batch(self, batch: int) -> None:
         """Tell the context the batch size of what comes."""

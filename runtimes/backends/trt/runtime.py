@@ -137,6 +137,10 @@ class StepSession(PlanSession):
         self._may_capture = True
         self._steps = 0  # done since the session was made: tells which results are still there
 
+    def do_not_capture(self) -> None:
+        """Enqueue each step from now on: a profiler sees nothing of what a CUDA graph runs."""
+        self._may_capture = False
+
     @property
     def captured(self) -> bool:
         """Whether the last batch size's step is a CUDA graph by now."""
