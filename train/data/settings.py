@@ -12,7 +12,9 @@ from trm_deploy.puzzles.sudoku import Sudoku
 
 # Part of the name of a cache file: counts the changes that make other puzzles of the same settings.
 GENERATOR_VERSION = 1
-MAX_GUESSES = 20  # of a hard puzzle's: those with more are too rare to wait for
+# Most wrong guesses that hard puzzles can be asked for, by the side of the grid: those with more are rare,
+# and smaller grids have none.
+MAX_GUESSES = {6: 1, 8: 10, 9: 20}
 MAX_PUZZLES = 10_000_000  # 1.6 GB of 9 x 9, and all of them are in memory
 
 
@@ -69,8 +71,11 @@ class GeneratedPuzzles:
             raise RecipeError(f"data.singles_kept is {self.singles_kept}, expected above 0 and up to 1")
         if not 0 <= self.hard_share <= 1:
             raise RecipeError(f"data.hard_share is {self.hard_share}, expected 0 to 1")
-        most = MAX_GUESSES if side == 9 else 1
-        if not 1 <= self.hard_guesses <= most:
+        if self.hard_share and side not in MAX_GUESSES:
+            raise RecipeError(
+                f"data.hard_share is {self.hard_share}, and grids of {side} x {side} have no hard puzzles"
+            )
+        if not 1 <= self.hard_guesses <= (most := MAX_GUESSES.get(side, 1)):
             raise RecipeError(f"data.hard_guesses is {self.hard_guesses}, expected 1 to {most} for {side} x {side}")
 
     @property

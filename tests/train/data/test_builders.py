@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,15 @@ def test_no_puzzle_is_both_trained_on_and_tested_with(tmp_path: Path) -> None:
     build_maze("2x3", DatasetOptions(output=tmp_path, train=40, test=10), min_path=None)
     both = np.concatenate([read_split(tmp_path, split).inputs for split in ("train", "test")])
     assert len(np.unique(both, axis=0)) == 50
+
+
+def test_hard_puzzles_and_how_hard_they_are(tmp_path: Path) -> None:
+    options = DatasetOptions(output=tmp_path, train=10, test=5)
+    message = build_sudoku("6x6", options, min_guesses=1)
+    check(tmp_path, puzzles.get("sudoku-6x6"), train=10, test=5)
+    assert "wrong guesses of a solver, share of the training puzzles: none: 0.0%, 1 to 2: " in message
+    easy = build_sudoku("4x4", replace(options, output=tmp_path / "easy"), min_guesses=None)
+    assert "none: 100.0%, 1 to 2: 0.0%, 3 to 9: 0.0%, 10 to 29: 0.0%, 30 or more: 0.0%" in easy
 
 
 def test_more_puzzles_than_there_are(tmp_path: Path) -> None:
@@ -206,6 +216,10 @@ def test_senseless_flags(tmp_path: Path) -> None:
         maze(tmp_path / "set", augment=4)
     with pytest.raises(InputError, match="--min-path is for generated mazes"):
         maze(tmp_path / "set", csv=path, test_csv=path, min_path=5)
+    with pytest.raises(InputError, match="--min-guesses is for generated puzzles"):
+        sudoku(tmp_path / "set", csv=path, test_csv=path, min_guesses=2)
+    with pytest.raises(InputError, match="--min-guesses 2: puzzles of 6x6 take a solver 1 or little more"):
+        sudoku(tmp_path / "set", "6x6", min_guesses=2)
     with pytest.raises(InputError, match="'sudoku-5x5' is unknown"):
         sudoku(tmp_path / "set", "5x5")
     assert not (tmp_path / "set").exists()

@@ -117,6 +117,7 @@ def test_the_cache_is_named_by_every_setting() -> None:
         ({"hardness": 0.0}, "data.hardness is 0.0, expected above 0"),
         ({"hard_share": 1.5}, "data.hard_share is 1.5, expected 0 to 1"),
         ({"hard_guesses": 21}, "data.hard_guesses is 21, expected 1 to 20 for 9 x 9"),
+        ({"hard_share": 0.5, "box_rows": 1, "max_clues": 9, "min_clues": 3}, "grids of 3 x 3 have no hard puzzles"),
     ],
 )
 def test_senseless_settings_are_refused(change: dict[str, Any], message: str) -> None:

@@ -12,7 +12,7 @@ from trm_deploy import puzzles
 from trm_deploy.errors import InputError, require
 from trm_deploy.puzzles.sudoku import BLANK, Sudoku
 from trm_deploy.train.data.builders.common import Bytes, DatasetOptions, DatasetTask, Examples, build
-from trm_deploy.train.data.settings import GeneratedPuzzles
+from trm_deploy.train.data.settings import MAX_GUESSES, GeneratedPuzzles
 
 # Fewest and most clues that the generator aims at, by the side of the grid.
 CLUES = {4: (4, 10), 6: (9, 20), 9: (22, 41)}
@@ -37,6 +37,9 @@ def build_sudoku(size: str, options: DatasetOptions, *, min_guesses: int | None)
     assert isinstance(puzzle, Sudoku)
     if options.csv is not None and min_guesses is not None:
         raise InputError("--min-guesses is for generated puzzles", hint="leave it out with --csv")
+    most = MAX_GUESSES.get(puzzle.side, 0)
+    if min_guesses is not None and min_guesses > most:
+        raise InputError(f"--min-guesses {min_guesses}: puzzles of {size} take a solver {most} or little more")
 
     def make(count: int, seed: int) -> Iterator[Bytes]:
         require("numba", extra="train", purpose="to make puzzles")
