@@ -24,6 +24,7 @@ from trm_deploy.evaluation.parity.pytorch import reference_and_controls
 from trm_deploy.evaluation.parity.recording import Recording
 from trm_deploy.models.presets import preset
 from trm_deploy.runtimes.backends.pytorch import TorchRuntime
+from trm_deploy.runtimes.base import StepResult, initial_numpy_state
 from trm_deploy.spec import TaskSpec
 from trm_deploy.support.files import sha256
 
@@ -61,8 +62,8 @@ def test_an_export_records_what_pytorch_computes(published_bundle: Published, tm
     found = torch.step(tokens, np.zeros(len(tokens), bool), vectors.y[1], vectors.z[1])
     np.testing.assert_allclose(np.asarray(found.logits), vectors.logits[2], atol=1e-5)
     np.testing.assert_allclose(found.halt_logit, vectors.halt_logits[2], atol=1e-5)
-    assert vectors.control_excess.shape == (1, 6, vectors.recorded)
-    assert 0 < vectors.control_excess.max() <= vectors.meta.sensitivity
+    assert vectors.control_excess.shape == (3, 6, vectors.recorded)
+    assert 0 < vectors.control_excess.max() == np.float32(vectors.meta.sensitivity)
 
 
 def test_a_file_is_read_as_it_was_written_and_numpy_reads_it_too(published_bundle: Published, tmp_path: Path) -> None:
@@ -101,6 +102,39 @@ def test_puzzle_ids_and_rows_are_recorded_where_the_model_has_them(monkeypatch: 
     monkeypatch.setattr(specs, "LARGE_TABLE", 1000)
     rows = recording.vectors(spec, **how, table=model.puzzles.numpy()).puzzle_embedding
     np.testing.assert_array_equal(rows, model.puzzles.numpy()[vectors.puzzle_ids])
+
+
+def test_a_puzzle_that_amplifies_the_last_bit_is_not_compared_step_by_step() -> None:
+    """What a few controls differ by on it says nothing of what a sound engine will on another processor."""
+    spec, rng = tiny_spec("trm-mlp"), np.random.default_rng(0)
+    reference, controls = reference_and_controls(random_model(spec), 3)
+    tokens = rng.integers(6, size=(6, 16)).astype(np.int32)
+    plain = controls[1].step
+
+    def unsteady(asked: Any, *state: Any) -> StepResult:
+        result = plain(asked, *state)
+        logits = np.array(result.logits)
+        logits[(asked == tokens[2]).all(1)] += 0.01
+        return replace(result, logits=logits)
+
+    recording = Recording.of(spec, "step", 2, 4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(controls[1], "step", unsteady)
+        compare(reference, controls, [("e", reference)], tokens, solved=None, max_steps=2, halt_threshold=0.0,
+                recording=recording)  # fmt: skip
+    vectors = recording.vectors(spec, checkpoint="", graph="step", precision="fp32", max_steps=2, halt_threshold=0.0)
+    np.testing.assert_array_equal(vectors.tokens, tokens[[0, 1, 3, 4, 2, 5]])
+    assert vectors.recorded == 4
+    assert vectors.meta.sensitivity == vectors.control_excess.max() < 1e-4
+    # All that is recorded is in the new order.
+    found = reference.solve(vectors.tokens, max_steps=2, halt_threshold=0.0)
+    np.testing.assert_array_equal(vectors.answers[0], found.answer)
+    np.testing.assert_array_equal(vectors.answer_steps[0], found.steps)
+    first = reference.step(vectors.tokens[:4], np.ones(4, bool), *initial_numpy_state(spec, 4))
+    np.testing.assert_allclose(vectors.logits[0], np.asarray(first.logits), atol=1e-5)
+    np.testing.assert_allclose(vectors.z[0], np.asarray(first.z), atol=1e-5)
+    assert vectors.control_drift.shape == (3, 2, 4)
+    assert vectors.control_drift.max() < 1e-4
 
 
 def cut(path: Path) -> None:

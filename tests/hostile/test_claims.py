@@ -56,6 +56,9 @@ CLAIMS = {
     "checkpoint packed": "is an archive with packed entries",
     "onnx": "a field reaches beyond the end",
     "plan": "is a TensorRT plan without a model spec",
+    "golden schema": "golden vectors of schema 99, expected 1",
+    "golden size": "unpacks to more than 1,073,741,824 bytes, expected golden vectors",
+    "golden values": "a header tells of (1000000000, 40) values",
     "arc rows": "has 100000 rows, expected 1 to 30",
     "arc columns": "row 1 has 100000 cells, expected 1 to 30",
     "yaml": "arch.hidden_size is [[[",
@@ -66,7 +69,7 @@ import json, resource, sys
 from pathlib import Path
 import numpy, torch
 from trm_deploy import checkpoints
-from trm_deploy.artefacts import embeddings, onnx_file
+from trm_deploy.artefacts import embeddings, golden, onnx_file
 from trm_deploy.errors import TrmDeployError
 from trm_deploy.puzzles.arc_tasks import read_tasks
 from trm_deploy.spec import ModelSpec
@@ -89,6 +92,7 @@ read = {
     "checkpoint": checkpoints.load,
     "onnx": onnx_file.read,
     "plan": plan_file.read,
+    "golden": lambda path: golden.require(path.with_suffix("").with_suffix("")),
     "arc": lambda path: read_tasks([str(path)]),
     "yaml": checkpoints.load,
 }
@@ -170,6 +174,15 @@ def _write_claims(folder: Path) -> None:
 
     write("onnx", b"\x08\x0a\x3a\xff\xff\xff\xff\x7f" + bytes(100))
     write("plan", b"ftrt" + b'{"schema":' * 100_000)
+    for name, member, content in (
+        ("golden schema", "meta.npy", npy((14,), "|u1") + b'{"schema": 99}'),
+        ("golden size", "logits.npy", b"little"),
+        ("golden values", "logits.npy", npy((10**9, 40), "<f4")),
+    ):
+        places[name] = folder / f"{name.replace(' ', '-')}.golden.npz"
+        with zipfile.ZipFile(places[name], "w") as archive:
+            archive.writestr(member, content)
+            archive.filelist[0].file_size += (2 << 30) * (name == "golden size")  # in the archive's own list
     big = [[0] * 100_000]
     for name, grid in (("arc rows", [[0]] * 100_000), ("arc columns", big)):
         write(name, json.dumps({"a": {"train": [], "test": [{"input": grid}]}}))

@@ -23,6 +23,7 @@ SAMPLED = (
     "its all_config.yaml and dataset.json",
     "ONNX, loop form",
     "build record",
+    "golden vectors",
     "dataset's arrays",
     "dataset's dataset.json",
 )

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from trm_deploy import checkpoints, puzzles, runtimes
-from trm_deploy.artefacts import embeddings, onnx_file, record
+from trm_deploy.artefacts import embeddings, golden, onnx_file, record
 from trm_deploy.errors import CannotRunHere
 from trm_deploy.inspection import artefact as inspection
 from trm_deploy.runtimes.base import Int32, Runtime
@@ -214,6 +214,25 @@ def _make_table(folder: Path) -> list[Path]:
     return [embeddings.path_of(artefact)]
 
 
+def _make_golden(folder: Path) -> list[Path]:
+    _copy(folder, "sudoku.onnx", "sudoku.onnx.json", "sudoku.onnx.golden.npz")
+    return [folder / "sudoku.onnx.golden.npz"]
+
+
+def _golden(path: Path) -> str:
+    """As `verify` reads golden vectors, for the artefact that they are beside."""
+    artefact = path.with_name("sudoku.onnx")
+    described = onnx_file.read(artefact)
+    vectors = golden.read_for(artefact, described.spec, described.graph, described.precision)
+    return "right" if _written(vectors) == _EXPECTED["golden"] else "failed: other vectors"
+
+
+def _written(vectors: golden.GoldenVectors) -> tuple[Any, ...]:
+    """All that golden vectors say."""
+    arrays = (getattr(vectors, name) for name in golden.ARRAYS)
+    return (vectors.meta, *(None if array is None else (array.shape, array.tobytes()) for array in arrays))
+
+
 def _make_dataset(folder: Path) -> list[Path]:
     from trm_deploy.train.data import layout as dataset
 
@@ -257,6 +276,7 @@ KINDS: dict[str, Kind] = {
     "puzzle-embedding table": Kind(_make_table, _table),
     "dataset's arrays": Kind(_make_dataset, _dataset),
     "dataset's dataset.json": Kind(_make_metadata, _dataset, text=True),
+    "golden vectors": Kind(_make_golden, _golden),
 }
 
 
@@ -264,6 +284,8 @@ def remember(path: Path, name: str) -> None:
     """Keep what an intact file holds."""
     if KINDS[name].read is _plan_alone:
         _EXPECTED["plan"] = plans.read(path)
+    elif KINDS[name].read is _golden:
+        _EXPECTED["golden"] = _written(golden.require(path.with_name("sudoku.onnx")))
     elif KINDS[name].read is _table:
         table = embeddings.open_table(path.with_name("arc.onnx"), TABLE)
         assert table is not None

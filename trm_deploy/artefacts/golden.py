@@ -51,7 +51,7 @@ class GoldenMeta:
         max_steps: maximum number of supervision steps of the free run.
         halt_threshold: of the free run.
         sensitivity: largest difference of a logit or the state that a control showed in one teacher-forced step, over
-            all puzzles of the export's check.
+            the G puzzles.
         bounds: those of the precision, by the names of `trm_deploy.evaluation.parity.bounds.Bounds`.
     """
 

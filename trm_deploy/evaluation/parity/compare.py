@@ -200,7 +200,7 @@ def compare(
             )
         )
         if recording is not None:
-            recording.finish(tokens, puzzle_ids, free_runs(limit), perturbed, sensitivity)
+            recording.finish(tokens, puzzle_ids, free_runs(limit), perturbed)
     return report
 
 

@@ -1,4 +1,4 @@
-"""The check after every export: a few puzzles, as many supervision steps as are affordable, and one control."""
+"""The check after every export: a few puzzles, as many supervision steps as are affordable, and a few controls."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from trm_deploy.artefacts import embeddings
 from trm_deploy.artefacts.golden import GoldenVectors
 from trm_deploy.checkpoints import Checkpoint
 from trm_deploy.evaluation.accuracy import by_rules
+from trm_deploy.evaluation.defaults import CONTROLS
 from trm_deploy.evaluation.parity import rendering
 from trm_deploy.evaluation.parity.compare import STEP_PUZZLES, compare
 from trm_deploy.evaluation.parity.files import load_engine
@@ -30,15 +31,15 @@ FEW_PUZZLES = 4
 
 
 def affordable(spec: ModelSpec, puzzles: int, max_steps: int, budget: float = EXPORT_BUDGET) -> tuple[int, int]:
-    """The number of puzzles and of steps with which `compare`, of one engine and one control, keeps a budget.
+    """The number of puzzles and of steps with which `compare`, of one engine and `CONTROLS` controls, keeps a budget.
 
     All of them for a small model; a large one gives up puzzles first, then steps. One puzzle and two steps or more.
     """
     step = step_flops(spec) / 1e9
     steps = max_steps
     while True:
-        # Free runs and trajectories of reference, control and engine, and the engine's first 1, 2, 4 ... steps.
-        count = int(min(budget / (step * 8 * steps), puzzles))
+        # Free runs and trajectories of reference, controls and engine, and the engine's first 1, 2, 4 ... steps.
+        count = int(min(budget / (step * (2 * (2 + CONTROLS) + 2) * steps), puzzles))
         if count >= min(FEW_PUZZLES, puzzles) or steps <= 2:
             return min(puzzles, max(count, 1)), steps
         steps //= 2
@@ -58,7 +59,7 @@ def verify_export(
         budget: what it may cost, in GFLOP; inf: all the examples, all the steps.
 
     Returns:
-        The report, and what PyTorch and its control computed for it.
+        The report, and what PyTorch and its controls computed for it.
     """
     spec = loaded.spec
     tokens = sample_questions(spec.task.name, spec.task.sequence_length, len(spec.task.vocabulary))
@@ -68,7 +69,7 @@ def verify_export(
     limit = runtime.fixed_steps or steps
     recording = Recording.of(spec, runtime.graph, limit, min(count, STEP_PUZZLES, runtime.largest_batch or count))
     report = compare(
-        *reference_and_controls(loaded.model(), 1),
+        *reference_and_controls(loaded.model(), CONTROLS),
         [(name, runtime)],
         tokens,
         solved=by_rules(puzzles.get(spec.task.name) if spec.task.name else None, tokens),
