@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 GPU_VENV := .venv-gpu
 DEMO := build/demo
 
-.PHONY: demo test test-gpu lint format assets clean check-aarch64 check-tensorrt-api \
+.PHONY: demo test test-gpu gpu-kit lint format assets clean check-aarch64 test-aarch64 check-tensorrt-api \
     evaluate verified-shares parity-grades sensitivity benchmark cost-curves ablations table-memory hostile docs startup
 
 # Made again whenever what is to be installed changes.
@@ -47,6 +47,13 @@ $(GPU_VENV)/installed: pyproject.toml
 	$(GPU_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[gpu]' || \
 	    $(GPU_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[onnx]'
 	touch $@
+
+# The same for a machine with a GPU and PyTorch that has no network: parts of at most 45 MiB in build/gpu-kit, to be copied
+# there; tools/gpu_kit.sh PART... measures. GPU_KIT_PYTHON is that machine's Python, GPU_KIT_PACKAGES what it lacks besides.
+GPU_KIT_PYTHON ?= 3.12
+GPU_KIT_PACKAGES ?= onnxruntime-gpu
+gpu-kit: $(VENV)/installed
+	$(BIN)/python -m tools.gpu_kit.gather --python $(GPU_KIT_PYTHON) $(addprefix --package ,$(GPU_KIT_PACKAGES))
 
 # What we use of TensorRT against the real API of every release that is served, 10.3 to 11.4: NVIDIA's bindings wheels, 1 MB
 # each, and a C compiler; half a minute.
@@ -118,9 +125,14 @@ hostile: $(VENV)/installed
 startup: $(VENV)/installed
 	$(BIN)/python tools/startup.py
 
-# That a Jetson on JetPack 6 can install the package from wheels alone.
+# That a Jetson on JetPack 6 or 7 can install the package from wheels alone.
 check-aarch64: $(VENV)/installed
-	$(BIN)/python tools/check_aarch64.py
+	$(BIN)/python -m tools.aarch64
+
+# The package on the Jetson's processor, emulated: Debian's Python for arm64 and wheels, extracted into build/aarch64.
+# Exit code 5, with the command that installs qemu, where there is none.
+test-aarch64: $(VENV)/installed
+	$(BIN)/python -m pytest -m aarch64 -n 0 tests/aarch64
 
 # The tables of README.md and docs/ that come from measurements and from the code; a test fails where they differ.
 docs: $(VENV)/installed

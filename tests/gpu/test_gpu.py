@@ -1,4 +1,5 @@
-"""Everything that needs a GPU: parity on 1,000 puzzles, latency and memory of each runtime that the machine has.
+"""Everything that needs a GPU: parity on 1,000 puzzles, golden vectors, latency, verified puzzles a second and memory
+of each runtime that the machine has.
 
 Run by `make test-gpu`; writes build/gpu/gpu.json and gpu.md. The reference is PyTorch in float32 on the CPU.
 """
@@ -15,13 +16,15 @@ import numpy as np
 import onnx
 import pytest
 
-from tests.conftest import ASSETS, GRAPHS
-from tests.gpu.measure import Measurements, Row, latency, parity_of
+from tests.conftest import ASSETS, GRAPHS, load_tool
 from trm_deploy import checkpoints, puzzles
+from trm_deploy.artefacts import golden
 from trm_deploy.errors import CannotRunHere
 from trm_deploy.evaluation import parity
 from trm_deploy.evaluation.parity import rendering
+from trm_deploy.evaluation.parity.bounds import BOUNDS
 from trm_deploy.evaluation.parity.pytorch import reference_and_controls
+from trm_deploy.evaluation.verify import replay
 from trm_deploy.export.engine.build import build_engine
 from trm_deploy.export.engine.options import BatchProfile, EngineOptions
 from trm_deploy.export.graph.assemble import export_onnx
@@ -33,11 +36,13 @@ from trm_deploy.train.data.generators.sudoku import generate
 from trm_deploy.train.data.settings import GeneratedPuzzles
 from trm_deploy.trt import flavours
 
+kit = load_tool("gpu_kit")
+
 pytestmark = pytest.mark.gpu
 
 OUTPUT = Path(os.environ.get("TRM_DEPLOY_GPU_OUTPUT", "build/gpu"))
 PUZZLES = 1000
-BATCH = BatchProfile(1, 8, 64)
+BATCH = BatchProfile(1, 64, 512)
 
 
 # The runs of the reference and its control, shared by all comparisons.
@@ -53,11 +58,11 @@ def questions() -> Int32:
 
 
 @pytest.fixture(scope="session")
-def measurements() -> Iterator[Measurements]:
+def measurements() -> Iterator[Any]:
     gpu = machine.gpu()
     if gpu is None:
         pytest.skip("no NVIDIA GPU is found")
-    found = Measurements(gpu.name, gpu.compute_capability, machine.versions(registry.packages()), PUZZLES)
+    found = kit.measure.Measurements(gpu.name, gpu.compute_capability, machine.versions(registry.packages()), PUZZLES)
     yield found
     OUTPUT.mkdir(parents=True, exist_ok=True)
     found.write(OUTPUT)
@@ -78,12 +83,10 @@ def _free_mib() -> float | None:
     return None if int(status) else free / 2**20
 
 
-def measure(measurements: Measurements, shipped: checkpoints.Checkpoint, make: Any) -> list[str]:
-    """Load a runtime, time it, compare it with PyTorch on the CPU; the failures of parity."""
+def measure(measurements: Any, shipped: checkpoints.Checkpoint, make: Any) -> list[str]:
+    """Load a runtime, compare it with PyTorch on the CPU and with golden vectors, time it; what failed."""
     before = _free_mib()
     runtime: Runtime = make()
-    times = latency(runtime, questions()[:64])
-    after = _free_mib()
     tokens = questions()
     sudoku = puzzles.get("sudoku-9x9")
     report = parity.compare(
@@ -95,23 +98,39 @@ def measure(measurements: Measurements, shipped: checkpoints.Checkpoint, make: A
         halt_threshold=shipped.spec.halting.threshold,
         known=known,
     )
-    memory = None if before is None or after is None else before - after
-    measurements.rows.append(Row(runtime.description, parity_of(report), times, memory))
+    vectors = golden.require(ASSETS / ("sudoku-step.onnx" if runtime.graph == "step" else "sudoku.onnx"))
+    verified = replay(runtime.description, runtime, vectors, BOUNDS[runtime.precision]).engines[0].failures
+    row = kit.measure.Row(runtime.description, kit.measure.parity_of(report), verify=verified)
+    row.milliseconds = kit.measure.latency(runtime, tokens)
+    after = _free_mib()
+    row.memory_mib = None if before is None or after is None else before - after
+    if runtime.fixed_steps is None:
+        row.verified_per_second = kit.measure.verified_per_second(runtime, sudoku, tokens)
+    measurements.rows.append(row)
     print("\n" + rendering.table(report))
-    return report.engines[0].failures
+    return [*verified, *report.engines[0].failures]
 
 
-def skip(measurements: Measurements, name: str, error: CannotRunHere) -> None:
+def skip(measurements: Any, name: str, error: CannotRunHere) -> None:
     measurements.skipped[name] = str(error)
     pytest.skip(str(error))
 
 
-def test_torch_cuda(measurements: Measurements, shipped: checkpoints.Checkpoint) -> None:
+@pytest.mark.parametrize(
+    ("runtime", "how"),
+    [
+        (TorchRuntime, {"precision": "fp32"}),
+        (TorchRuntime, {"precision": "bf16"}),
+        (TorchRuntime, {"precision": "bf16", "compiled": True}),
+        (kit.device.CapturedRuntime, {"precision": "bf16"}),
+    ],
+)
+def test_torch_cuda(runtime: Any, how: dict[str, Any], measurements: Any, shipped: checkpoints.Checkpoint) -> None:
     try:
         TorchRuntime(shipped.model(), device="cuda")
     except CannotRunHere as error:
         skip(measurements, "PyTorch CUDA", error)
-    assert measure(measurements, shipped, lambda: TorchRuntime(shipped.model(), device="cuda")) == []
+    assert measure(measurements, shipped, lambda: runtime(shipped.model(), device="cuda", **how)) == []
 
 
 def _onnx(folder: Path, graph: Any, precision: Any, *, unroll_inner: bool = False) -> Path:
@@ -130,7 +149,7 @@ def _settings(format: str) -> EngineOptions:
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize("graph", ["loop", "step"])
 def test_onnxruntime_cuda(
-    graph: str, precision: str, measurements: Measurements, shipped: checkpoints.Checkpoint, tmp_path: Path
+    graph: str, precision: str, measurements: Any, shipped: checkpoints.Checkpoint, tmp_path: Path
 ) -> None:
     path = _onnx(tmp_path, graph, precision)
     try:
@@ -147,7 +166,7 @@ def test_engines(
     format: str,
     graph: str,
     precision: str,
-    measurements: Measurements,
+    measurements: Any,
     shipped: checkpoints.Checkpoint,
     tmp_path: Path,
 ) -> None:
@@ -165,7 +184,7 @@ def test_engines(
 
 
 @pytest.mark.parametrize("format", list(flavours.FLAVOURS))
-def test_the_step_is_captured(format: str, measurements: Measurements, tmp_path: Path) -> None:
+def test_the_step_is_captured(format: str, measurements: Any, tmp_path: Path) -> None:
     plan = tmp_path / "s.plan"
     try:
         source = _onnx(tmp_path, "step", "fp16", unroll_inner=True)

@@ -1,9 +1,4 @@
-"""Resolves what a Jetson on JetPack 6 installs (aarch64, glibc 2.35, Python 3.10), from wheels alone.
-
-    python tools/check_aarch64.py
-
-Exit code 1, with pip's message, where a package has no wheel for it.
-"""
+"""What pip installs from wheels alone on Linux for aarch64, asked from here."""
 
 from __future__ import annotations
 
@@ -11,61 +6,85 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).parent.parent
-# From manylinux2014 on to the glibc of Ubuntu 22.04.
-PLATFORMS = [f"manylinux_2_{minor}_aarch64" for minor in range(35, 16, -1)] + ["manylinux2014_aarch64", "linux_aarch64"]
+ROOT = Path(__file__).parents[2]
+PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
 
 
-# pip evaluates environment markers for the Python that runs it, so those of the device are evaluated here.
-ENVIRONMENT = {
-    "python_version": "3.10",
-    "python_full_version": "3.10.12",
-    "platform_machine": "aarch64",
-    "sys_platform": "linux",
-    "platform_system": "Linux",
+@dataclass(frozen=True)
+class System:
+    """What wheels have to fit.
+
+    Attributes:
+        python: its Python, as "3.10".
+        glibc: the minor version of its glibc 2.
+        cuda_python: the requirement of NVIDIA's bindings that docs/jetson.md names.
+    """
+
+    python: str
+    glibc: int
+    cuda_python: str = ""
+
+    @property
+    def pip_options(self) -> list[str]:
+        """For `pip install` or `pip download`: from manylinux2014 on to this glibc, and nothing from source."""
+        tags = [f"manylinux_2_{minor}_aarch64" for minor in range(self.glibc, 16, -1)]
+        tags += ["manylinux2014_aarch64", "linux_aarch64"]
+        options = ["--only-binary=:all:", "--python-version", self.python, "--implementation", "cp"]
+        return options + [f"--platform={tag}" for tag in tags]
+
+    @property
+    def markers(self) -> dict[str, str]:
+        """pip evaluates environment markers for the Python that runs it, so those of the device are evaluated here."""
+        return {
+            "python_version": self.python,
+            "python_full_version": f"{self.python}.12",
+            "platform_machine": "aarch64",
+            "sys_platform": "linux",
+            "platform_system": "Linux",
+        }
+
+
+JETPACKS = {
+    "JetPack 6 (Ubuntu 22.04)": System("3.10", 35, "cuda-python>=12.6,<13"),
+    "JetPack 7 (Ubuntu 24.04)": System("3.12", 39, "cuda-python>=13,<14"),
 }
 
 
-def resolve(requirements: list[str], *, extra: str = "") -> list[str]:
-    """Names and versions that pip would install there."""
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder, "report.json")
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed"]
-        command += ["--disable-pip-version-check", "--report", str(report), "--target", folder]
-        command += ["--only-binary=:all:", "--python-version", "3.10", "--implementation", "cp"]
-        command += [f"--platform={platform}" for platform in PLATFORMS]
-        subprocess.run([*command, *requirements], check=True)
-        found = [entry["metadata"] for entry in json.loads(report.read_text())["install"]]
+def resolve(requirements: Sequence[str], system: System, *, extra: str = "") -> list[str]:
+    """Names and versions that pip would install there, "numpy 2.2.6"; raises CalledProcessError where it cannot."""
+    found = _resolved(requirements, system)
     names = {canonicalize_name(package["name"]) for package in found}
     lacking = []
     for package in found:
         for text in package.get("requires_dist", ()):
             needed = Requirement(text)
-            applies = needed.marker is None or needed.marker.evaluate({**ENVIRONMENT, "extra": extra})
+            applies = needed.marker is None or needed.marker.evaluate({**system.markers, "extra": extra})
             if applies and canonicalize_name(needed.name) not in names:
                 lacking.append(f"{needed.name}{needed.specifier}")
     if lacking:
-        return resolve([*requirements, *lacking], extra=extra)
+        return resolve([*requirements, *lacking], system, extra=extra)
     return sorted(f"{package['name']} {package['version']}" for package in found)
 
 
-def main() -> None:
-    """Print what pip would install."""
+def _resolved(requirements: Sequence[str], system: System) -> list[dict[str, Any]]:
+    """The metadata of what pip would install."""
     with tempfile.TemporaryDirectory() as folder:
-        build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
-        subprocess.run([*build, "--wheel-dir", folder, str(ROOT)], check=True)
-        (wheel,) = Path(folder).glob("*.whl")
-        print("trm-deploy[onnx]:", ", ".join(resolve([f"{wheel}[onnx]"], extra="onnx")))
-    print("cuda-python:", ", ".join(resolve(["cuda-python>=12.6,<13"])))
+        report = Path(folder, "report.json")
+        options = ["--dry-run", "--ignore-installed", "--report", str(report), "--target", folder]
+        subprocess.run([*PIP, "install", *options, *system.pip_options, *requirements], check=True)
+        return [entry["metadata"] for entry in json.loads(report.read_text())["install"]]
 
 
-if __name__ == "__main__":
-    try:
-        main()
-    except subprocess.CalledProcessError as error:
-        sys.exit(f"error: {' '.join(map(str, error.cmd[:4]))} ... fails, see above")
+def build_wheel(folder: Path) -> Path:
+    """The wheel of this package, made in a folder."""
+    subprocess.run([*PIP, "wheel", "--no-deps", "--wheel-dir", str(folder), str(ROOT)], check=True)
+    (wheel,) = folder.glob("trm_deploy-*.whl")
+    return wheel
