@@ -214,9 +214,9 @@ def test_every_kind_of_file_reads_as_on_x86(files: dict[str, Path], sides: Sides
     ours, theirs = sides.commands["verify plan"]
     assert ours["code"] == theirs["code"] == 4
     assert "TensorRT for RTX (tensorrt_rtx) is needed to run" in ours["errors"]
-    ours, theirs = sides.commands["checkpoint"]
-    assert ours == theirs
-    assert "torch is needed to read the checkpoint" in ours["errors"]
+    for side in sides.commands["checkpoint"]:
+        assert side["code"] == 4
+        assert "torch is needed to read the checkpoint" in side["errors"]
 
 
 @pytest.mark.parametrize(
