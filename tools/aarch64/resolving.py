@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -85,6 +86,7 @@ def _resolved(requirements: Sequence[str], system: System) -> list[dict[str, Any
 
 def build_wheel(folder: Path) -> Path:
     """The wheel of this package, made in a folder."""
+    shutil.rmtree(ROOT / "build" / "lib", ignore_errors=True)  # setuptools would pack what was renamed since as well
     subprocess.run([*PIP, "wheel", "--no-deps", "--wheel-dir", str(folder), str(ROOT)], check=True)
     (wheel,) = folder.glob("trm_deploy-*.whl")
     return wheel

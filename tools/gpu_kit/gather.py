@@ -60,6 +60,7 @@ def main(
 
 def wheels(folder: Path, python: str, packages: Sequence[str]) -> None:
     """The wheel of this package, typer, and further packages, with what they need and the machine lacks."""
+    shutil.rmtree(ROOT / "build" / "lib", ignore_errors=True)  # setuptools would pack what was renamed since as well
     subprocess.run([*PIP, "wheel", "--no-deps", "--wheel-dir", str(folder), str(ROOT)], check=True)
     tags = [f"manylinux_2_{minor}_x86_64" for minor in range(35, 16, -1)] + ["manylinux2014_x86_64", "linux_x86_64"]
     options = ["--only-binary=:all:", "--python-version", python, "--implementation", "cp"]
