@@ -23,7 +23,9 @@ RTX_CAPABILITIES = ("8.6", "8.9", "12.0")
 
 # Options by the names of their fields in `ExportOptions`. What decides the graph: an ONNX file has decided it already.
 GRAPH_OPTIONS = ("graph", "steps", "precision", "opset", "unroll_inner", "overrides", "calibrate", "identifiers")
-_BUILDER = ("batch", "calibrate", "workspace_mib", "opt_level", "max_aux_streams")
+# Of a graph; a checkpoint has none.
+_GRAPH = ("graph", "steps", "precision", "opset", "unroll_inner", "target")
+_BUILDER = (*_GRAPH, "batch", "calibrate", "workspace_mib", "opt_level", "max_aux_streams")
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Format:
         options: those that only some formats have, and this one does; by their fields' names.
         builder: "module:function" of what makes it, imported when it is needed. Called with `ExportOptions`, the file
             to write, and the `Check`.
+        packages: that an export from a checkpoint needs.
     """
 
     title: str
@@ -46,6 +49,7 @@ class Format:
     precision: Precision
     options: frozenset[str]
     builder: str
+    packages: tuple[str, ...] = ("torch", "onnx", "onnxscript", "onnxruntime")
 
 
 FORMATS = {
@@ -54,8 +58,17 @@ FORMATS = {
         Kind.onnx,
         ".onnx",
         "fp32",
-        frozenset(),
+        frozenset(_GRAPH),
         "trm_deploy.export.onnx_artefact:build",
+    ),
+    "safetensors": Format(
+        "a checkpoint in safetensors",
+        Kind.checkpoint,
+        ".safetensors",
+        "fp32",
+        frozenset(),
+        "trm_deploy.export.safetensors_artefact:build",
+        packages=("torch", "safetensors"),
     ),
     "trt": Format(
         "a TensorRT plan",

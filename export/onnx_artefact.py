@@ -26,6 +26,7 @@ from trm_deploy.export.graph.assemble import export_onnx
 from trm_deploy.export.graph.calibration import questions
 from trm_deploy.export.graph.passes.widening import widened
 from trm_deploy.export.options import ExportOptions
+from trm_deploy.export.source import identifiers_of, load_source
 from trm_deploy.signature import Graph, Precision
 from trm_deploy.support import machine
 from trm_deploy.support.files import refuse_folder
@@ -115,10 +116,10 @@ def export_checkpoint(
         CannotRunHere: the target cannot parse the graph; nothing is written then.
         ParityFailure: the export does not compute what PyTorch computes; nothing is written then.
     """
-    checkpoint = checkpoints.load(source, overrides)
+    checkpoint = load_source(source, overrides)
     spec = checkpoint.spec
     refuse_folder(output)
-    names = _identifiers(checkpoint, checkpoints.locate(source), identifiers_file)
+    names = identifiers_of(checkpoint, source, identifiers_file)
     model = export_onnx(
         checkpoint.model(),
         graph=options.graph,
@@ -141,6 +142,8 @@ def export_checkpoint(
         ir_version=IR_VERSION,
         versions=machine.versions(VERSIONED),
         halting_threshold=spec.halting.threshold,
+        overrides=checkpoint.overrides,
+        contradictions=checkpoint.contradictions,
     )
 
     with bundle.staged(output) as staging:
@@ -190,13 +193,3 @@ def _blocks(table: torch.Tensor) -> Iterator[NDArray[np.float32]]:
     rows = max(1, BLOCK // (4 * table.shape[1]))
     for start in range(0, len(table), rows):
         yield table[start : start + rows].to(torch.float32).numpy()
-
-
-def _identifiers(checkpoint: Checkpoint, file: Path, named: Path | None) -> tuple[str, ...] | None:
-    """The names of the puzzle ids; None where there are none, or nothing to name: a model without a puzzle table."""
-    path = named or file.with_name("identifiers.json")
-    if named is None and not (path.is_file() and checkpoint.spec.architecture.puzzle_embedding_size):
-        return None
-    names = identifiers.read_file(path)
-    identifiers.check_count(names, checkpoint.spec.task.puzzle_identifiers, path)
-    return names

@@ -84,9 +84,10 @@ class ExportOptions(BuilderOptions):
 
     def _check_that_all_apply(self) -> None:
         """An option that would do nothing is a misunderstanding."""
-        if self.format == "onnx" and self.from_onnx:
+        if self.from_onnx and not self.form.kind.is_plan:
+            already = " already" if self.format == "onnx" else f", not a checkpoint as --format {self.format} needs"
             raise InputError(
-                f"{self.source}: is an ONNX file already", hint="add --format trt or rtx, or name a checkpoint"
+                f"{self.source}: is an ONNX file{already}", hint="add --format trt or rtx, or name a checkpoint"
             )
         for name in sorted(frozenset().union(*(entry.options for entry in FORMATS.values()))):
             if name not in self.form.options:
@@ -139,7 +140,7 @@ class ExportOptions(BuilderOptions):
                 raise InputError(f"{path}: there is no such file")
         refuse_folder(self.timing_cache, flag_of("timing_cache"))
         outputs = {self.artefact(): self.form}
-        if self.form is not FORMATS["onnx"] and not self.from_onnx:
+        if self.form.kind.is_plan and not self.from_onnx:
             outputs[self.onnx()] = FORMATS["onnx"]
         inputs = [self.source, *read]
         if self.source.is_dir():
@@ -235,6 +236,8 @@ def _is_of(form: Format, path: Path) -> bool:
             return False
         if form.kind is kind.Kind.onnx:
             onnx_file.read(path)
+        if form.kind is kind.Kind.checkpoint:
+            return onnx_file.METADATA_KEY.encode() in kind.safetensors_header(path)
     except ArtefactError:
         return False
     return True

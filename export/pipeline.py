@@ -26,8 +26,9 @@ def run_export(options: ExportOptions, *, check: Check) -> Path:
     """
     options.check()
     if not options.from_onnx:
-        for package in ("torch", "onnx", "onnxscript", "onnxruntime"):
-            require(package, extra="export", purpose="to export from a checkpoint")
+        for package in options.form.packages:
+            extra = "safetensors" if package == "safetensors" else "export"
+            require(package, extra=extra, purpose="to export from a checkpoint")
     module, _, function = options.form.builder.partition(":")
     output = options.artefact()
     getattr(importlib.import_module(module), function)(options, output, check)

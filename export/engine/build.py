@@ -140,6 +140,8 @@ def _record(
         ir_version=described.ir_version,
         versions={**(before.versions if before else {}), **versions},
         halting_threshold=before.halting_threshold if before else described.spec.halting.threshold,
+        overrides=before.overrides if before else (),
+        contradictions=before.contradictions if before else (),
         batch=str(options.batch),
         platform=machine.platform_tag(),
         device=gpu.name if gpu and gpu.compute_capability in capabilities else "",

@@ -14,7 +14,7 @@ from tests.conftest import ASSETS, random_model, tiny_spec
 from tests.fakes import around
 from trm_deploy import checkpoints, puzzles
 from trm_deploy.artefacts import record
-from trm_deploy.checkpoints import native
+from trm_deploy.checkpoints import rewriting
 from trm_deploy.cli.app import app
 from trm_deploy.errors import CheckpointError, InputError
 from trm_deploy.evaluation import tuning
@@ -156,7 +156,7 @@ def test_a_threshold_written_into_a_checkpoint(tiny_checkpoint: Path, tmp_path: 
 
     torch.save(dict(before.ema), tmp_path / "step_5")
     with pytest.raises(CheckpointError, match="holds no spec to change"):
-        native.rewrite_spec(tmp_path / "step_5", lambda spec: spec)
+        rewriting.rewrite_spec(tmp_path / "step_5", lambda spec: spec)
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -151,6 +151,35 @@ def _make_published(folder: Path) -> list[Path]:
     return [folder / "step_1"]
 
 
+def _make_safetensors(folder: Path) -> list[Path]:
+    folder.mkdir(parents=True)
+    checkpoints.save(folder / "sudoku.safetensors", checkpoints.load(ASSETS / "sudoku.pt"), as_safetensors=True)
+    return [folder / "sudoku.safetensors"]
+
+
+def _make_published_safetensors(folder: Path) -> list[Path]:
+    """A published state dict as model hubs have it: nothing in it tells a flipped bit of a weight."""
+    import torch
+    from safetensors.torch import save_file
+
+    (path,) = _make_published(folder)
+    save_file(torch.load(path, weights_only=True), folder / "model.safetensors")
+    path.unlink()
+    return [folder / "model.safetensors"]
+
+
+def _make_training_file(folder: Path) -> list[Path]:
+    """Weights and their average beside an optimizer."""
+    import torch
+
+    (path,) = _make_published(folder)
+    state = torch.load(path, weights_only=True)
+    other = {name: tensor + 1 for name, tensor in state.items()}
+    optimizer = {"state": {0: {"exp_avg": torch.ones(8)}}, "param_groups": [{"lr": 0.1}]}
+    torch.save({"model_state_dict": other, "ema": {"shadow": state}, "optimizer": optimizer, "epoch": 3}, path)
+    return [path]
+
+
 def _make_settings(folder: Path) -> list[Path]:
     _make_published(folder)
     return [folder / "all_config.yaml", folder / "dataset.json"]
@@ -255,7 +284,7 @@ class Kind:
     Attributes:
         make: writes an intact one into a new folder, and returns the files of it to damage, in turn.
         read: what becomes of a file: an outcome.
-        text: whether it is text without a digest, whose damage may read as another setting.
+        text: whether it has no digest or checksum, so that its damage may read as another setting or weight.
     """
 
     make: Callable[[Path], list[Path]]
@@ -266,6 +295,11 @@ class Kind:
 KINDS: dict[str, Kind] = {
     "checkpoint": Kind(_make_checkpoint, _loaded),
     "published checkpoint": Kind(_make_published, _published),
+    "checkpoint in safetensors": Kind(_make_safetensors, _loaded),
+    "published checkpoint in safetensors, which has no checksum": Kind(
+        _make_published_safetensors, _published, text=True
+    ),
+    "training file with an average of its weights": Kind(_make_training_file, _published),
     "its all_config.yaml and dataset.json": Kind(_make_settings, _published, text=True),
     "ONNX, loop form": Kind(_make_loop, _loaded),
     "ONNX, step form": Kind(_make_step, _loaded),

@@ -9,13 +9,13 @@ from enum import Enum
 from pathlib import Path
 from typing import NoReturn
 
+from trm_deploy.artefacts import foreign
+from trm_deploy.artefacts.foreign import LARGEST_JSON
 from trm_deploy.errors import ArtefactError
 
 EXPECTED = "expected an ONNX file, a TensorRT plan or a checkpoint"
 # Bytes that are looked at.
 HEAD = 512
-# A JSON file up to this size is read to say what it is.
-LARGEST_JSON = 64 << 20
 # The command that makes a file, by the end of its name.
 MADE_BY = {
     ".onnx": "type: trm-deploy export CHECKPOINT --format onnx",
@@ -39,6 +39,8 @@ class Kind(str, Enum):
 
 # The first bytes of a plan.
 MAGIC = {b"ftrt": Kind.trt, b"vtrt": Kind.rtx}
+# What safetensors allows the header of a file; bytes.
+LARGEST_HEADER = 100_000_000
 # The first bytes of a ZIP archive; a whole one is recognized by its end.
 ZIP_MAGIC = b"PK\x03\x04"
 
@@ -53,10 +55,17 @@ def of(path: Path) -> Kind:
     """
     if not path.exists():
         _refuse_missing(path)
+    known = None
     if is_checkpoint(path):
-        return Kind.checkpoint
-    if path.is_dir():
-        raise ArtefactError(f"{path}: is a folder without a checkpoint, {EXPECTED}")
+        known = foreign.recognize_archive(path) if zipfile.is_zipfile(path) else None
+        if known is None:
+            return Kind.checkpoint
+    elif path.is_dir():
+        known = foreign.recognize_folder(path)
+        if known is None:
+            raise ArtefactError(f"{path}: is a folder without a checkpoint, {EXPECTED}")
+    if known is not None:
+        raise ArtefactError(f"{path}: is {known.what}", hint=known.cure)
     if not path.stat().st_size:
         raise ArtefactError(f"{path}: is empty, {EXPECTED}")
     if _is_numpy_archive(path):
@@ -69,16 +78,39 @@ def of(path: Path) -> Kind:
         raise ArtefactError(
             f"{path}: begins as a checkpoint and is truncated ({path.stat().st_size:,} bytes, no end record)"
         )
+    known = foreign.recognize(path)
+    if known is not None:
+        raise ArtefactError(f"{path}: is {known.what}", hint=known.cure)
     if _is_text(head):
         _refuse_text(path)
     return Kind.onnx
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Whether a file is a checkpoint by its form, a ZIP archive; or a folder has one in it."""
+    """Whether a file is a checkpoint by its form, a ZIP archive or safetensors; or a folder has one in it."""
     if path.is_dir():
-        return any(file.is_file() and zipfile.is_zipfile(file) for file in path.iterdir())
-    return zipfile.is_zipfile(path) and not _is_numpy_archive(path)
+        return any(file.is_file() and is_checkpoint(file) for file in path.iterdir())
+    if is_safetensors(path):
+        return True
+    # A piece of a checkpoint of torch.distributed ends with an archive.
+    return path.suffix != ".distcp" and zipfile.is_zipfile(path) and not _is_numpy_archive(path)
+
+
+def is_safetensors(path: Path) -> bool:
+    """Whether a file begins as safetensors do, with the length of a JSON object and its first bytes."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        head = file.read(9)
+    return len(head) == 9 and int.from_bytes(head[:8], "little") <= LARGEST_HEADER and head[8:] == b"{"
+
+
+def safetensors_header(path: Path) -> bytes:
+    """The JSON in front of a file's tensors; empty where it is not safetensors."""
+    if not is_safetensors(path):
+        return b""
+    with path.open("rb") as file:
+        return file.read(int.from_bytes(file.read(8), "little"))
 
 
 def _is_numpy_archive(path: Path) -> bool:

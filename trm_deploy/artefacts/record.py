@@ -59,6 +59,8 @@ class BuildRecord:
         opset, ir_version: of the ONNX file.
         versions: package -> version at the export.
         halting_threshold: a sample halts when its halting logit exceeds it.
+        overrides: KEY=VALUE that the checkpoint was read with.
+        contradictions: what of these says otherwise than the files beside the checkpoint, in words.
         command: builds an engine again from its ONNX file; both are named without their folders.
         batch: an engine's profile, MIN:OPT:MAX.
         platform: that an engine was built on, such as ``linux-aarch64``.
@@ -85,6 +87,8 @@ class BuildRecord:
     ir_version: int
     versions: dict[str, Any]
     halting_threshold: float
+    overrides: tuple[str, ...] = ()
+    contradictions: tuple[str, ...] = ()
     command: str = ""
     batch: str = ""
     platform: str = ""

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trm_deploy.artefacts import foreign
 from trm_deploy.artefacts.kind import is_checkpoint
 from trm_deploy.errors import CheckpointError
 
@@ -37,19 +38,28 @@ def read_pickle(path: Path, *, mapped: bool = False) -> Any:
     if path.is_dir():
         raise CheckpointError(f"{path}: is a folder, expected a checkpoint file")
     if not is_checkpoint(path):
+        known = foreign.recognize(path)
+        if known is not None:
+            raise CheckpointError(f"{path}: is {known.what}", hint=known.cure)
         raise CheckpointError(
             f"{path}: is not a checkpoint, or is truncated ({path.stat().st_size:,} bytes, no end record),"
             " expected a file that torch.save wrote"
         )
+    known = foreign.recognize_archive(path)
+    if known is not None:
+        raise CheckpointError(f"{path}: is {known.what}", hint=known.cure)
     _check_archive(path)
     try:
         # Mapped, a tensor that claims more than the file has is refused; read, it would reach beyond the memory.
         document = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
         if "weights_only" in str(error):
+            named = re.search(r"GLOBAL ([\w.]{1,200})", str(error))
             raise CheckpointError(
-                f"{path}: refused: the pickle asks for code or types beyond tensors, which could run anything",
-                hint="ask for a file with a plain state dict",
+                f"{path}: refused: the pickle asks for code or types beyond tensors"
+                f"{f' ({named[1]})' if named else ''}, which could run anything",
+                hint="ask for a file with a plain state dict, or save one where you trust it: torch.save(STATE_DICT,"
+                " 'step_0')",
             ) from error
         raise CheckpointError(f"{path}: is not a checkpoint (its pickle is damaged)") from error
     except Exception as error:  # torch.load raises nearly anything on damaged bytes
@@ -127,41 +137,3 @@ def _copied(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _copied(entry) for key, entry in value.items()}
     return type(value)(map(_copied, value)) if type(value) in (list, tuple) else value
-
-
-# A file of the published code; some copies have an extension.
-STEP = re.compile(r"step_([0-9]{1,18})(\.\w+)?")
-# What `trm-deploy train` leaves in a run's folder: the model, and beside it what resuming needs.
-MODEL, STATE = "ema.pt", "resume.pt"
-
-
-def locate(path: Path) -> Path:
-    """The checkpoint's file: the path itself, or the one that is meant where it is a folder.
-
-    In a folder of the published code that is the `step_N` with the highest N; in the folder of a training run `ema.pt`;
-    in any other its only checkpoint.
-
-    Raises:
-        CheckpointError: a folder without a checkpoint, or with several and nothing to choose by.
-    """
-    if not path.is_dir():
-        return path
-    files = sorted(file for file in path.iterdir() if file.is_file() and is_checkpoint(file))
-    steps = {file: int(match[1]) for file in files if (match := STEP.fullmatch(file.name))}
-    names = {file.name for file in files}
-    if not steps and {MODEL, STATE} <= names:
-        return path / MODEL
-    if names == {STATE}:
-        raise CheckpointError(
-            f"{path}: is the folder of a training run without a model yet: {STATE} is there, {MODEL} is not",
-            hint=f"go on with: trm-deploy train --output {path} --resume",
-        )
-    candidates = [file for file in steps if steps[file] == max(steps.values())] or files
-    if not candidates:
-        raise CheckpointError(f"{path}: is a folder without a checkpoint file, expected a step_N or an {MODEL} in it")
-    if len(candidates) > 1:
-        raise CheckpointError(
-            f"{path}: is a folder with several checkpoints: {', '.join(file.name for file in candidates)}",
-            hint="name one of them",
-        )
-    return candidates[0]

@@ -27,6 +27,7 @@ class Checkpoint:
         source: what to call it in messages.
         settings: of a published checkpoint: each setting with its value and where it comes from, to be shown.
         overrides: KEY=VALUE that it was read with, to read it again.
+        contradictions: what of these says otherwise than the files beside it, in words.
     """
 
     spec: ModelSpec
@@ -36,6 +37,7 @@ class Checkpoint:
     source: str = "checkpoint"
     settings: tuple[str, ...] = ()
     overrides: tuple[str, ...] = ()
+    contradictions: tuple[str, ...] = ()
 
     def model(self) -> RecursiveReasoner:
         """The model with these weights, in evaluation mode on the CPU.

@@ -1,4 +1,4 @@
-"""Our own checkpoints: one file, a dict of plain types and tensors.
+"""Our own checkpoints: one file, a dict of plain types and tensors; see `safetensors_file` for its other form.
 
 format    "trm-deploy"
 schema    1
@@ -9,14 +9,14 @@ training  what made it: steps, recipe (TOML text), seed
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from trm_deploy.checkpoints.archive import locate, read_pickle
+from trm_deploy.checkpoints import safetensors_file
 from trm_deploy.checkpoints.base import Checkpoint
 from trm_deploy.errors import CheckpointError, InputError, SpecError, shown
 from trm_deploy.spec import ModelSpec
@@ -24,10 +24,16 @@ from trm_deploy.support.files import atomic_path, sha256
 
 FORMAT = "trm-deploy"
 SCHEMA = 1
+# Entry of `training` in a copy of a published checkpoint: `Checkpoint.contradictions`, joined.
+CONTRADICTIONS = "contradictions"
 
 
-def save(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint atomically."""
+def save(path: Path, checkpoint: Checkpoint, *, as_safetensors: bool = False) -> None:
+    """Write a checkpoint atomically, with `torch.save` or as safetensors.
+
+    Raises:
+        MissingPackage: safetensors is not installed.
+    """
     document = {
         "format": FORMAT,
         "schema": SCHEMA,
@@ -35,32 +41,16 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         "ema": checkpoint.ema,
         "training": checkpoint.training,
     }
+    write_document(path, document, as_safetensors=as_safetensors)
+
+
+def write_document(path: Path, document: dict[str, Any], *, as_safetensors: bool) -> None:
+    """Write a document of a checkpoint of ours atomically; see `save`."""
     with atomic_path(path) as temporary:
-        torch.save(document, temporary)
-
-
-def require_native_format(path: Path) -> None:
-    """Raises `CheckpointError` where it is not a checkpoint of ours: a published one has no spec to change."""
-    if not is_native(read_pickle(locate(path), mapped=True)):
-        raise CheckpointError(
-            f"{path}: is a checkpoint of the published code, which holds no spec to change",
-            hint="export it, and change the build record beside the engine",
-        )
-
-
-def rewrite_spec(path: Path, change: Callable[[ModelSpec], ModelSpec]) -> None:
-    """Change the spec of a checkpoint of ours in place, atomically; all else stays as it is.
-
-    Raises:
-        CheckpointError: see `from_document` and `require_native_format`.
-    """
-    path = locate(path)
-    require_native_format(path)
-    spec = from_document(path, read_pickle(path, mapped=True)).spec
-    document = read_pickle(path)
-    document["spec"] = change(spec).to_json()
-    with atomic_path(path) as temporary:
-        torch.save(document, temporary)
+        if as_safetensors:
+            safetensors_file.write(temporary, document)
+        else:
+            torch.save(document, temporary)
 
 
 def is_native(document: object) -> bool:
@@ -107,7 +97,15 @@ def from_document(path: Path, document: dict[Any, Any], overrides: Sequence[str]
         name: value if name == "puzzles" and parsed.puzzle_table_outside else value.clone()
         for name, value in ema.items()
     }
-    return Checkpoint(parsed, kept, training, sha256(path), str(path))
+    contradictions = str(training.get(CONTRADICTIONS) or "")
+    return Checkpoint(
+        parsed,
+        kept,
+        training,
+        sha256(path),
+        str(path),
+        contradictions=tuple(filter(None, contradictions.split("; "))),
+    )
 
 
 def _entry(document: dict[Any, Any], key: str) -> Any:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from trm_deploy.checkpoints import native, published
-from trm_deploy.checkpoints.archive import locate, read_pickle
 from trm_deploy.checkpoints.base import Checkpoint
+from trm_deploy.checkpoints.documents import locate, read_document
 from trm_deploy.errors import CheckpointError, shown
 
 
@@ -18,7 +18,7 @@ class Reader:
     """A family of checkpoints.
 
     Attributes:
-        recognizes: whether what `torch.save` wrote is of this family.
+        recognizes: whether what a file holds is of this family.
         read: the checkpoint from the file's path, what it holds, and overrides (KEY=VALUE).
     """
 
@@ -28,7 +28,7 @@ class Reader:
 
 READERS = (
     Reader(native.is_native, native.from_document),
-    Reader(published.is_state_dict, published.from_document),
+    Reader(published.is_published, published.from_document),
 )
 
 
@@ -45,20 +45,19 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Checkpoint:
         InputError: overrides for a checkpoint of ours.
     """
     path = locate(path)
-    document = read_pickle(path, mapped=True)
+    document = read_document(path)
     for reader in READERS:
         if reader.recognizes(document):
             return reader.read(path, document, overrides)
-    inside = (
-        [key for key, value in document.items() if published.is_state_dict(value)] if type(document) is dict else []
-    )
-    if inside:
-        raise CheckpointError(
-            f"{path}: holds a state dict under {shown(inside[0])} among other things, expected the bare state dict",
-            hint=f"save it by itself: torch.save(torch.load(FILE)[{shown(inside[0])}], 'step_N')",
-        )
     raise CheckpointError(
         f"{path}: is not a trm-deploy checkpoint (no 'format' entry that says {native.FORMAT!r}),"
-        " nor one of the published code",
+        f" nor one of the published code{_held(document)}",
         hint="expected the ema.pt that 'trm-deploy train' writes, or a published step_N",
     )
+
+
+def _held(document: object) -> str:
+    """What a file holds instead, for a message."""
+    if not isinstance(document, dict) or not document:
+        return ""
+    return f": it holds {', '.join(shown(key) for key in list(document)[:3])}{' ...' * (len(document) > 3)}"

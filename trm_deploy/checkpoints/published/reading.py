@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from trm_deploy import puzzles
 from trm_deploy.checkpoints.base import Checkpoint, check_weights
+from trm_deploy.checkpoints.published.config_files import CONFIG
 from trm_deploy.checkpoints.published.families import CLASSES, FAMILIES
+from trm_deploy.checkpoints.published.finding import choose, find_arch, state_dicts
 from trm_deploy.checkpoints.published.names import NETWORKS, our_names, published_name
-from trm_deploy.checkpoints.published.settings import CONFIG, CONSTANTS, PublishedSettings, parse_overrides
+from trm_deploy.checkpoints.published.rotary import check_rotary_tables
+from trm_deploy.checkpoints.published.settings import CONSTANTS, PublishedSettings, parse_overrides
 from trm_deploy.errors import CheckpointError, InputError, SpecError
 from trm_deploy.spec import Architecture, Halting, ModelSpec, Positions, Recursion, TaskSpec, swiglu_width
 from trm_deploy.support.files import sha256
@@ -20,23 +24,31 @@ from trm_deploy.support.files import sha256
 POSITIONS: dict[str, Positions] = {"rope": "rotary", "learned": "learned", "none": "none"}
 
 
-def from_document(path: Path, document: Mapping[str, Tensor], overrides: Sequence[str] = ()) -> Checkpoint:
-    """Our checkpoint from a published state dict.
+def from_document(path: Path, document: Mapping[str, Any], overrides: Sequence[str] = ()) -> Checkpoint:
+    """Our checkpoint from a file with a published state dict.
 
     Args:
         path: the file that it was read from; its configuration is looked for in the same folder.
-        document: see `is_state_dict`. Of a puzzle table that stays outside the graph no copy is made.
+        document: see `is_published`. Of a puzzle table that stays outside the graph no copy is made.
         overrides: KEY=VALUE, see `parse_overrides`; they go before what the files say.
 
     Raises:
-        CheckpointError: a setting is missing, or contradicts the weights; a weight that these classes do not have.
-        MissingPackage: there is an `all_config.yaml`, and no PyYAML to read it with.
+        CheckpointError: a setting is missing, unknown or contradicts the weights; a weight that these classes do not
+            have; or several state dicts.
+        MissingPackage: there are settings in YAML, and no PyYAML to read it with.
     """
-    names = our_names(path, document)
-    weights = {ours: document[theirs] for ours, theirs in names.items()}
-    settings = PublishedSettings(path, parse_overrides(overrides))
+    given = parse_overrides(overrides)
+    entries, place = choose(path, state_dicts(document), given.get("weights"))
+    names, passed = our_names(path, entries)
+    weights = {ours: entries[theirs] for ours, theirs in names.items()}
+    settings = PublishedSettings(path, given, find_arch(document))
+    if place:
+        settings.note("weights", place, "--set" if "weights" in given else path.name)
+    if passed:
+        settings.note("passed over", ", ".join(passed), "hold nothing new")
     spec = _Reading(path, weights, names, settings).spec()
     check_weights(spec, weights, str(path), called=lambda ours: names.get(ours) or published_name(ours))
+    check_rotary_tables(path, {name: entries[name] for name in passed}, spec)
     # The file may be replaced while it is mapped: what is small is copied out of it, in our type.
     kept = {
         name: tensor if name == "puzzles" and spec.puzzle_table_outside else tensor.float().clone()
@@ -49,6 +61,7 @@ def from_document(path: Path, document: Mapping[str, Tensor], overrides: Sequenc
         source=str(path),
         settings=tuple(settings.notes.values()),
         overrides=tuple(overrides),
+        contradictions=tuple(settings.contradictions),
     )
 
 
@@ -79,6 +92,7 @@ class _Reading:
         """The whole spec."""
         settings = self.settings
         self._check_class()
+        settings.refuse_unknown()
         layers = self._layers()
         self._check_sizes()
         attention = self.mixer == "attention"

@@ -1,22 +1,21 @@
-"""What flags, `all_config.yaml` and `dataset.json` say of a published checkpoint."""
+"""What flags and the files beside it say of a published checkpoint."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from trm_deploy import hub
-from trm_deploy.errors import CheckpointError, InputError, require, shown
+from trm_deploy.checkpoints.published.config_files import CONFIG, DATASET, read_settings
+from trm_deploy.errors import CheckpointError, InputError, shown
 from trm_deploy.support.plain import MAX_INTEGER
 
-CONFIG, DATASET = "all_config.yaml", "dataset.json"
 MAX_WORD = 200  # characters of a name
-MAX_TEXT = 1 << 20  # bytes of each; the published ones have under 2,000
 
-# The settings that count here, by their published names. `task` is ours: the published code does not name tasks.
+# The settings that count here, by their published names. `task` and `weights` are ours: the published code does not
+# name tasks, and its files hold nothing but weights.
 SETTINGS: dict[str, type] = {
     "task": str,
     "seq_len": int,
@@ -38,7 +37,16 @@ SETTINGS: dict[str, type] = {
     "arch.no_ACT_continue": bool,
     "arch.rms_norm_eps": float,
     "arch.rope_theta": float,
+    "weights": str,
 }
+# Settings of `arch` in the published code that do not change what a trained model computes, and those that it hands
+# over from the dataset.
+WITHOUT_EFFECT = {"arch.loss", "arch.halt_exploration_prob", "arch.forward_dtype", "arch.batch_size"}
+FROM_DATASET = {f"arch.{key}": key for key in ("seq_len", "vocab_size", "num_puzzle_identifiers")}
+# Known with this value alone.
+FIXED = {"arch.causal": False}
+# The value of a flag that lets a setting pass that is not known here.
+IGNORE = "ignore"
 CONSTANTS = {"arch.rms_norm_eps": 1e-5, "arch.rope_theta": 10000.0}
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
 
@@ -54,7 +62,7 @@ def parse_overrides(entries: Sequence[str]) -> dict[str, str]:
         key, equals, value = entry.partition("=")
         if not equals or not value:
             raise InputError(f"--set is {shown(entry)}, expected KEY=VALUE", hint="such as --set arch.H_cycles=3")
-        if key not in SETTINGS:
+        if key not in SETTINGS and not (value == IGNORE and key.startswith("arch.")):
             raise InputError(f"--set {entry[:80]}: {shown(key)} is unknown, expected one of {', '.join(SETTINGS)}")
         if key in given:
             raise InputError(f"--set {key} is given twice: {given[key][:80]} and {value[:80]}", hint="leave one out")
@@ -63,25 +71,74 @@ def parse_overrides(entries: Sequence[str]) -> dict[str, str]:
 
 
 class PublishedSettings:
-    """What flags, `all_config.yaml` and `dataset.json` say, the flags first.
+    """What flags and files say, the flags first.
 
     Attributes:
         notes: each setting that has been read, with its value and where it comes from.
+        contradictions: each flag that says otherwise than a file, or to ignore what one says, in words.
     """
 
-    def __init__(self, path: Path, given: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, given: Mapping[str, str], inside: Mapping[str, Any] | None = None) -> None:
         self.path = path
         self.notes: dict[str, str] = {}
+        self.contradictions: list[str] = []
         self._values: dict[str, tuple[Any, str]] = {}
-        for name, values in ((CONFIG, _config(path)), (DATASET, _dataset(path))):
-            for key in values.keys() & SETTINGS.keys():
-                self._values[key] = (_converted(values[key], key, f"{path.with_name(name)}: {key}"), name)
+        self._unknown: dict[str, tuple[Any, str]] = {}
+        for name, values in read_settings(path, inside):
+            self._take(name, values, given)
         for key, value in hub.settings_of(path).items():
-            if key not in self._values:
-                self._values[key] = (_converted(value, key, f"{hub.CATALOGUE}: {key}"), hub.CATALOGUE)
+            self._values.setdefault(key, (_converted(value, key, f"{hub.CATALOGUE}: {key}"), hub.CATALOGUE))
         for key, text in given.items():
-            before = f", not {self._values[key][0]} as in {self._values[key][1]}" if key in self._values else ""
-            self._values[key] = (_converted(text, key, f"--set {key}"), f"--set{before}")
+            if key not in SETTINGS:
+                self._ignore(key)
+                continue
+            value, before = _converted(text, key, f"--set {key}"), ""
+            if key in self._values and self._values[key][0] != value:
+                said, name = self._values[key]
+                before = f", not {said} as in {name}"
+                self.contradictions.append(f"{key}={value}, where {name} says {said}")
+            self._values[key] = (value, f"--set{before}")
+
+    def _take(self, name: str, values: Mapping[str, Any], given: Mapping[str, str]) -> None:
+        """What one source says; two that contradict each other are no files of one run."""
+        for theirs, value in values.items():
+            key = FROM_DATASET.get(theirs, theirs)
+            if key in SETTINGS and key != "weights":
+                converted = _converted(value, key, f"{self.path.parent / name}: {theirs}")
+                said, before = self._values.setdefault(key, (converted, name))
+                if said != converted and key not in given:
+                    raise CheckpointError(
+                        f"{self.path}: {name} beside it says {key} = {converted}, {before} says {said}",
+                        hint=f"leave only the files of its own run beside it, or say it with --set {key}=VALUE",
+                    )
+            elif key.startswith("arch.") and key not in WITHOUT_EFFECT and FIXED.get(key, IGNORE) != value:
+                self._unknown.setdefault(key, (value, name))
+
+    def _ignore(self, key: str) -> None:
+        if key not in self._unknown:
+            raise InputError(
+                f"--set {key[:80]}={IGNORE}: nothing beside {self.path} says {shown(key)}", hint="leave it out"
+            )
+        value, name = self._unknown.pop(key)
+        self.contradictions.append(f"{key}={IGNORE}, where {name} says {shown(value)}")
+        self.notes[key] = f"{key} = {shown(value)} ({name}; ignored, by --set)"
+
+    def refuse_unknown(self) -> None:
+        """Refuse settings that the published classes do not have: what has them may compute otherwise.
+
+        Raises:
+            CheckpointError: naming all of them, and the flags that let them pass.
+        """
+        if not self._unknown:
+            return
+        names = list(self._unknown)[:20]
+        found = ", ".join(f"{key} = {shown(self._unknown[key][0])}" for key in names)
+        source = next(iter(self._unknown.values()))[1]
+        flags = " ".join(f"--set {key}={IGNORE}" for key in names)
+        raise CheckpointError(
+            f"{self.path}: {source} has {found}, unknown to the published code: a fork may compute otherwise",
+            hint=f"where it changes nothing of what the trained model computes, add {flags}",
+        )
 
     def get(self, key: str) -> Any:
         """The value that is said; None where nothing says it."""
@@ -108,7 +165,7 @@ class PublishedSettings:
     def contradiction(self, key: str, shown: str) -> NoReturn:
         """Raises `CheckpointError`: the weights show this, something else is said of `key`."""
         value, source = self._values[key]
-        place = source if source == hub.CATALOGUE else self.path.with_name(source)
+        place = source if source == hub.CATALOGUE else self.path.parent / source
         place = "--set" if source.startswith("--set") else place
         raise CheckpointError(
             f"{self.path}: {shown}, but {place} says {key} = {value}",
@@ -130,40 +187,6 @@ class PublishedSettings:
                 " says it",
                 hint=f"put the run's {CONFIG} and the dataset's {DATASET} beside it, or add {flags}",
             )
-
-
-def _config(path: Path) -> dict[str, Any]:
-    """The settings of the network in `all_config.yaml`, by their published names."""
-    file = path.with_name(CONFIG)
-    if not file.is_file():
-        return {}
-    yaml = require("yaml", extra="export", purpose=f"to read {file}")
-    try:
-        if file.stat().st_size > MAX_TEXT:
-            raise CheckpointError(f"{file}: has {file.stat().st_size:,} bytes, expected at most {MAX_TEXT:,}")
-        document = yaml.safe_load(file.read_bytes())
-    except (OSError, ValueError, RecursionError, OverflowError, yaml.YAMLError) as error:  # ValueError: 2024-99-99
-        raise CheckpointError(f"{file}: is not plain YAML ({' '.join(str(error).split())})") from error
-    arch = document.get("arch") if isinstance(document, dict) else None
-    if not isinstance(arch, dict):
-        raise CheckpointError(f"{file}: has no mapping 'arch', expected the file that the published training writes")
-    return {f"arch.{key}": value for key, value in arch.items()}
-
-
-def _dataset(path: Path) -> dict[str, Any]:
-    """What `dataset.json` says; the published one has more keys than are of use here."""
-    file = path.with_name(DATASET)
-    if not file.is_file():
-        return {}
-    try:
-        if file.stat().st_size > MAX_TEXT:
-            raise CheckpointError(f"{file}: has {file.stat().st_size:,} bytes, expected at most {MAX_TEXT:,}")
-        document = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{file}: cannot be read as JSON ({error})") from error
-    if not isinstance(document, dict):
-        raise CheckpointError(f"{file}: is a JSON {type(document).__name__}, expected an object with keys")
-    return document
 
 
 def _converted(value: Any, key: str, place: str) -> Any:

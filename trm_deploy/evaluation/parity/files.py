@@ -13,7 +13,7 @@ from trm_deploy import checkpoints, hub
 from trm_deploy import puzzles as tasks
 from trm_deploy.artefacts.kind import Kind, is_checkpoint
 from trm_deploy.checkpoints import Checkpoint
-from trm_deploy.errors import ArtefactError, CannotRunHere, InputError
+from trm_deploy.errors import CannotRunHere, InputError
 from trm_deploy.evaluation.accuracy import by_rules
 from trm_deploy.evaluation.defaults import ATTEMPTS, CONTROLS
 from trm_deploy.evaluation.parity import baseline as baselines
@@ -21,6 +21,7 @@ from trm_deploy.evaluation.parity.compare import compare, digest, work
 from trm_deploy.evaluation.parity.judged_steps import Tolerance
 from trm_deploy.evaluation.parity.pytorch import reference_and_controls
 from trm_deploy.evaluation.parity.report import NotCompared, ParityReport
+from trm_deploy.evaluation.parity.same_model import require_same_model
 from trm_deploy.evaluation.threshold import threshold_in_force
 from trm_deploy.puzzles.base import Puzzle
 from trm_deploy.puzzles.sampling import sample_questions
@@ -28,7 +29,6 @@ from trm_deploy.runtimes import load, registry
 from trm_deploy.runtimes.backends.pytorch import TorchRuntime
 from trm_deploy.runtimes.base import Device, Runtime
 from trm_deploy.signature import Precision
-from trm_deploy.spec import ModelSpec
 from trm_deploy.support import machine
 from trm_deploy.support.progress import progress
 
@@ -178,7 +178,7 @@ def _load_engines(
         try:
             if is_checkpoint(path):
                 other = checkpoints.load(path, overrides)
-                _require_same_model(path, other.spec, loaded)
+                require_same_model(path, other.spec, loaded)
                 in_torch = TorchRuntime(
                     other.model(), device=device, precision=settings.precision or "fp32", compiled=settings.compiled
                 )
@@ -222,14 +222,8 @@ def load_engine(
         CannotRunHere: this machine cannot run it.
     """
     engine = load(path, runtime, device=device, allow_host_code=allow_host_code, precision=precision)
-    _require_same_model(path, engine.spec, loaded)
+    require_same_model(path, engine.spec, loaded)
     return engine
-
-
-def _require_same_model(path: Path, spec: ModelSpec, loaded: Checkpoint) -> None:
-    if loaded.spec.model_json() != spec.model_json():
-        given = "give both the same --set flags" if loaded.settings else None
-        raise ArtefactError(f"{path}: is of another model than the checkpoint (their specs differ)", hint=given)
 
 
 def _task_with_rules(loaded: Checkpoint) -> Puzzle | None:

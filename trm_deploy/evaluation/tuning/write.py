@@ -14,9 +14,9 @@ from trm_deploy.runtimes.solving.session import SolvingSession
 def check_writable(opened: SolvingSession) -> None:
     """Before the work: what would keep `write_threshold` from writing; errors as there."""
     if is_checkpoint(opened.path):
-        from trm_deploy.checkpoints import native
+        from trm_deploy.checkpoints import rewriting
 
-        native.require_native_format(opened.path)
+        rewriting.require_native_format(opened.path)
     else:
         _record_of(opened)
 
@@ -53,9 +53,9 @@ def write_threshold(opened: SolvingSession, threshold: float) -> str:
     check_writable(opened)
     path = opened.path
     if is_checkpoint(opened.path):
-        from trm_deploy.checkpoints import native
+        from trm_deploy.checkpoints import rewriting
 
-        native.rewrite_spec(path, lambda spec: replace(spec, halting=replace(spec.halting, threshold=threshold)))
+        rewriting.rewrite_spec(path, lambda spec: replace(spec, halting=replace(spec.halting, threshold=threshold)))
         return f"wrote the halting threshold {threshold:g} into the spec of {path}"
     record.write(path, replace(_record_of(opened), halting_threshold=threshold))
     return f"wrote the halting threshold {threshold:g} into {record.path_of(path)}"
