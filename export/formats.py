@@ -61,15 +61,6 @@ FORMATS = {
         frozenset(_GRAPH),
         "trm_deploy.export.onnx_artefact:build",
     ),
-    "safetensors": Format(
-        "a checkpoint in safetensors",
-        Kind.checkpoint,
-        ".safetensors",
-        "fp32",
-        frozenset(),
-        "trm_deploy.export.safetensors_artefact:build",
-        packages=("torch", "safetensors"),
-    ),
     "trt": Format(
         "a TensorRT plan",
         Kind.trt,
@@ -86,5 +77,14 @@ FORMATS = {
         "fp16",
         frozenset((*_BUILDER, "compute_capability")),
         "trm_deploy.export.engine_artefact:build",
+    ),
+    "safetensors": Format(
+        "a checkpoint in safetensors",
+        Kind.checkpoint,
+        ".safetensors",
+        "fp32",
+        frozenset(),
+        "trm_deploy.export.safetensors_artefact:build",
+        packages=("torch", "safetensors"),
     ),
 }

@@ -6,11 +6,9 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from trm_deploy import checkpoints
 from trm_deploy.artefacts import identifiers
-from trm_deploy.checkpoints import Checkpoint
+from trm_deploy.checkpoints.base import first_difference
 from trm_deploy.checkpoints.native import CONTRADICTIONS
 from trm_deploy.errors import ParityFailure
 from trm_deploy.export.check import Check
@@ -38,21 +36,9 @@ def build(options: ExportOptions, output: Path, check: Check) -> None:
         training[CONTRADICTIONS] = "; ".join(checkpoint.contradictions)
     with atomic_path(output) as temporary:
         checkpoints.save(temporary, replace(checkpoint, training=training), as_safetensors=True)
-        _compare(checkpoint, checkpoints.load(temporary), output)
+        if difference := first_difference(checkpoint, checkpoints.load(temporary)):
+            raise ParityFailure(f"{output}: what is read back has {difference}")
     identifiers.write(output, names)
     beside = "" if names is None else f" and {identifiers.path_of(output)}"
     log.info("%s: every weight is read back bit for bit", output)
     log.info("wrote %s%s", output, beside)
-
-
-def _compare(before: Checkpoint, after: Checkpoint, output: Path) -> None:
-    if before.spec != after.spec or before.ema.keys() != after.ema.keys():
-        raise ParityFailure(f"{output}: what is read back has another spec or other weights")
-    for name, tensor in before.ema.items():
-        same = after.ema[name]
-        if same.dtype != tensor.dtype or not torch.equal(_bytes(same), _bytes(tensor)):
-            raise ParityFailure(f"{output}: the weight {name} is not read back bit for bit")
-
-
-def _bytes(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.contiguous().view(torch.uint8)

@@ -54,6 +54,23 @@ class Checkpoint:
         return model.eval().requires_grad_(False)
 
 
+def first_difference(before: Checkpoint, after: Checkpoint) -> str:
+    """What of two checkpoints' models is not the same bit for bit, in words; empty where nothing is."""
+    if before.spec != after.spec:
+        return "another spec"
+    if before.ema.keys() != after.ema.keys():
+        return "other weights"
+    for name, tensor in before.ema.items():
+        other = after.ema[name]
+        if (other.dtype, other.shape) != (tensor.dtype, tensor.shape) or not torch.equal(_bytes(other), _bytes(tensor)):
+            return f"another {name}"
+    return ""
+
+
+def _bytes(tensor: Tensor) -> Tensor:
+    return tensor.contiguous().view(torch.uint8)
+
+
 class _WithoutRandomWeights(TorchFunctionMode):
     """Modules are made without the random numbers of `torch.nn.init`.
 
