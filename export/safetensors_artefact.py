@@ -6,7 +6,7 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from trm_deploy import checkpoints
+from trm_deploy import checkpoints, hub
 from trm_deploy.artefacts import identifiers
 from trm_deploy.checkpoints.base import first_difference
 from trm_deploy.checkpoints.native import CONTRADICTIONS
@@ -32,6 +32,8 @@ def build(options: ExportOptions, output: Path, check: Check) -> None:
     training = {**checkpoint.training}
     if checkpoint.settings:
         training["checkpoint_sha256"] = checkpoint.sha256
+    if (origin := hub.origin(checkpoints.locate(options.source), checkpoint.sha256)) is not None:
+        training["checkpoint_source"] = str(origin)
     if checkpoint.contradictions:
         training[CONTRADICTIONS] = "; ".join(checkpoint.contradictions)
     with atomic_path(output) as temporary:

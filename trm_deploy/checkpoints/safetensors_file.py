@@ -91,5 +91,5 @@ def _seal(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
     described = {name: [str(tensor.dtype), *tensor.shape] for name, tensor in sorted(tensors.items())}
     digest.update(json.dumps([metadata.get(key, "") for key in (SCHEMA, SPEC, TRAINING)] + [described]).encode())
     for _, tensor in sorted(tensors.items()):
-        digest.update(memoryview(tensor.contiguous().reshape(-1).view(torch.uint8).numpy()))
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
