@@ -59,7 +59,7 @@ def machine() -> Any:
 
 
 @pytest.fixture(scope="module")
-def files(published_bundle: Published, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def files(machine: Any, published_bundle: Published, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Every kind of artefact, by name, each with its side files."""
     folder = tmp_path_factory.mktemp("files")
     made = {}
