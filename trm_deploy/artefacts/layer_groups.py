@@ -55,7 +55,10 @@ class Place:
 
 
 def places(graph: OnnxGraph) -> dict[str, Place]:
-    """Where each tensor of an exported graph is computed; nothing where the graph has not the structure above."""
+    """Where each tensor of an exported graph is computed, by its name and, as some runtimes call it, by its node's.
+
+    Nothing where the graph has not the structure above.
+    """
     return _Reader(graph).places()
 
 
@@ -91,11 +94,13 @@ class _Reader:
         self._heads()
         self._embedding()
         self._constants()
-        return {
-            name: Place(self._group.get(id(node), RECURSION), self._weight_of(node))
-            for node in self._nodes
-            for name in node.outputs
-        }
+        found: dict[str, Place] = {}
+        for node in self._nodes:
+            place = Place(self._group.get(id(node), RECURSION), self._weight_of(node))
+            found |= dict.fromkeys(node.outputs, place)
+            if node.name:
+                found.setdefault(node.name, place)
+        return found
 
     def _assign(self, nodes: Collection[Node], group: str) -> None:
         for node in nodes:

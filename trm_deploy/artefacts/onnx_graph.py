@@ -3,7 +3,7 @@
 Beside the fields that `trm_deploy.artefacts.onnx_file` reads:
 
     GraphProto      5 initializer
-    NodeProto       1 input        2 output
+    NodeProto       1 input        2 output    3 name
     TensorProto     1 dims         8 name
 """
 
@@ -26,12 +26,14 @@ class Node:
         inputs: names of tensors; "" where an optional one is absent.
         outputs: names of tensors.
         bodies: graphs inside it, as the body of a Loop.
+        name: its own; most of ours have none.
     """
 
     operator: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     bodies: tuple[OnnxGraph, ...] = ()
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,12 +97,14 @@ def _graph(view: memoryview, budget: list[int], depth: int) -> OnnxGraph:
 
 
 def _node(view: memoryview, budget: list[int], depth: int) -> Node:
-    operator, inputs, outputs, bodies = "", [], [], []
+    operator, name, inputs, outputs, bodies = "", "", [], [], []
     for number, value in fields(view, budget):
         if number == 1:
             inputs.append(text(value))
         elif number == 2:
             outputs.append(text(value))
+        elif number == 3:
+            name = text(value)
         elif number == 4:
             operator = text(value)
         elif number == 5 and not isinstance(value, int):
@@ -109,7 +113,7 @@ def _node(view: memoryview, budget: list[int], depth: int) -> Node:
                 for kind, inner in fields(value, budget)
                 if kind == 6 and not isinstance(inner, int)
             ]
-    return Node(operator, tuple(inputs), tuple(outputs), tuple(bodies))
+    return Node(operator, tuple(inputs), tuple(outputs), tuple(bodies), name)
 
 
 def _weight(view: memoryview, budget: list[int]) -> tuple[str, tuple[int, ...]]:

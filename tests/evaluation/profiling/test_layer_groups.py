@@ -45,9 +45,11 @@ def test_every_node_is_in_its_group(name: str, form: dict[str, Any], tmp_path: P
     calls = spec.recursion.network_calls * int(str(form.get("steps", 1))) if written_out else 2
     blocks = calls * spec.architecture.layers
     product = "MatMulIntegerToFloat" if form.get("precision") == "int8" and "static_scales" not in form else "MatMul"
+    swiglu = 2 if form.get("precision") == "int8" else 3  # gate and up are one product, or two
     attention = name != "trm-mlp"
-    assert found[TOKENS][product] + found[TOKENS]["MatMul"] * (product != "MatMul") == blocks * (4 if attention else 2)
-    assert found[CHANNELS][product] == blocks * 2
+    products = found[TOKENS][product] + found[TOKENS]["MatMul"] * (product != "MatMul")
+    assert products == blocks * (4 if attention else swiglu)
+    assert found[CHANNELS][product] == blocks * swiglu
     assert found[TOKENS]["Softmax"] == (blocks if attention else 0)
     assert found[CHANNELS]["Sigmoid"] == blocks
     assert found[NORMS]["ReduceMean"] == found[NORMS]["Sqrt"] == found[NORMS]["Add"] / 2 == 2 * blocks
@@ -69,7 +71,7 @@ def test_products_have_the_sizes_of_their_weights(tmp_path: Path) -> None:
     size, positions = spec.architecture.hidden_size, spec.positions
     for group, width in ((TOKENS, positions), (CHANNELS, size)):
         hidden = swiglu_width(width, spec.architecture.expansion)
-        assert {place.weight for place in places if place.group == group} == {(), (width, 2 * hidden), (hidden, width)}
+        assert {place.weight for place in places if place.group == group} == {(), (width, hidden), (hidden, width)}
 
 
 def test_names_do_not_matter(tmp_path: Path) -> None:
