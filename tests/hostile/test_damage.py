@@ -20,6 +20,9 @@ hostile = load_tool("hostile")
 SAMPLED = (
     "checkpoint",
     "published checkpoint",
+    "checkpoint in safetensors",
+    "published checkpoint in safetensors, which has no checksum",
+    "training file with an average of its weights",
     "its all_config.yaml and dataset.json",
     "ONNX, loop form",
     "build record",

@@ -295,11 +295,6 @@ class Kind:
 KINDS: dict[str, Kind] = {
     "checkpoint": Kind(_make_checkpoint, _loaded),
     "published checkpoint": Kind(_make_published, _published),
-    "checkpoint in safetensors": Kind(_make_safetensors, _loaded),
-    "published checkpoint in safetensors, which has no checksum": Kind(
-        _make_published_safetensors, _published, text=True
-    ),
-    "training file with an average of its weights": Kind(_make_training_file, _published),
     "its all_config.yaml and dataset.json": Kind(_make_settings, _published, text=True),
     "ONNX, loop form": Kind(_make_loop, _loaded),
     "ONNX, step form": Kind(_make_step, _loaded),
@@ -311,6 +306,11 @@ KINDS: dict[str, Kind] = {
     "dataset's arrays": Kind(_make_dataset, _dataset),
     "dataset's dataset.json": Kind(_make_metadata, _dataset, text=True),
     "golden vectors": Kind(_make_golden, _golden),
+    "checkpoint in safetensors": Kind(_make_safetensors, _loaded),
+    "published checkpoint in safetensors, which has no checksum": Kind(
+        _make_published_safetensors, _published, text=True
+    ),
+    "training file with an average of its weights": Kind(_make_training_file, _published),
 }
 
 

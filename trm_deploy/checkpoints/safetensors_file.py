@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from trm_deploy.artefacts import onnx_file
-from trm_deploy.errors import CheckpointError, require, shown
+from trm_deploy.errors import CheckpointError, reason, require, shown
 
 # The spec and the seal are called as in ONNX files.
 SPEC, SEAL = onnx_file.METADATA_KEY, onnx_file.SEAL_KEY
@@ -41,9 +41,8 @@ def read(path: Path) -> dict[str, Any]:
             metadata = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
     except Exception as error:  # the library raises its own error, and torch's for types that torch lacks
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
-            f"{path}: is a damaged or truncated safetensors file ({reason})", hint="copy it again"
+            f"{path}: is a damaged or truncated safetensors file ({reason(error)})", hint="copy it again"
         ) from error
     if SPEC not in metadata:
         return tensors

@@ -83,6 +83,10 @@ def _checkpoint_lines(path: Path, overrides: Sequence[str]) -> tuple[dict[str, A
         details |= {"made_by": "the published code", "settings": list(loaded.settings)}
     else:
         details |= {name: loaded.training.get(key) for name, key in (("training_steps", "steps"), ("seed", "seed"))}
+        if "checkpoint_sha256" in loaded.training:
+            details["made_from"] = loaded.training["checkpoint_sha256"]
+    if loaded.contradictions:
+        details["contradictions"] = list(loaded.contradictions)
     return details, loaded.spec
 
 

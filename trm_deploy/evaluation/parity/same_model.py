@@ -42,6 +42,8 @@ def require_same_model(path: Path, spec: ModelSpec, loaded: Checkpoint) -> None:
     if loaded.spec.model_json() == spec.model_json():
         return
     differences = dict(_differences(spec, loaded.spec))
+    if "task.name" in differences:
+        differences.pop("task.vocabulary", None)  # it follows from the task
     listed = "; ".join(differences.values())
     if not differences.keys() <= SETTINGS.keys():
         raise ArtefactError(f"{path}: is of another model than the checkpoint: {listed}", hint=_same_flags(loaded))
