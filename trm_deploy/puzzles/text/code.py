@@ -6,6 +6,7 @@ them but brackets, commas and white space belong to one board. So every language
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -36,6 +37,7 @@ WORDY = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_!.: \t\n
 INDEX = re.compile(r"\[\d*\]\Z")
 NAME = re.compile(r"([A-Za-z_][A-Za-z_0-9]*)[^A-Za-z]*\Z")
 _NO_JOINTS = str.maketrans(dict.fromkeys(" ,;|\n\t"))
+_NO_BRACKETS = str.maketrans(dict.fromkeys("[], \n\t"))
 _SPACED = str.maketrans(dict.fromkeys(",;|", " "))
 NUMBER = re.compile(r"[0-9]\.0*")
 EMPTY = {"None", "none", "null", "NULL", "nil", "nan", "NaN", "undefined", "NA", "Nothing", "None,"}
@@ -188,7 +190,15 @@ def _pasted(text: str, reading: Reading) -> Iterator[Question]:
     board = _Board(text, reading)
     wide = reading.puzzle.cells
     unquoted = not any(quote in text for quote in "\"'`")
-    for match in (BRACKETS if unquoted else GROUP).finditer(text):
+    pattern = BRACKETS if unquoted else GROUP
+    if unquoted and "#" not in text and "//" not in text:
+        pattern = _with_boards(reading.puzzle.form.rows, reading.puzzle.form.columns)
+    for match in pattern.finditer(text):
+        if match.lastgroup == "board":
+            first, last = text.index("[", match.start() + 1), text.rindex("]", 0, match.end() - 1)
+            yield from board.finish()
+            yield from board.whole(match["board"].translate(_NO_BRACKETS), range(first + 1, last), first)
+            continue
         if match[1] is not None and len(match[1]) < 3 and match[1].strip().isdigit() | (not match[1].strip()):
             continue  # an index, or the brackets of a type
         wholes = list(_wholes(match, reading.puzzle))
@@ -206,6 +216,14 @@ def _pasted(text: str, reading: Reading) -> Iterator[Question]:
                 yield from board.finish()
             board.add(row, match)
     yield from board.finish()
+
+
+@functools.cache
+def _with_boards(rows: int, columns: int) -> re.Pattern[str]:
+    """Innermost brackets, and whole boards of digits as lists of lists, which are all that the rows in them give."""
+    row = rf"\[[ \t\n]*\d(?:[ \t\n,]+\d){{{columns - 1}}}[ \t\n]*\]"
+    board = rf"\[[ \t\n]*(?:{row}[ \t\n,]*){{{rows}}}\]"
+    return re.compile(f"{BRACKETS.pattern}|(?P<board>{board})")
 
 
 def _wholes(match: re.Match[str], puzzle: TextPuzzle) -> Iterator[tuple[str, int]]:

@@ -26,6 +26,7 @@ Spans = list[tuple[int, int]]  # of the parts of a line between bars: from, to
 
 
 Layouts = dict[str, tuple[int, ...]]
+_LAID_OUT = (ROW, BARRED, OPEN)
 _DIGITS = str.maketrans("123456789", " " * 9)
 
 
@@ -63,16 +64,22 @@ def _as_before(items: list[Item], rows: Sequence[Item], layouts: Layouts) -> lis
     """The run read as earlier grids in the same frame were, where that leaves no digit over."""
     made: dict[int, Item] = {}
     for item in rows:
-        columns = layouts.get(item.line.translate(_DIGITS))
-        if columns is None or item.kind not in (ROW, BARRED, OPEN):
+        line, kind = item.line, item.kind
+        columns = layout_of(line, layouts)
+        if columns is None or kind not in _LAID_OUT:
             return None
-        if item.kind == OPEN:  # a row of blanks or a part of the frame: its neighbours decide
+        if kind == OPEN:  # a row of blanks or a part of the frame: its neighbours decide
             continue
-        text = "".join(itemgetter(*columns)(f" {item.line}".ljust(columns[-1] + 1)))
+        text = "".join(itemgetter(*columns)(f" {line}".ljust(columns[-1] + 1)))
         if len(text) - text.count(" ") != len(item.text):
             return None
-        made[item.number] = Item(item.number, item.line, ROW, text, columns)
+        made[item.number] = Item(item.number, line, ROW, text, columns)
     return [made.get(item.number, item) for item in items]
+
+
+def layout_of(line: str, layouts: Layouts) -> tuple[int, ...] | None:
+    """The columns of the cells in a line, where an earlier grid had one that looks the same."""
+    return layouts.get(line.translate(_DIGITS))
 
 
 def _framed(items: list[Item], rows: Sequence[Item], shapes: Shapes, layouts: Layouts) -> list[Item] | None:

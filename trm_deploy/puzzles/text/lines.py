@@ -7,10 +7,11 @@ Words beside grids are titles and remarks. Words among lines of puzzles are take
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Generator, Iterable, Iterator
 
 from trm_deploy.errors import InputError
-from trm_deploy.puzzles.text import columns, rows
+from trm_deploy.puzzles.text import alike, columns, rows
 from trm_deploy.puzzles.text.question import Question, Reading, Where, at
 from trm_deploy.puzzles.text.shapes import (
     BARRED,
@@ -39,10 +40,13 @@ def content(lines: Iterable[Line], comment: str) -> Iterator[Line]:
     if not comment:
         yield from lines
         return
-    for number, line in lines:
-        if line.startswith(">"):  # quoted in an answer to a message
-            line = " " * (len(line) - len(line.lstrip("> "))) + line.lstrip("> ")
-        yield number, line.partition(comment)[0] if comment in line else line
+    for entry in lines:
+        line = entry[1]
+        if comment in line or line[:1] == ">":
+            if line[:1] == ">":  # quoted in an answer to a message
+                line = " " * (len(line) - len(line.lstrip("> "))) + line.lstrip("> ")
+            entry = entry[0], line.partition(comment)[0]
+        yield entry
 
 
 def looks_like_lines(source: Source, reading: Reading) -> int:
@@ -98,11 +102,24 @@ class _Reader:
         self.remarks: list[Line] = []  # words before anything that says what they are
         self.after_grid = False  # whether the last puzzle was a grid
         self.any = False  # whether there was a puzzle, or something that should be one
+        self.look: alike.Look | None = None  # of the last run, where that was one whole grid
         self.skipping = ""  # the word of a heading under which there is no question
 
     def read(self, lines: Iterator[Line]) -> Iterator[Question]:
+        """The puzzles of all lines."""
+        unread: list[Line] | None = []
+        while unread is not None:
+            again = iter(unread)
+            unread = yield from self._read(itertools.chain(again, lines))
+            if unread is not None:
+                unread += again  # what was left unread before, and not come to
+        yield from self._end_run()
+        yield from self._end_remarks()
+
+    def _read(self, lines: Iterator[Line]) -> Generator[Question, None, list[Line] | None]:
+        """Line by line, up to grids that look like one before; what those left unread, None at the end of the file."""
         is_whole, cells, item = self.shapes.is_whole, self.shapes.cells, self.shapes.item
-        name, question = self.reading.name, self.reading.question
+        name, question, add, alike_rows = self.reading.name, self.reading.question, self._add, rows.ROWS_ALIKE
         for number, line in lines:
             bare = line.strip()
             if self.lines and len(bare) == cells and is_whole(bare):
@@ -118,14 +135,21 @@ class _Reader:
             elif len(line) < cells:
                 if bare or self.run:
                     found = item(number, line)
-                    if found.kind == ROW or (found.kind == RULED_LINE and not self._is_ruled()):
-                        self._add(found)
-                    else:
-                        yield from self._sorted(found, bare)
+                    kind = found.kind
+                    if kind in alike_rows or (kind == RULED_LINE and not (self.run and self.run[-1].kind == kind)):
+                        add(found)
+                        continue
+                    yield from self._sorted(found, bare)
+                    if self.look is not None and not self.run and not self.skipping:
+                        for other in alike.read(self.look, lines, self.reading):
+                            if isinstance(other, list):
+                                return other
+                            self.any = self.after_grid = True
+                            self.remarks = []
+                            yield other
             else:
                 yield from self._long(number, line, bare)
-        yield from self._end_run()
-        yield from self._end_remarks()
+        return None
 
     def _long(self, number: int, line: str, bare: str) -> Iterator[Question]:
         """A line that is long enough for a puzzle, and is not just that."""
@@ -231,6 +255,8 @@ class _Reader:
 
     def _give(self, found: rows.Found) -> Iterator[Question]:
         """What a run held; a new one begins."""
+        whole = found.grids and len(found.questions) == 1 and not found.questions[0].error
+        self.look = alike.look_of(self.run, self.reading, self.shapes) if whole else None
         self.run = []
         self.size, self.rows, self.open, self.simple, self.barred = 0, 0, 0, True, False
         kept = [question for question in found.questions if not self._skips(question.text)]

@@ -53,20 +53,29 @@ def resolve(items: Sequence[Item], reading: Reading, shapes: Shapes, *, after_gr
         after_grid: whether a whole grid came before, so that a grid of candidates is a note on it.
     """
     items = list(items)
-    kinds = {item.kind for item in items}
-    if kinds <= PLAIN:
-        rows = [item for item in items if item.kind == ROW]
-        # Grids by themselves; more of them than one only where nothing parts their rows.
-        if rows and len(rows) == shapes.form.rows and not _has_double_rule(items):
-            return Found((_question(rows, reading),), True)
+    if (plain := _plain(items, reading, shapes)) is not None:
+        return plain
     if not any(item.kind in (*ROWS_ALIKE, MARKS) for item in items):
         return Found()
     if any(item.kind == MARKS for item in items):
         return _candidates(items, reading, shapes, after_grid)
     items = frames.with_spaces(items, shapes, reading.layouts)
+    numbered = any(len(item.text) != shapes.form.columns for item in items if item.kind == ROW)
+    if not numbered and (plain := _plain(items, reading, shapes)) is not None:
+        return plain
     items = _without_labels(items, shapes)
     settled = _settled(items, reading, shapes)
     return settled if isinstance(settled, Found) else _grids(settled, reading, shapes)
+
+
+def _plain(items: Sequence[Item], reading: Reading, shapes: Shapes) -> Found | None:
+    """A grid by itself: full rows, as many as it has, with rules between some of them; None where there is more."""
+    rows = [item for item in items if item.kind == ROW]
+    if len(rows) != shapes.form.rows or not all(item.kind in PLAIN for item in items):
+        return None
+    if _has_double_rule(items):
+        return None
+    return Found((_question(rows, reading),), True)
 
 
 def _has_double_rule(items: Sequence[Item]) -> bool:

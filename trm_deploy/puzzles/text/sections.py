@@ -37,7 +37,7 @@ def read(source: Source, reading: Reading) -> Iterator[Question]:
     kept = []
     inside, headed = True, False
     for _, line in content(enumerate(source.document().split("\n"), start=1), reading.puzzle.form.comment):
-        match = HEADER.fullmatch(line)
+        match = HEADER.fullmatch(line) if "[" in line else None
         if match:
             inside = _word(match) in PUZZLES
             headed = headed or inside

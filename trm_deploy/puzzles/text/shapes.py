@@ -100,6 +100,7 @@ class Shapes:
         object.__setattr__(self, "digits", frozenset(self.puzzle.vocabulary[2:]))
         skeleton = str.maketrans(dict.fromkeys([*self.puzzle.vocabulary[2:], "."], "0"))
         object.__setattr__(self, "to_skeleton", skeleton)
+        object.__setattr__(self, "to_zeros", str.maketrans(dict.fromkeys(self.puzzle.vocabulary[2:], "0")))
         object.__setattr__(self, "to_spaces", str.maketrans(dict.fromkeys(self.puzzle.vocabulary[2:], " ")))
 
     form: TextForm = field(init=False)
@@ -112,6 +113,8 @@ class Shapes:
     to_spaces: dict[int, str] = field(init=False)
     _barred: set[str] = field(init=False, default_factory=set, repr=False)  # rows whose digits are spaces
     _rules: set[str] = field(init=False, default_factory=set, repr=False)
+    to_zeros: dict[int, str] = field(init=False)
+    _words: set[str] = field(init=False, default_factory=set, repr=False)
 
     def is_cells(self, text: str) -> bool:
         """Whether text holds cells alone, in any blank."""
@@ -137,6 +140,9 @@ class Shapes:
             text = line.translate(NO_BARS)
             kind = BARRED if len(text) < self.form.columns else ROW
             return Item(number, line, kind if text else OPEN, text)
+        words = line.translate(self.to_zeros)
+        if words in self._words:
+            return Item(number, line, WORDS)
         made = self._item(number, line)
         digits_alone = made.kind == BARRED and made.line == line and self.digits.issuperset(made.text)
         if digits_alone and len(self._barred) < REMEMBERED:
@@ -146,7 +152,13 @@ class Shapes:
             self._rows.add(skeleton)
         elif made.kind == RULED_LINE and len(self._rules) < REMEMBERED:
             self._rules.add(line)
+        elif made.kind == WORDS and len(self._words) < REMEMBERED:  # which digits a title holds makes no difference
+            self._words.add(words)
         return made
+
+    def is_known_row(self, skeleton: str) -> bool:
+        """Whether every line of this look is a row, whatever its digits are."""
+        return skeleton in self._rows
 
     def _item(self, number: int, line: str) -> Item:
         form = self.form

@@ -337,8 +337,8 @@ def read_cells(source: Source, reading: Reading) -> Iterator[Question]:
     run: list[Item] = []
     size = 0
     for number, line in _uncommented(source.lines(), reading):
-        fields = line.split(separator)
-        if len(fields) >= reading.puzzle.cells:
+        if line.count(separator) >= reading.puzzle.cells - 1:
+            fields = line.split(separator)
             yield from _resolved(run, reading, kinds).questions
             run, size = [], 0
             if (not chosen and _cells(line, separator) is None) or (not header and _counts_up(fields)):
@@ -367,6 +367,8 @@ def read_cells(source: Source, reading: Reading) -> Iterator[Question]:
 def _resolved(run: list[Item], reading: Reading, kinds: Shapes) -> rows.Found:
     """The grids of a run; where each of its rows ends in a separator, without the empty cell behind it."""
     wanted = kinds.form.columns + 1
+    if not any(len(item.text) == wanted for item in run):
+        return rows.resolve(run, reading, kinds)
     wide = [item for item in run if item.kind in (ROW, ODD, OPEN)]
     first = "".join(item.text[:1] for item in wide)
     if wide and all(len(item.text) == wanted and item.text[-1] == " " for item in wide) and not _counts_up(first):
@@ -386,6 +388,9 @@ def _counts_up(fields: Sequence[str]) -> bool:
 
 def _cell_item(number: int, line: str, separator: str, kinds: Shapes) -> Item:
     columns_wanted = kinds.form.columns
+    text = line[::2]
+    if len(line) == 2 * columns_wanted - 1 and line[1::2] == separator * (columns_wanted - 1) and kinds.is_cells(text):
+        return Item(number, line, ROW, text, range(1, len(line) + 2, 2))  # the common case
     if separator not in line:  # a row of empty cells has separators
         return Item(number, line, BLANK if not line.strip() else WORDS)
     cells = _cells(line, separator)

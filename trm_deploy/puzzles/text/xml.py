@@ -122,8 +122,10 @@ def _givens(text: str, reading: Reading) -> str:
         fields = body.strip("|").split("|")
         for count in FIELDS:
             if len(fields) == count * reading.puzzle.cells:
-                cells = [fields[start : start + count] for start in range(0, len(fields), count)]
-                if all(cell[-1].strip() in ("0", "1") for cell in cells):
-                    return "".join(cell[0].strip() if cell[-1].strip() == "0" else "0" for cell in cells)
+                values, changeable = fields[::count], fields[count - 1 :: count]
+                if len(body.split(None, 1)) > 1:
+                    values, changeable = (list(map(str.strip, part)) for part in (values, changeable))
+                if {"0", "1"}.issuperset(changeable):
+                    return "".join([value if flag == "0" else "0" for value, flag in zip(values, changeable)])
         return body
     return "".join(text.split())
