@@ -12,8 +12,10 @@ from trm_deploy.cli.options import (
     AllowHostCode,
     Attempts,
     Budget,
+    Column,
     Device,
     HaltThreshold,
+    InputFormat,
     Json,
     Overrides,
     Puzzles,
@@ -31,6 +33,8 @@ def benchmark(
         list[Path], typer.Argument(metavar="FILES...", help="Checkpoints, ONNX files and plans of one model.")
     ],
     puzzles: Puzzles = None,
+    input_format: InputFormat = None,
+    column: Column = None,
     limit: Annotated[
         int, typer.Option("--limit", **whole(1), help="Use only the first N puzzles.")
     ] = defaults.BENCHMARK_PUZZLES,
@@ -83,6 +87,8 @@ def benchmark(
         files,
         puzzles=puzzles,
         limit=limit,
+        input_format=input_format,
+        column=column,
         repeats=repeats,
         batch=batch,
         max_steps=max_steps,

@@ -10,7 +10,9 @@ import typer
 
 from trm_deploy.cli.options import (
     AllowHostCode,
+    Column,
     Device,
+    InputFormat,
     Json,
     Limit,
     MaxSteps,
@@ -51,6 +53,8 @@ def tune(
         typer.Option("--mean-steps", **real(1), help="Maximum mean number of supervision steps per puzzle."),
     ] = None,
     limit: Limit = None,
+    input_format: InputFormat = None,
+    column: Column = None,
     max_steps: MaxSteps = None,
     write: Annotated[
         bool, typer.Option("--write", help="Store what is recommended as the artefact's default.")
@@ -84,11 +88,26 @@ def tune(
     if schedule:
         if write:
             tuning.check_schedule_writable(opened)
-        found = tuning.tune_schedule(opened, puzzles, mean_steps=mean_steps, limit=limit, max_steps=max_steps)
+        found = tuning.tune_schedule(
+            opened,
+            puzzles,
+            mean_steps=mean_steps,
+            limit=limit,
+            max_steps=max_steps,
+            input_format=input_format,
+            column=column,
+        )
     else:
         if write:
             tuning.check_writable(opened)
-        limits = tuning.TuneSettings(max_loss=max_loss, mean_steps=mean_steps, limit=limit, max_steps=max_steps)
+        limits = tuning.TuneSettings(
+            max_loss=max_loss,
+            mean_steps=mean_steps,
+            limit=limit,
+            max_steps=max_steps,
+            input_format=input_format,
+            column=column,
+        )
         found = tuning.tune(opened, puzzles, limits)
     print(dumps(found.to_plain(), indent=2) if as_json else found.table(), flush=True)
     if write and isinstance(found, tuning.Tuned):

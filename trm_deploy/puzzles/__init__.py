@@ -63,14 +63,22 @@ def get(name: str) -> Puzzle:
     raise InputError(f"the task {name!r} is unknown, expected one of {', '.join(names())}")
 
 
-def read_tokens(name: str, puzzle: Puzzle, limit: int | None = None) -> Tokens:
-    """The first questions of a file, int32 [N, L]; all where `limit` is None.
+def read_tokens(
+    name: str,
+    puzzle: Puzzle,
+    limit: int | None = None,
+    *,
+    input_format: str | None = None,
+    column: str | None = None,
+) -> Tokens:
+    """The first questions of a file, int32 [N, L]; all where `limit` is None. The rest is as for `questions`.
 
     Raises:
         InputError: the file, or one of these questions, cannot be read.
     """
     found = []
-    for question in itertools.islice(questions(name, puzzle), limit):
+    asked = questions(name, puzzle, input_format=input_format, column=column)
+    for question in itertools.islice(asked, limit):
         if question.tokens is None:
             raise InputError(question.error)
         found.append(question.tokens)
@@ -88,9 +96,12 @@ def questions(
         input_format, column: of puzzle text, see `trm_deploy.puzzles.text.read`.
 
     Raises:
-        InputError: the file as a whole cannot be read.
+        InputError: the file as a whole cannot be read, or these are given for a task that has no puzzle text.
     """
     if isinstance(puzzle, TextPuzzle):
         return reading.read(name, puzzle, input_format=input_format, column=column)
+    for flag, given in (("--input-format", input_format), ("--column", column)):
+        if given is not None:
+            raise InputError(f"{flag} is for puzzle text, and {puzzle.name} is read from JSON", hint="leave it out")
     assert isinstance(puzzle, Arc)
     return arc_tasks.questions(name, puzzle.side)

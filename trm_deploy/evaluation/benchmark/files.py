@@ -40,6 +40,8 @@ def benchmark_files(
     device: Device = "cpu",
     allow_host_code: bool = False,
     only: Sequence[str] = (),
+    input_format: str | None = None,
+    column: str | None = None,
 ) -> BenchmarkReport:
     """Measure every way to run what files hold.
 
@@ -57,6 +59,7 @@ def benchmark_files(
         device: where to run.
         allow_host_code: see `trm_deploy.runtimes.load`.
         only: names of the rows to measure; all where empty.
+        input_format, column: of the file with puzzles, see `trm_deploy.puzzles.questions`.
 
     Raises:
         InputError: a file cannot be read, or the model's task has no rules to tell right answers by.
@@ -91,7 +94,15 @@ def benchmark_files(
             schedules={row.name: schedule_in_force(row, files, puzzle, options) for row in found.found},
             speculate=options.speculate,
         )
-        tokens = sample_questions(spec.task.name, spec.task.sequence_length, len(spec.task.vocabulary), puzzles, limit)
+        tokens = sample_questions(
+            spec.task.name,
+            spec.task.sequence_length,
+            len(spec.task.vocabulary),
+            puzzles,
+            limit,
+            input_format=input_format,
+            column=column,
+        )
         return benchmark(found.found, puzzle, tokens, settings)
 
 

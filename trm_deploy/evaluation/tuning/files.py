@@ -12,6 +12,7 @@ from trm_deploy.evaluation.defaults import MAX_LOSS
 from trm_deploy.evaluation.tuning.passes import costs_more, record_pass
 from trm_deploy.evaluation.tuning.recommend import equally_good, recommend, rule_in_words
 from trm_deploy.evaluation.tuning.report import Tuned
+from trm_deploy.runtimes.base import fixed_in_words
 from trm_deploy.runtimes.solving.session import SolveOptions, SolvingSession
 
 logger = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ class TuneSettings:
         max_loss: maximum loss of the solved share against the best threshold, in points; None: `MAX_LOSS`, or
             no loss against the best within `mean_steps` where those are given.
         mean_steps: maximum mean supervision steps a puzzle; None where they do not matter.
+        input_format, column: of the file with puzzles, see `trm_deploy.puzzles.questions`.
         limit: use the first N puzzles; all where None.
         max_steps: maximum number of supervision steps; the engine's own where None.
     """
@@ -36,6 +38,8 @@ class TuneSettings:
     mean_steps: float | None = None
     limit: int | None = None
     max_steps: int | None = None
+    input_format: str | None = None
+    column: str | None = None
 
     @property
     def loss_in_force(self) -> float | None:
@@ -56,10 +60,12 @@ def tune(opened: SolvingSession, file: str, settings: TuneSettings) -> Tuned:
         raise InputError(f"{opened.path}: its task, {puzzle.name}, has no rules that tell which answers are right")
     if runtime.fixed_steps is not None:
         raise InputError(
-            f"{opened.path}: is unrolled to {runtime.fixed_steps} steps and shows only the last",
+            f"{opened.path}: {fixed_in_words(runtime)} and shows only the last",
             hint="type: trm-deploy export CHECKPOINT --graph step -o step.onnx, and tune that",
         )
-    tokens = puzzles.read_tokens(file, puzzle, settings.limit)
+    tokens = puzzles.read_tokens(
+        file, puzzle, settings.limit, input_format=settings.input_format, column=settings.column
+    )
     max_steps = settings.max_steps or opened.own_steps
     notes = []
     if warning := few_puzzles(len(tokens), settings):

@@ -27,6 +27,8 @@ def tune_schedule(
     mean_steps: float | None = None,
     limit: int | None = None,
     max_steps: int | None = None,
+    input_format: str | None = None,
+    column: str | None = None,
 ) -> TunedSchedule:
     """Record a pass over several forms of a file's puzzles, and choose a schedule.
 
@@ -36,6 +38,7 @@ def tune_schedule(
         mean_steps: supervision steps a puzzle that may be spent, on average; None: any number.
         limit: use the first N puzzles; all where None.
         max_steps: maximum number of supervision steps an attempt; the model's own where None.
+        input_format, column: of the file, see `trm_deploy.puzzles.questions`.
 
     Raises:
         InputError: the task has no rules, the graph is not of the step form, or a puzzle cannot be read.
@@ -48,7 +51,7 @@ def tune_schedule(
             f"{opened.path}: --schedule needs single supervision steps, this is the {runtime.graph} form",
             hint="type: trm-deploy export CHECKPOINT --graph step -o step.onnx, and tune that",
         )
-    tokens = puzzles.read_tokens(file, puzzle, limit)
+    tokens = puzzles.read_tokens(file, puzzle, limit, input_format=input_format, column=column)
     steps = max_steps or opened.own_steps
     candidates = families(steps)
     schedule = opened.schedule(SolveOptions())
