@@ -59,7 +59,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The complete lines of a metrics file; a run killed while writing leaves at most one incomplete."""
     if not path.exists():
         return []
-    lines = path.read_text().split("\n")[:-1]
+    lines = path.read_text("utf-8").split("\n")[:-1]
     return [json.loads(line) for line in lines]
 
 

@@ -100,7 +100,7 @@ class Staging:
             self.add(record.FILE, about)
         staged = [side for side in SIDE_FILES if side.path_of(self.artefact).is_file()]
         for path in present(self.artefact):
-            with path.open("rb") as file:
+            with path.open("r+b") as file:  # Windows syncs only what could be written
                 os.fsync(file.fileno())
         for side in reversed(SIDE_FILES):
             side.path_of(self.target).unlink(missing_ok=True)

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import io
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -106,9 +107,12 @@ def rows(table: Float32, puzzle_ids: NDArray[np.int32] | None, batch: int) -> Fl
 
 @contextlib.contextmanager
 def linked_beside(artefact: Path, table: Path) -> Iterator[None]:
-    """A table beside an artefact for as long as the block lasts, by a symbolic link."""
+    """A table beside an artefact for as long as the block lasts: a link, or a copy where there are none (Windows)."""
     place = path_of(artefact)
-    os.symlink(table.resolve(), place)
+    try:
+        os.symlink(table.resolve(), place)
+    except (OSError, NotImplementedError):
+        shutil.copyfile(table, place)
     try:
         yield
     finally:

@@ -12,7 +12,7 @@ import trm_deploy
 from trm_deploy.artefacts.kind import Kind
 from trm_deploy.errors import CannotRunHere, MissingPackage
 from trm_deploy.runtimes import registry
-from trm_deploy.runtimes.backends import ov
+from trm_deploy.runtimes.backends import ort, ov
 from trm_deploy.runtimes.backends.trt.cuda import load_cudart
 from trm_deploy.support import machine
 from trm_deploy.trt import flavours
@@ -28,6 +28,7 @@ def doctor() -> dict[str, Any]:
         "trm_deploy": trm_deploy.__version__,
         "python": platform.python_version(),
         "machine": machine.platform_tag(),
+        "cores": _cores(),
         "gpu": f"{gpu.name or 'unnamed'}, compute capability {gpu.compute_capability}" if gpu else "none found",
         "driver": machine.driver() or "none found (no nvidia-smi)",
     }
@@ -38,6 +39,8 @@ def doctor() -> dict[str, Any]:
         )
     for backend in registry.BACKENDS:
         document[_key(backend)] = _backend(backend)
+    if cure := ort.hint_to_separate("onnxruntime-gpu" if gpu else "onnxruntime"):
+        document["onnxruntime_packages"] = cure
     # Without --runtime; `benchmark` measures whether the rule is right here.
     for device in machine.DEVICES if gpu else ("cpu",):
         document[f"onnx_files_on_{device}"] = registry.fastest_in_words(Kind.onnx, device)
@@ -46,6 +49,12 @@ def doctor() -> dict[str, Any]:
         "numba": _installed("numba", "train"),
         "cuda_python": _cuda_python(),
     }
+
+
+def _cores() -> str:
+    """The cores that are computed on; where a container's quota decides, how many that are."""
+    quota = machine.cpu_quota()
+    return str(machine.cores()) if quota is None else f"{machine.cores()} (a quota of {quota:g} CPUs)"
 
 
 def _key(backend: registry.Backend) -> str:
@@ -111,8 +120,8 @@ def _torch_details(torch: Any) -> str:
     return f"(CUDA {torch.version.cuda}, {torch.cuda.get_device_name()}, compute capability {major}.{minor})"
 
 
-def _ort_details(ort: Any) -> str:
-    return f"({', '.join(ort.get_available_providers())})"
+def _ort_details(onnxruntime: Any) -> str:
+    return f"({', '.join(onnxruntime.get_available_providers())})"
 
 
 def _openvino_details(openvino: Any) -> str:

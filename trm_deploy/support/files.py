@@ -127,7 +127,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
                 f"{path}: cannot be written ({error.strerror})", hint="name another place with -o"
             ) from error
         yield temporary
-        with temporary.open("rb") as file:
+        with temporary.open("r+b") as file:  # Windows syncs only what could be written
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import math
 import os
 import platform
 import re
@@ -20,6 +21,7 @@ DEVICES: tuple[Device, ...] = get_args(Device)
 TEGRA_RELEASE = Path("/etc/nv_tegra_release")
 CPU_INFO = Path("/proc/cpuinfo")
 DEVICE_MODEL = Path("/proc/device-tree/model")
+CGROUPS, CGROUP_FOLDER = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
 # Jetson Linux release -> JetPack release (NVIDIA's JetPack archive). Longest prefix wins.
 JETPACKS = {
@@ -55,9 +57,65 @@ def platform_tag() -> str:
 
 
 def cores() -> int:
-    """The number of cores that this process may use; of all cores on systems that do not say (macOS, Windows)."""
+    """The number of cores that this process may use: those that it may run on, but no more than its CPU quota pays for.
+
+    Of all cores on systems that do not say (macOS, Windows).
+    """
     affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    allowed = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    quota = cpu_quota()
+    return allowed if quota is None else max(1, min(allowed, math.ceil(quota)))
+
+
+def cpu_quota() -> float | None:
+    """CPUs that the control groups of this process grant it, such as 2.0 in a container; None where there is no limit.
+
+    A quota holds for all groups below it, so the smallest on the way up counts. Version 2 has `cpu.max` ("200000
+    100000": microseconds in each period), version 1 a file for each of the two numbers.
+    """
+    quotas = [_quota_2(folder) for folder in _groups("")]
+    quotas += [_quota_1(folder) for folder in _groups("cpu")]
+    return min((quota for quota in quotas if quota is not None), default=None)
+
+
+def _groups(controller: str) -> list[Path]:
+    """The folders of this process's control group and of those above it; of version 2 where the controller is ""."""
+    try:
+        lines = CGROUPS.read_text("utf-8", errors="replace").splitlines()
+    except OSError:  # not on Linux
+        return []
+    folders = []
+    for line in lines:
+        _, controllers, group = (*line.split(":", 2), "", "")[:3]
+        if controller not in controllers.split(","):
+            continue
+        # Inside a container the group's name may be that outside, where nothing is: what is mounted is its own then.
+        names = [name for name in group.split("/") if name not in ("", "..")]
+        for mount in (CGROUP_FOLDER, *(CGROUP_FOLDER / name for name in (controllers, controller, "unified"))):
+            folders += [mount.joinpath(*names[:depth]) for depth in range(len(names), -1, -1)]
+    return list(dict.fromkeys(folders))
+
+
+def _quota_2(folder: Path) -> float | None:
+    return _ratio(_words(folder / "cpu.max"))
+
+
+def _quota_1(folder: Path) -> float | None:
+    return _ratio(_words(folder / "cpu.cfs_quota_us") + _words(folder / "cpu.cfs_period_us"))
+
+
+def _words(path: Path) -> list[str]:
+    try:
+        return path.read_text("utf-8", errors="replace").split()
+    except OSError:
+        return []
+
+
+def _ratio(words: list[str]) -> float | None:
+    """Quota by period; None where it is not two positive numbers: "max" or -1 is no limit."""
+    if len(words) != 2 or not all(word.isascii() and word.isdigit() and int(word) for word in words):
+        return None
+    return int(words[0]) / int(words[1])
 
 
 def threads() -> int:

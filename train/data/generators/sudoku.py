@@ -9,7 +9,6 @@ a share can be hard: minimal, none of their givens could be spared, and rated by
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -18,6 +17,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from trm_deploy.support import machine
 from trm_deploy.train.data.generators.sudoku_rating import SOLVED, singles, wrong_guesses
 from trm_deploy.train.data.settings import GeneratedPuzzles
 
@@ -219,7 +219,7 @@ def generate(wanted: GeneratedPuzzles, *, processes: int | None = None) -> Itera
         int8 [n, 2, side * side] in order: question (0 = blank) and answer, `wanted.puzzles` in all.
     """
     work = [(wanted, number) for number in range(-(-wanted.puzzles // CHUNK))]
-    processes = min(processes or os.cpu_count() or 1, len(work))
+    processes = min(processes or machine.cores(), len(work))
     if processes == 1:
         yield from map(_chunk, work)
         return
