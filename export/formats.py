@@ -16,6 +16,8 @@ DEFAULT_GRAPH: Graph = "loop"
 OPSETS = range(18, 21)
 OPSET = OPSETS[-1]
 IR_VERSION = 10
+# Samples in a batch, of any graph.
+MAX_BATCH = 65536
 # Of an engine, where neither a flag nor the target says otherwise.
 BATCH = "1:8:64"
 # Three generations of RTX cards, for where there is neither a GPU to look at nor a flag.
@@ -58,7 +60,7 @@ FORMATS = {
         Kind.onnx,
         ".onnx",
         "fp32",
-        frozenset(_GRAPH),
+        frozenset((*_GRAPH, "batch", "bake_limits")),
         "trm_deploy.export.onnx_artefact:build",
     ),
     "trt": Format(

@@ -27,7 +27,7 @@ from trm_deploy.export.graph.calibration import questions
 from trm_deploy.export.graph.passes.widening import widened
 from trm_deploy.export.options import ExportOptions
 from trm_deploy.export.source import identifiers_of, load_source
-from trm_deploy.signature import Graph, Precision
+from trm_deploy.signature import BakedLimits, Graph, Precision
 from trm_deploy.support import machine
 from trm_deploy.support.files import refuse_folder
 
@@ -43,6 +43,8 @@ class GraphOptions:
     Attributes:
         static_scales: int8 with static scales, for TensorRT, rather than a scale for each row.
         calibrate: puzzles for the static scales; the task's examples where None.
+        batch: samples that the graph takes at a time; any number where None.
+        bake_limits: the checkpoint's step limit and threshold as constants rather than inputs.
     """
 
     graph: Graph = DEFAULT_GRAPH
@@ -52,6 +54,8 @@ class GraphOptions:
     unroll_inner: bool = False
     static_scales: bool = False
     calibrate: Path | None = None
+    batch: int | None = None
+    bake_limits: bool = False
 
 
 def build(options: ExportOptions, output: Path, check: Check) -> Checkpoint:
@@ -70,6 +74,8 @@ def build(options: ExportOptions, output: Path, check: Check) -> Checkpoint:
         unroll_inner=options.unroll_inner or (is_engine and options.graph == "step"),
         static_scales=options.graph_precision() == "int8" and is_engine,
         calibrate=options.calibrate,
+        batch=None if is_engine or options.batch is None else int(options.batch),
+        bake_limits=options.bake_limits,
     )
     log.info("exporting %s: graph %s, precision %s", options.source, how.graph, how.precision)
     checkpoint, built = export_checkpoint(
@@ -120,6 +126,8 @@ def export_checkpoint(
     spec = checkpoint.spec
     refuse_folder(output)
     names = identifiers_of(checkpoint, source, identifiers_file)
+    steps = (options.steps or spec.halting.max_steps) if options.graph == "unrolled" else None
+    baked = BakedLimits(steps or spec.halting.max_steps, spec.halting.threshold) if options.bake_limits else None
     model = export_onnx(
         checkpoint.model(),
         graph=options.graph,
@@ -128,11 +136,13 @@ def export_checkpoint(
         opset=options.opset,
         unroll_inner=options.unroll_inner,
         calibration=questions(spec, options.calibrate) if options.static_scales else None,
+        batch=options.batch,
+        baked=baked,
     )
     origin = hub.origin(checkpoints.locate(source), checkpoint.sha256)
     about = BuildRecord(
         graph=options.graph,
-        steps=(options.steps or spec.halting.max_steps) if options.graph == "unrolled" else None,
+        steps=steps,
         precision=options.precision,
         precision_source="network",
         checkpoint_sha256=checkpoint.sha256,
@@ -144,6 +154,7 @@ def export_checkpoint(
         halting_threshold=spec.halting.threshold,
         overrides=checkpoint.overrides,
         contradictions=checkpoint.contradictions,
+        batch="" if options.batch is None else str(options.batch),
     )
 
     with bundle.staged(output) as staging:

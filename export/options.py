@@ -18,6 +18,7 @@ from trm_deploy.export.formats import (
     DEFAULT_GRAPH,
     FORMATS,
     GRAPH_OPTIONS,
+    MAX_BATCH,
     OPSET,
     OPSETS,
     RTX_CAPABILITIES,
@@ -43,7 +44,9 @@ class ExportOptions(BuilderOptions):
         opset: of the ONNX standard operators.
         unroll_inner: write the inner recursions out instead of looping.
         target: the device that it is for, see `trm_deploy.export.engine.targets`.
-        batch: an engine's batch sizes, MIN:OPT:MAX; the target's where None.
+        batch: an engine's batch sizes, MIN:OPT:MAX, the target's where None; of an ONNX file its only one, any where
+            None.
+        bake_limits: the checkpoint's step limit and threshold as constants of the graph rather than inputs.
         compute_capability: GPUs to build for ahead of time, separated by commas.
         overrides: KEY=VALUE, what a published checkpoint does not say of itself.
         identifiers: names of the puzzle ids; the `identifiers.json` beside the checkpoint where None, if any.
@@ -61,6 +64,7 @@ class ExportOptions(BuilderOptions):
     unroll_inner: bool = False
     target: str | None = None
     batch: str | None = None
+    bake_limits: bool = False
     compute_capability: str | None = None
     overrides: tuple[str, ...] = ()
     identifiers: Path | None = None
@@ -102,6 +106,8 @@ class ExportOptions(BuilderOptions):
             self._refuse("calibrate", "applies to --precision int8")
         if self.graph != "unrolled":
             self._refuse("steps", f"applies to --graph unrolled, not to --graph {self.graph or DEFAULT_GRAPH}")
+        if self.graph == "step":
+            self._refuse("bake_limits", "applies to --graph loop and unrolled: a step has no limits")
 
     def _refuse(self, name: str, reason: str) -> None:
         value = getattr(self, name)
@@ -122,7 +128,15 @@ class ExportOptions(BuilderOptions):
                 expected = f"at least {smallest}" if largest is None else f"{smallest} to {largest}"
                 raise InputError(f"{flag_of(name)} is {value}, expected {expected}")
         if self.batch is not None:
-            BatchProfile.parse(self.batch)
+            profile = BatchProfile.parse(self.batch)
+            if self.form is FORMATS["onnx"]:
+                if not self.batch.isdigit():
+                    raise InputError(
+                        f"--batch is {self.batch}, expected one number: an ONNX file has one batch size, or takes any",
+                        hint="leave out --batch for any number of puzzles at a time",
+                    )
+                if profile.largest > MAX_BATCH:
+                    raise InputError(f"--batch is {self.batch}, expected 1 to {MAX_BATCH}")
         for text in self.compute_capabilities:
             if not re.fullmatch(r"\d{1,2}\.\d", text):
                 raise InputError(

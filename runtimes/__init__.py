@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from trm_deploy.artefacts import kind
+from trm_deploy.artefacts import kind, onnx_file
 from trm_deploy.artefacts.kind import Kind
 from trm_deploy.errors import InputError
 from trm_deploy.runtimes import registry
 from trm_deploy.runtimes.base import Device, LoadOptions, Runtime, Solution, StepRuntime
 from trm_deploy.signature import Precision
+
+log = logging.getLogger(__name__)
 
 __all__ = ["Device", "LoadOptions", "Runtime", "Solution", "StepRuntime", "load"]
 
@@ -45,8 +48,17 @@ def load(
         CannotRunHere: the package or device that it needs is missing, or a plan is for another one.
     """
     options = LoadOptions(device, allow_host_code, precision, compiled, tuple(overrides))
-    backend = registry.choose(path, kind.of(path), runtime)
+    found = kind.of(path)
+    backend = registry.choose(path, found, runtime)
     check_options(path, backend, options)
+    if found is Kind.onnx and onnx_file.is_changed(path):
+        log.warning(
+            "%s: %s; trm-deploy verify %s checks it where its .golden.npz is beside it, trm-deploy parity where its"
+            " checkpoint is",
+            path,
+            onnx_file.CHANGED,
+            path,
+        )
     return backend.load(path, options)
 
 

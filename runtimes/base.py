@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trm_deploy.errors import InputError
-from trm_deploy.signature import Graph, Precision, Y, Z
+from trm_deploy.signature import BakedLimits, Graph, Precision, Y, Z
 from trm_deploy.spec import MAX_STEPS, ModelSpec
 from trm_deploy.support.machine import Device as Device
 
@@ -89,7 +89,11 @@ class Runtime(Protocol):
 
     @property
     def fixed_steps(self) -> int | None:
-        """The step limit built into the artefact (the unrolled form); None where `max_steps` is free."""
+        """The step limit built into the artefact (unrolled, or limits baked in); None where `max_steps` is free."""
+
+    @property
+    def baked(self) -> BakedLimits | None:
+        """Step limit and halting threshold, where both are constants of the graph."""
 
     @property
     def largest_batch(self) -> int | None:
@@ -161,17 +165,40 @@ def check_step(spec: ModelSpec, batch: int, reset: NDArray[np.bool_], y: Any, z:
             raise InputError(f"the state {name} is {list(value.shape)}, expected {[batch, *shape]}")
 
 
-def graph_in_words(graph: str, steps: int | None) -> str:
-    """A graph form, with the number of steps where it is the unrolled one."""
-    return graph if steps is None else f"{graph}, {steps} steps"
+def graph_in_words(graph: str, steps: int | None, baked: BakedLimits | None = None) -> str:
+    """A graph form, with the number of steps where it is the unrolled one, and the limits that are its constants."""
+    if baked is None:
+        return graph if steps is None else f"{graph}, {steps} steps"
+    return f"{graph}, {baked.max_steps} steps and threshold {baked.halt_threshold:g} baked in"
 
 
-def check_step_limit(fixed_steps: int | None, max_steps: int) -> None:
-    """Refuse a step limit that an unrolled artefact cannot keep."""
+def fixed_in_words(runtime: Runtime) -> str:
+    """What a runtime is whose step limit is fixed."""
+    if runtime.baked is not None:
+        return f"has its limit of {runtime.fixed_steps} steps baked in"
+    return f"is unrolled to {runtime.fixed_steps} steps"
+
+
+def check_step_limit(fixed_steps: int | None, max_steps: int, baked: BakedLimits | None = None) -> None:
+    """Refuse a step limit that an unrolled artefact, or one with its limits baked in, cannot keep."""
     if fixed_steps not in (None, max_steps):
+        if baked is not None:
+            raise InputError(
+                f"max_steps is {max_steps}, but this engine has its limit of {fixed_steps} steps baked in",
+                hint=f"use --max-steps {fixed_steps}, or export without --bake-limits",
+            )
         raise InputError(
             f"max_steps is {max_steps}, but this engine is unrolled to {fixed_steps} steps",
             hint=f"use --max-steps {fixed_steps}, or export with --graph loop",
+        )
+
+
+def check_threshold(baked: BakedLimits | None, halt_threshold: float) -> None:
+    """Refuse a halting threshold other than the one that is baked in."""
+    if baked is not None and halt_threshold != baked.halt_threshold:
+        raise InputError(
+            f"the halting threshold is {halt_threshold:g}, but this engine has {baked.halt_threshold:g} baked in",
+            hint=f"use --halt-threshold {baked.halt_threshold:g}, or export without --bake-limits",
         )
 
 

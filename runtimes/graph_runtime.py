@@ -24,6 +24,7 @@ from trm_deploy.runtimes.base import (
     check_inputs,
     check_step,
     check_step_limit,
+    check_threshold,
     graph_in_words,
 )
 from trm_deploy.runtimes.host_loop import solve_by_steps, solve_in_batches
@@ -42,6 +43,7 @@ from trm_deploy.signature import (
     TOKENS,
     Y_NEXT,
     Z_NEXT,
+    BakedLimits,
     DType,
     Graph,
     Signature,
@@ -113,6 +115,7 @@ class LoadedGraph:
         backend: name of the row in `trm_deploy.runtimes.registry`.
         title: of what computes, for tables.
         arithmetic: see `Runtime.arithmetic`.
+        baked: limits that are constants of the graph; None where they are inputs.
         format: that `trm-deploy export --format` writes such a file as.
     """
 
@@ -124,6 +127,7 @@ class LoadedGraph:
     backend: str
     title: str
     arithmetic: str
+    baked: BakedLimits | None = None
     format: str = "onnx"
 
 
@@ -156,9 +160,9 @@ def expected_signature(session: Session, loaded: LoadedGraph) -> Signature:
     spec, graph = loaded.spec, loaded.graph
     for precision in PRECISIONS:
         if precision == loaded.precision and precision in ("fp32", "fp16"):
-            return signature(spec, graph, precision)
+            return signature(spec, graph, precision, baked=loaded.baked)
     found = next((tensor.dtype for tensor in session.inputs if tensor.name == Y), None)
-    return signature(spec, graph, state=found if found in STATE_DTYPES.values() else None)
+    return signature(spec, graph, state=found if found in STATE_DTYPES.values() else None, baked=loaded.baked)
 
 
 def check_signature(session: Session, expected: Signature, loaded: LoadedGraph) -> None:
@@ -199,8 +203,12 @@ class GraphRuntime:
         self.precision = loaded.precision
         self.arithmetic = loaded.arithmetic
         self.description = f"{loaded.title} {loaded.graph} {loaded.precision}"
-        self.largest_batch = session.largest_batch
-        self.fixed_steps = loaded.steps
+        # A graph of one batch size takes no other: smaller batches are filled up, larger ones split.
+        size = next(tensor.shape[0] for tensor in session.inputs if tensor.name == TOKENS)
+        self._batch = None if isinstance(size, str) else size
+        self.largest_batch = self._batch or session.largest_batch
+        self.baked = loaded.baked
+        self.fixed_steps = loaded.baked.max_steps if loaded.baked else loaded.steps
         if loaded.graph == "unrolled" and loaded.steps is None:
             self.fixed_steps = self._count_steps()
 
@@ -216,7 +224,7 @@ class GraphRuntime:
             return [f"{tensor.name} {ONNX_TYPES[tensor.dtype]} {list(tensor.shape)}" for tensor in tensors]
 
         return {
-            "graph": graph_in_words(self.graph, self.fixed_steps),
+            "graph": graph_in_words(self.graph, self.fixed_steps, self.baked),
             "precision": self.precision,
             "inputs": in_words(self.session.inputs),
             "outputs": in_words(self.session.outputs),
@@ -227,7 +235,8 @@ class GraphRuntime:
     ) -> Solution:
         """See `Runtime.solve`; a batch that is larger than the session takes is split."""
         check_inputs(self.spec, tokens, puzzle_ids, max_steps)
-        check_step_limit(self.fixed_steps, max_steps)
+        check_step_limit(self.fixed_steps, max_steps, self.baked)
+        check_threshold(self.baked, halt_threshold)
         return solve_in_batches(
             self._solve,
             tokens,
@@ -243,7 +252,7 @@ class GraphRuntime:
         """One run."""
         limits = {MAX_STEPS: np.array(max_steps, np.int32), HALT_THRESHOLD: np.array(halt_threshold, np.float32)}
         outputs = self.session.run(self._feeds({**self._question(tokens, puzzle_ids), **limits}))
-        return Solution(*(np.asarray(outputs[name]) for name in (ANSWER, STEPS, HALT_LOGIT, LOGITS)))
+        return Solution(*(np.asarray(outputs[name])[: len(tokens)] for name in (ANSWER, STEPS, HALT_LOGIT, LOGITS)))
 
     def _question(self, tokens: Int32, puzzle_ids: Int32 | None) -> dict[str, NDArray[Any]]:
         """Everything that says which puzzle; puzzle 0 where no ids are given."""
@@ -252,19 +261,26 @@ class GraphRuntime:
         return {TOKENS: tokens, PUZZLE_IDS: np.zeros(len(tokens), np.int32) if puzzle_ids is None else puzzle_ids}
 
     def _feeds(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Of these values those that the graph takes."""
-        return {tensor.name: values[tensor.name] for tensor in self._signature.inputs}
+        """Of these values those that the graph takes, filled up to its batch size where it has but one."""
+        return {tensor.name: self._filled(values[tensor.name]) for tensor in self._signature.inputs}
+
+    def _filled(self, value: Any) -> Any:
+        """Rows up to the graph's batch size, the last one repeated; what is on the device has them already."""
+        if self._batch is None or not isinstance(value, np.ndarray) or not value.ndim or len(value) == self._batch:
+            return value
+        return np.concatenate([value, np.repeat(value[-1:], self._batch - len(value), axis=0)])
 
 
 @dataclass(frozen=True)
 class State:
-    """y or z after a step, where the session left it; `numpy.asarray` brings it to the host."""
+    """A result of a step, or its first `rows`, where the session left it; `numpy.asarray` brings it to the host."""
 
     session: Session
     value: Any
+    rows: int | None = None
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        return np.asarray(self.value, dtype)
+        return np.asarray(self.value, dtype)[: self.rows]
 
 
 class GraphStepRuntime(GraphRuntime):
@@ -287,12 +303,18 @@ class GraphStepRuntime(GraphRuntime):
             )
         values = {**self._question(tokens, puzzle_ids), RESET: reset, Y: self._state(Y, y), Z: self._state(Z, z)}
         outputs = self.session.run(self._feeds(values))
+        rows = len(tokens)
+        # Handles of the session's own, but for the rows that filled the batch up.
+        answer, logits = (
+            outputs[name] if self._batch in (None, rows) else State(self.session, outputs[name], rows)
+            for name in (ANSWER, LOGITS)
+        )
         return StepResult(
-            State(self.session, outputs[Y_NEXT]),
-            State(self.session, outputs[Z_NEXT]),
-            outputs[ANSWER],
-            np.asarray(outputs[HALT_LOGIT]),
-            outputs[LOGITS],
+            State(self.session, outputs[Y_NEXT], rows),
+            State(self.session, outputs[Z_NEXT], rows),
+            answer,
+            np.asarray(outputs[HALT_LOGIT])[:rows],
+            logits,
         )
 
     def _state(self, name: str, value: Any) -> Any:

@@ -31,6 +31,7 @@ class FakeRuntime:
     """
 
     backend = "fake"
+    baked = None
 
     def __init__(
         self,

@@ -6,9 +6,12 @@ README.md is generated from it. B samples, L tokens, P prefix tokens, D hidden s
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from trm_deploy.errors import SpecError, shown
+from trm_deploy.spec import MAX_STEPS as SPEC_MAX_STEPS
 from trm_deploy.spec import ModelSpec
 
 Graph = Literal["loop", "step", "unrolled"]
@@ -67,6 +70,25 @@ class TensorSpec:
 
 
 @dataclass(frozen=True)
+class BakedLimits:
+    """When a graph ends, where that is not an input but a constant of it.
+
+    Attributes:
+        max_steps: maximum number of supervision steps.
+        halt_threshold: a sample halts when its halting logit exceeds it.
+    """
+
+    max_steps: int
+    halt_threshold: float
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.max_steps <= SPEC_MAX_STEPS:
+            raise SpecError(f"limits.max_steps is {shown(self.max_steps)}, expected 1 to {SPEC_MAX_STEPS}")
+        if math.isnan(self.halt_threshold):
+            raise SpecError("limits.halt_threshold is not a number")
+
+
+@dataclass(frozen=True)
 class Signature:
     """What goes into a graph and what comes out, in the graph's order."""
 
@@ -93,7 +115,14 @@ def question(spec: ModelSpec) -> tuple[TensorSpec, ...]:
     return tuple(found)
 
 
-def signature(spec: ModelSpec, graph: Graph, precision: Precision = "fp32", *, state: DType | None = None) -> Signature:
+def signature(
+    spec: ModelSpec,
+    graph: Graph,
+    precision: Precision = "fp32",
+    *,
+    state: DType | None = None,
+    baked: BakedLimits | None = None,
+) -> Signature:
     """The signature of a graph form.
 
     Args:
@@ -101,6 +130,7 @@ def signature(spec: ModelSpec, graph: Graph, precision: Precision = "fp32", *, s
         graph: the form.
         precision: of weights and activations; decides the type of the state.
         state: the type of the state where it is not the precision's (int8 with static scales: float16).
+        baked: those limits that are constants of the graph, and so no inputs; None: inputs.
     """
     length, vocabulary = spec.task.sequence_length, len(spec.task.vocabulary)
     answer = TensorSpec(ANSWER, "int32", (BATCH, length))
@@ -119,6 +149,7 @@ def signature(spec: ModelSpec, graph: Graph, precision: Precision = "fp32", *, s
             (TensorSpec(Y_NEXT, kind, y_shape), TensorSpec(Z_NEXT, kind, z_shape), answer, halt_logit, logits),
         )
     threshold = TensorSpec(HALT_THRESHOLD, "float32", ())
-    limits = (TensorSpec(MAX_STEPS, "int32", ()), threshold) if graph == "loop" else (threshold,)
+    scalars = (TensorSpec(MAX_STEPS, "int32", ()), threshold) if graph == "loop" else (threshold,)
     steps = TensorSpec(STEPS, "int32", (BATCH,))
-    return Signature((*question(spec), *limits), (answer, steps, halt_logit, logits))
+    inputs = (*question(spec), *(scalars if baked is None else ()))
+    return Signature(inputs, (answer, steps, halt_logit, logits))

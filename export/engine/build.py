@@ -6,6 +6,7 @@ serves TensorRT 10.3 to 11 and TensorRT for RTX; `trm_deploy.trt.flavours` has w
 
 from __future__ import annotations
 
+import logging
 import re
 import shlex
 from collections.abc import Callable, Mapping
@@ -17,8 +18,9 @@ from trm_deploy.artefacts import bundle, embeddings, golden, identifiers, onnx_f
 from trm_deploy.artefacts.onnx_file import INT8_BY_ROW, OnnxFile
 from trm_deploy.artefacts.record import BuildRecord
 from trm_deploy.errors import ArtefactError, CannotRunHere, InputError, MissingPackage, TrmDeployError
-from trm_deploy.export.engine.options import EngineOptions, flag_of
+from trm_deploy.export.engine.options import BatchProfile, EngineOptions, flag_of
 from trm_deploy.export.engine.targets import Target
+from trm_deploy.signature import TOKENS
 from trm_deploy.spec import MAX_STEPS
 from trm_deploy.support import machine
 from trm_deploy.support.files import refuse_folder, sha256, write_atomic
@@ -26,6 +28,8 @@ from trm_deploy.support.machine import Gpu
 from trm_deploy.support.progress import Phases
 from trm_deploy.trt import flavours, network
 from trm_deploy.trt.precision import engine_precision
+
+log = logging.getLogger(__name__)
 
 
 def build_engine(
@@ -61,6 +65,13 @@ def build_engine(
             f"{source}: its int8 products have a scale for each row, for CPUs, and TensorRT knows only static ones",
             hint=f"type: trm-deploy export CHECKPOINT --format {options.format} --precision int8",
         )
+    if described.baked is not None:
+        raise InputError(
+            f"{source}: its step limit and halting threshold are constants, and an engine takes them as inputs",
+            hint=f"export again without --bake-limits: trm-deploy export CHECKPOINT --format {options.format}",
+        )
+    if described.seal is onnx_file.Seal.changed:
+        log.warning("%s: %s", source, onnx_file.CHANGED)
     if target is not None:
         target.check(described, source)
     refuse_folder(output)
@@ -78,6 +89,10 @@ def build_engine(
     builder = flavours.make(trt.Builder, logger, flavour, help=f"type on the device: {elsewhere}")
     definition = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     network.parse(trt, definition, logger, source)
+    if (size := _fixed_batch(definition)) and str(options.batch) != str(fixed := BatchProfile(size, size, size)):
+        log.info("%s takes batches of %d only, and so will the engine", source, size)
+        options = replace(options, batch=fixed)
+        elsewhere = command(source, output, options)
     network.set_name(definition, described, source)
     network.check_types(trt, definition, described, source)
     config = _configure(trt, builder, definition, options, described.spec.halting.max_steps)
@@ -202,6 +217,13 @@ def check_capabilities(options: EngineOptions) -> None:
             return  # said where the engine is built: its ONNX file is of use without it
         for text in options.compute_capabilities:
             _capability(trt, text)
+
+
+def _fixed_batch(definition: Any) -> int | None:
+    """The batch size of a network that takes no other."""
+    inputs = [definition.get_input(index) for index in range(definition.num_inputs)]
+    size = next(int(tensor.shape[0]) for tensor in inputs if tensor.name == TOKENS)
+    return size if size > 0 else None
 
 
 def _capability(trt: Any, text: str) -> Any:

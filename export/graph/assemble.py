@@ -16,23 +16,30 @@ from onnx import helper
 from onnx_ir.passes import common
 from onnxscript import optimizer
 
-from trm_deploy.artefacts.onnx_file import GRAPH_KEY, METADATA_KEY, PRECISION_KEY, STEPS_KEY
+from trm_deploy.artefacts.onnx_file import (
+    GRAPH_KEY,
+    LIMITS_KEY,
+    METADATA_KEY,
+    PRECISION_KEY,
+    STEPS_KEY,
+    limits_text,
+)
 from trm_deploy.errors import InputError, TrmDeployError
-from trm_deploy.export.formats import DEFAULT_GRAPH, IR_VERSION, OPSET, OPSETS
+from trm_deploy.export.formats import DEFAULT_GRAPH, IR_VERSION, MAX_BATCH, OPSET, OPSETS
 from trm_deploy.export.graph.calibration import largest_inputs
 from trm_deploy.export.graph.composer import Traced
 from trm_deploy.export.graph.forms import loop_graph, step_graph, unrolled_graph
 from trm_deploy.export.graph.passes import int8
+from trm_deploy.export.graph.passes.fixing import bake_limits, fix_batch
 from trm_deploy.export.graph.passes.halves import split_products
 from trm_deploy.export.graph.pieces import RESULTS, Pieces
 from trm_deploy.models.precision import cast
 from trm_deploy.models.recursive import RecursiveReasoner
-from trm_deploy.signature import PUZZLE_EMBEDDING, PUZZLE_IDS, TOKENS, Graph, Precision, Y, Z, question
+from trm_deploy.signature import PUZZLE_EMBEDDING, PUZZLE_IDS, TOKENS, BakedLimits, Graph, Precision, Y, Z, question
 from trm_deploy.spec import ModelSpec
 
 # Unlike every size in the model, so that the tracer cannot take the batch for one of them.
 TRACED_BATCH = 3
-MAX_BATCH = 65536
 
 
 def export_onnx(
@@ -44,8 +51,10 @@ def export_onnx(
     opset: int = OPSET,
     unroll_inner: bool = False,
     calibration: NDArray[np.int32] | None = None,
+    batch: int | None = None,
+    baked: BakedLimits | None = None,
 ) -> onnx.ModelProto:
-    """One graph form of a model, dynamic in its batch, checked by onnx.checker.
+    """One graph form of a model, checked by onnx.checker.
 
     Args:
         model: on the CPU, in evaluation mode.
@@ -56,6 +65,8 @@ def export_onnx(
         unroll_inner: write the inner recursions (n and T) out instead of looping; the unrolled form always does.
         calibration: int32 [N, L], questions that the static scales of int8 are calibrated on, for TensorRT; None scales
             by row, for ONNX Runtime (see `trm_deploy.export.graph.passes.int8`).
+        batch: samples that the graph takes at a time; any number where None.
+        baked: the limits as constants of the loop or unrolled form; inputs where None.
 
     Raises:
         InputError: settings that contradict each other, or a model whose latent is split.
@@ -98,6 +109,11 @@ def export_onnx(
             chosen = int8.chosen(groups, int8.FLOAT_STATIC)
             flat = _model(step_graph(traced, write_out=True), pieces)
             int8.quantize_statically(exported.graph, largest_inputs(flat, chosen, model.spec, calibration))
+    if baked is not None:
+        bake_limits(exported, baked)
+        metadata[LIMITS_KEY] = limits_text(baked)
+    if batch is not None:
+        exported = fix_batch(exported, batch)
     helper.set_model_props(exported, metadata)
     written = {entry.domain: entry.version for entry in exported.opset_import}.get("")
     if (written, exported.ir_version) != (opset, IR_VERSION):

@@ -21,6 +21,15 @@ from trm_deploy.support import machine
 
 NAME = "onnxruntime"
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+# All of them bring the module `onnxruntime`, so that only one can be installed.
+DISTRIBUTIONS = (
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "onnxruntime-directml",
+    "onnxruntime-openvino",
+    "onnxruntime-qnn",
+    "onnxruntime-training",
+)
 DTYPES = {name: dtype for dtype, name in ONNX_TYPES.items()}
 
 
@@ -43,7 +52,8 @@ def load(path: Path, options: LoadOptions, *, profile: Path | None = None) -> Gr
     except ArtefactError:
         refuse_bfloat16(path, options.device)
         raise
-    spec, graph, steps, precision = onnx_file.read_metadata(session.metadata(), path)
+    described = onnx_file.read_metadata(session.metadata(), path)
+    precision = described.precision
     if any(tensor.dtype == "bfloat16" for tensor in session.inputs):
         raise CannotRunHere(
             f"{path}: is the step form in bf16, whose state ONNX Runtime cannot take from numpy",
@@ -51,7 +61,18 @@ def load(path: Path, options: LoadOptions, *, profile: Path | None = None) -> Gr
         )
     arithmetic = arithmetic_of(precision, options.device)
     title = registry.get(NAME).title
-    return open_graph(session, LoadedGraph(path, spec, graph, steps, precision, NAME, title, arithmetic))
+    loaded = LoadedGraph(
+        path,
+        described.spec,
+        described.graph,
+        described.steps,
+        precision,
+        NAME,
+        title,
+        arithmetic,
+        described.baked,
+    )
+    return open_graph(session, loaded)
 
 
 class OrtSession:
@@ -135,6 +156,26 @@ def arithmetic_of(precision: str, device: Device) -> str:
     return "fp32 between casts" if precision == "fp16" else f"fp32 with weights in {precision}"
 
 
+def installed_packages() -> dict[str, str]:
+    """Distribution -> version, of those that bring the module `onnxruntime`: one into the folder of the other."""
+    return machine.versions(DISTRIBUTIONS)
+
+
+def hint_to_separate(wanted: str) -> str | None:
+    """What to type where several such distributions are installed, and none of them is whole; None where one is.
+
+    Args:
+        wanted: the one to keep.
+    """
+    found = installed_packages()
+    if len(found) < 2:
+        return None
+    return (
+        f"{' and '.join(f'{name} {version}' for name, version in found.items())} overwrite each other's files; type:"
+        f" pip uninstall --yes {' '.join(found)} && pip install {wanted}"
+    )
+
+
 def refuse_bfloat16(path: Path, device: Device) -> None:
     """Raises `CannotRunHere` where a file that ONNX Runtime does not load is one of ours in bfloat16."""
     try:
@@ -163,7 +204,7 @@ def open_session(path: Path, device: Device, *, profile: Path | None = None) -> 
     if provider not in ort.get_available_providers():
         raise CannotRunHere(
             f"ONNX Runtime has no {provider} here (it has {', '.join(ort.get_available_providers())})",
-            hint="type: pip install 'trm-deploy[gpu]'",
+            hint=hint_to_separate("onnxruntime-gpu") or "type: pip install 'trm-deploy[gpu]'",
         )
     options = ort.SessionOptions()
     options.log_severity_level = 4  # what goes wrong comes back as an exception

@@ -59,7 +59,7 @@ def load(path: Path, options: LoadOptions, *, counters: bool = False) -> GraphRu
         )
     core = openvino.Core()
     arithmetic = choose_arithmetic(path, options.precision, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
-    names = signature(described.spec, described.graph).tensors
+    names = signature(described.spec, described.graph, baked=described.baked).tensors
     session = OpenVinoSession(openvino, core, path, arithmetic, names, counters=counters)
     return open_graph(
         session,
@@ -72,6 +72,7 @@ def load(path: Path, options: LoadOptions, *, counters: bool = False) -> GraphRu
             NAME,
             f"{TITLE} {arithmetic}" if arithmetic != described.precision else TITLE,
             arithmetic,
+            described.baked,
         ),
     )
 

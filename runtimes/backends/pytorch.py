@@ -38,6 +38,7 @@ class TorchRuntime:
     backend = NAME
     graph: Graph = "step"
     fixed_steps = None
+    baked = None
     largest_batch = None
 
     def __init__(

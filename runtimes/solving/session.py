@@ -134,6 +134,8 @@ class SolvingSession:
         """The threshold in force: the caller's, else the record's, else the model's own."""
         if options.halt_threshold is not None:
             return options.halt_threshold
+        if self.runtime.baked is not None:
+            return self.runtime.baked.halt_threshold
         return self.runtime.spec.halting.threshold if self.built is None else self.built.halting_threshold
 
     def schedule(self, options: SolveOptions) -> Schedule:
@@ -157,7 +159,7 @@ class SolvingSession:
             default = RecordedSchedule(attempts=attempts, attempt_steps=options.attempt_steps or (self.own_steps,))
             default = replace(default, budget=options.budget)
         for steps in default.attempt_steps:
-            check_step_limit(self.runtime.fixed_steps, steps)
+            check_step_limit(self.runtime.fixed_steps, steps, self.runtime.baked)
         return Schedule(
             attempts=default.attempts,
             attempt_steps=default.attempt_steps,

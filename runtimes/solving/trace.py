@@ -10,7 +10,7 @@ import numpy as np
 
 from trm_deploy.errors import InputError
 from trm_deploy.puzzles.base import Tokens
-from trm_deploy.runtimes.base import Float32, Runtime, StepRuntime, host_values, initial_numpy_state
+from trm_deploy.runtimes.base import Float32, Runtime, StepRuntime, fixed_in_words, host_values, initial_numpy_state
 from trm_deploy.runtimes.solving.attempts import Attempts, Forms
 from trm_deploy.runtimes.solving.scheduling import Finished, Request
 from trm_deploy.runtimes.solving.session import SolveOptions, SolvingSession
@@ -74,7 +74,7 @@ def trace(
         )
     if runtime.fixed_steps is not None:
         raise InputError(
-            f"{session.path}: is unrolled to {runtime.fixed_steps} steps and shows the last one alone",
+            f"{session.path}: {fixed_in_words(runtime)} and shows the last one alone",
             hint="type: trm-deploy export CHECKPOINT --graph step",
         )
     forms = Forms(session.puzzle, session.schedule(options))

@@ -67,10 +67,18 @@ def export(
         typer.Option(
             "--batch",
             metavar="MIN:OPT:MAX",
-            help="Smallest, typical and largest batch size of the engine.",
-            show_default=f"the target's, else {BATCH}",
+            help="Smallest, typical and largest batch size of the engine; N: that size only, also of an ONNX file.",
+            show_default=f"the target's, else {BATCH}; an ONNX file takes any",
         ),
     ] = None,
+    bake_limits: Annotated[
+        bool,
+        typer.Option(
+            "--bake-limits",
+            help="Make the checkpoint's step limit and halting threshold constants of the graph, for consumers without"
+            " scalar inputs (onnx only).",
+        ),
+    ] = False,
     workspace: Annotated[
         Optional[int],
         typer.Option("--workspace", **whole(1), help="Device memory for the TensorRT builder, in MiB."),
@@ -146,6 +154,7 @@ def export(
         unroll_inner=unroll_inner,
         target=target,
         batch=batch,
+        bake_limits=bake_limits,
         workspace_mib=workspace,
         opt_level=opt_level,
         timing_cache=timing_cache,

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from trm_deploy import hub, puzzles
-from trm_deploy.artefacts import embeddings, golden, kind
+from trm_deploy.artefacts import embeddings, golden, kind, onnx_file
 from trm_deploy.artefacts.golden import GoldenVectors
 from trm_deploy.artefacts.kind import Kind
 from trm_deploy.errors import ArtefactError, InputError, SpecError
@@ -36,8 +36,8 @@ def verify(
     """Whether an artefact computes here what PyTorch computed when it was exported.
 
     A step engine is teacher-forced: each recorded step starts from PyTorch's y and z. A loop engine runs to max_steps =
-    1, 2, 4 ... with halting off, an unrolled one to its own steps. All of them are compared in the answers and steps of
-    a free run.
+    1, 2, 4 ... with halting off, an unrolled one to its own steps; one whose limits are constants halts, and each
+    puzzle is compared after its own number of steps. All of them are compared in the answers and steps of a free run.
 
     Args:
         path: the artefact, with its golden vectors beside it.
@@ -67,7 +67,10 @@ def verify(
         bounds = from_plain(Bounds, vectors.meta.bounds, "meta.bounds")
     except SpecError as error:
         raise ArtefactError(f"{golden.path_of(path)}: {error}", hint=golden.AGAIN) from error
-    return replay(str(path), engine, vectors, bounds)
+    report = replay(str(path), engine, vectors, bounds)
+    if onnx_file.is_changed(path):
+        report.engines[0].notes.append(onnx_file.CHANGED)
+    return report
 
 
 def replay(name: str, engine: Runtime, vectors: GoldenVectors, bounds: Bounds) -> ParityReport:

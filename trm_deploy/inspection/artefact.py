@@ -95,13 +95,13 @@ def _onnx_lines(path: Path) -> tuple[dict[str, Any], ModelSpec]:
         runtime = load(path)
     except CannotRunHere as error:  # such as bfloat16 on a CPU: the file can be read all the same
         read = onnx_file.read(path)
-        spec, graph = read.spec, graph_in_words(read.graph, read.steps)
+        spec, graph = read.spec, graph_in_words(read.graph, read.steps, read.baked)
         details = {"graph": graph, "precision": read.precision, "opset": read.opset, "runs_here": f"no: {error}"}
     else:
         if not isinstance(runtime, GraphRuntime):
             raise ArtefactError(f"{path}: is neither a checkpoint nor an ONNX file nor a plan")
         spec, details = runtime.spec, runtime.details()
-    return {**details, "seal": "holds" if onnx_file.check_seal(path) else "no seal"}, spec
+    return {**details, "seal": onnx_file.check_seal(path).value}, spec
 
 
 def _plan_lines(plan: Plan, built: record.BuildRecord | None) -> dict[str, Any]:

@@ -50,6 +50,7 @@ def load(path: Path, options: LoadOptions) -> GraphRuntime:
             NAME,
             TITLE,
             arithmetic_of(described.precision),
+            described.baked,
         ),
     )
 

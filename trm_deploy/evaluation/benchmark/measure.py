@@ -145,7 +145,7 @@ def _share(candidate: Candidate, repeat: int, puzzles: int, settings: BenchmarkS
 def _limits(candidate: Candidate, settings: BenchmarkSettings) -> Limits:
     fixed = candidate.way == "fixed"
     steps = candidate.runtime.fixed_steps or settings.max_steps
-    return Limits(steps, math.inf if fixed else settings.halt_threshold)
+    return Limits(steps, math.inf if fixed and candidate.runtime.baked is None else settings.halt_threshold)
 
 
 def _executor(candidate: Candidate, batch: int) -> Executor:
@@ -225,11 +225,12 @@ def _best_batches(found: Sequence[Candidate], questions: Tokens, settings: Bench
 def _step_seconds(candidate: Candidate, batch: int, questions: Tokens, settings: BenchmarkSettings) -> float:
     """Median time of one supervision step of a full batch."""
     tokens = np.resize(questions, (batch, questions.shape[1])).astype(np.int32)
-    steps = candidate.runtime.fixed_steps or 1
+    steps, baked = candidate.runtime.fixed_steps or 1, candidate.runtime.baked
+    threshold = math.inf if baked is None else baked.halt_threshold
     times = []
     for _ in range(4):
         started = time.perf_counter()
-        candidate.runtime.solve(tokens, max_steps=steps, halt_threshold=math.inf)
+        candidate.runtime.solve(tokens, max_steps=steps, halt_threshold=threshold)
         times.append((time.perf_counter() - started) / steps)
     return float(np.median(times[1:]))  # the first one warms up, or compiles
 

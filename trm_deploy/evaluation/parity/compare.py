@@ -26,7 +26,7 @@ from trm_deploy.evaluation.parity.recording import Recording
 from trm_deploy.evaluation.parity.report import Drift, EngineParity, FreeRun, Noise, ParityReport, StepDifference
 from trm_deploy.evaluation.parity.steps import Outputs, StepAnswer, first_attempts, run_side_by_side
 from trm_deploy.puzzles.base import Puzzle
-from trm_deploy.runtimes.base import Int32, Runtime, StepRuntime
+from trm_deploy.runtimes.base import Int32, Runtime, StepRuntime, check_threshold
 from trm_deploy.runtimes.solving.attempts import Schedule
 
 # Puzzles for the comparison of single steps; every one of them costs N_sup steps in each runtime.
@@ -126,7 +126,7 @@ def compare(
         The report; what failed is in it, nothing is raised for that.
 
     Raises:
-        InputError: an engine whose precision is unknown.
+        InputError: an engine whose precision is unknown, or with another halting threshold baked in.
         CheckpointError: the reference itself gives logits that are not numbers.
     """
     for name, engine in engines:
@@ -135,6 +135,7 @@ def compare(
                 f"{name}: its precision is {engine.precision}, expected one of {', '.join(BOUNDS)}",
                 hint="put its build record (the .json that export wrote) beside it",
             )
+        check_threshold(engine.baked, halt_threshold)
     if puzzle_ids is None:
         puzzle_ids = puzzle_ids_of(tokens, reference.spec.task.puzzle_identifiers)
     questions = Questions(tokens, puzzle_ids, solved, puzzle, attempts, halt_threshold)
@@ -270,7 +271,7 @@ def judge(
         drift=drift,
         free=free,
         failures=failures,
-        notes=_notes(engine.precision, arithmetic, limit, max_steps) + _unjudged(free, beside, bounds),
+        notes=_notes(engine, arithmetic, limit, max_steps) + _unjudged(free, beside, bounds),
     )
 
 
@@ -299,8 +300,12 @@ def arithmetic_of(runtime: Runtime) -> str | None:
     return None if runtime.arithmetic == runtime.precision else runtime.arithmetic
 
 
-def _notes(precision: str, arithmetic: str | None, limit: int, max_steps: int) -> list[str]:
-    notes = []
+def _notes(engine: Runtime, arithmetic: str | None, limit: int, max_steps: int) -> list[str]:
+    notes, precision = [], engine.precision
+    if engine.baked is not None:
+        notes.append(
+            "its step limit and threshold are baked in: each puzzle is compared after the step at which it halts"
+        )
     if arithmetic is not None:
         held = bounds_name(precision, arithmetic)
         notes.append(
@@ -309,7 +314,8 @@ def _notes(precision: str, arithmetic: str | None, limit: int, max_steps: int) -
             + (f"; it is held to the bounds of {held}" if held != precision else "")
         )
     if limit != max_steps:
-        notes.append(f"unrolled to {limit} steps, and compared with PyTorch and its controls at {limit} steps")
+        fixed = "unrolled to" if engine.graph == "unrolled" else "takes up to"
+        notes.append(f"{fixed} {limit} steps, and compared with PyTorch and its controls at {limit} steps")
     return notes
 
 

@@ -20,6 +20,7 @@ from trm_deploy.evaluation.parity.report import ParityReport
 from trm_deploy.export.check import Checked
 from trm_deploy.flops import step_flops
 from trm_deploy.puzzles.sampling import sample_questions
+from trm_deploy.runtimes.base import StepRuntime
 from trm_deploy.spec import ModelSpec
 
 log = logging.getLogger(__name__)
@@ -67,7 +68,10 @@ def verify_export(
     tokens = tokens[:count]
     runtime = load_engine(engine, loaded, "cpu", allow_host_code=True)  # it was built a moment ago
     limit = runtime.fixed_steps or steps
-    recording = Recording.of(spec, runtime.graph, limit, min(count, STEP_PUZZLES, runtime.largest_batch or count))
+    rows = min(count, STEP_PUZZLES)
+    if isinstance(runtime, StepRuntime):  # a larger batch than it takes is split, but not in single steps
+        rows = min(rows, runtime.largest_batch or rows)
+    recording = Recording.of(spec, runtime.graph, limit, rows, every=runtime.baked is not None)
     report = compare(
         *reference_and_controls(loaded.model(), CONTROLS),
         [(name, runtime)],

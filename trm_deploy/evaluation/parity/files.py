@@ -11,6 +11,7 @@ from typing import Any
 import trm_deploy
 from trm_deploy import checkpoints, hub
 from trm_deploy import puzzles as tasks
+from trm_deploy.artefacts import onnx_file
 from trm_deploy.artefacts.kind import Kind, is_checkpoint
 from trm_deploy.checkpoints import Checkpoint
 from trm_deploy.errors import CannotRunHere, InputError
@@ -39,6 +40,7 @@ class ParitySettings:
 
     Attributes:
         puzzles: a file with puzzles; those that come with the package where None.
+        input_format, column: of that file, see `trm_deploy.puzzles.questions`.
         limit: use the first N puzzles; all where None.
         max_steps: maximum number of supervision steps; the checkpoint's own where None.
         halt_threshold: that in force where None, see `threshold_in_force`.
@@ -64,6 +66,8 @@ class ParitySettings:
     precision: Precision | None = None
     compiled: bool = False
     runtime: str | None = None
+    input_format: str | None = None
+    column: str | None = None
 
     def tolerance(self) -> Tolerance | None:
         """What --atol and --rtol say.
@@ -111,7 +115,15 @@ def compare_files(
     _check_torch_flags(checkpoint, engines, settings)
     runtimes, not_compared = _load_engines(engines, loaded, settings, overrides, device, allow_host_code)
     task = loaded.spec.task
-    tokens = sample_questions(task.name, task.sequence_length, len(task.vocabulary), settings.puzzles, settings.limit)
+    tokens = sample_questions(
+        task.name,
+        task.sequence_length,
+        len(task.vocabulary),
+        settings.puzzles,
+        settings.limit,
+        input_format=settings.input_format,
+        column=settings.column,
+    )
     puzzle = _task_with_rules(loaded)
     if settings.attempts > 1 and puzzle is None:
         raise InputError(
@@ -144,6 +156,10 @@ def compare_files(
             tolerance=tolerance,
             report_work=advance,
         )
+    changed = {str(path) for path in engines if path.is_file() and onnx_file.is_changed(path)}
+    for engine in report.engines:
+        if engine.name in changed:
+            engine.notes.append(onnx_file.CHANGED)
     report.not_compared.extend(not_compared)
     report.sources.update(_sources(checkpoint, loaded, settings.puzzles))
     return report if accepted is None else accepted.judge(report)

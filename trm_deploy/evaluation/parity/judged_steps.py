@@ -75,8 +75,12 @@ def free_running(
 ) -> tuple[list[StepDifference], list[Drift]]:
     """The first k steps of a loop or unrolled engine with halting off, for each k of `steps`.
 
-    `reference_outputs` has these steps by their number, from 1; the controls have every step.
+    `reference_outputs` has these steps by their number, from 1; the controls have every step. An engine whose limits
+    are constants halts as it must, and each puzzle is compared after the step at which the engine halted, where the
+    reference has that step.
     """
+    if engine.baked is not None:
+        return _as_halted(reference_outputs, controls, engine, tokens, puzzle_ids, bounds)
     differences, drift = [], []
     for step in steps:
         solution = engine.solve(tokens, puzzle_ids, max_steps=step, halt_threshold=math.inf)
@@ -89,19 +93,51 @@ def free_running(
             control = _control_step([control.teacher_forced[0] for control in controls])
             differences.append(_checked_step(step, found, control, sensitivity, bounds, tolerance))
             continue
-        bound = max(bounds.logits, bounds.drift * drift[-1].control_high)
-        differences.append(
-            StepDifference(
-                step=step,
-                same_state=False,
-                largest=found.largest,
-                median=found.median,
-                where=found.where,
-                checked=found.median if math.isfinite(found.median) else math.inf,
-                bound=bound,
-            )
-        )
+        differences.append(_drifted_step(found, drift[-1], bounds))
     return differences, drift
+
+
+def _as_halted(
+    reference_outputs: Mapping[int, Outputs],
+    controls: Sequence[Trajectory],
+    engine: Runtime,
+    tokens: Int32,
+    puzzle_ids: Int32,
+    bounds: Bounds,
+) -> tuple[list[StepDifference], list[Drift]]:
+    """One run of an engine whose limits are constants, each puzzle after its own number of steps."""
+    assert engine.baked is not None
+    limits = engine.baked
+    solution = engine.solve(tokens, puzzle_ids, max_steps=limits.max_steps, halt_threshold=limits.halt_threshold)
+    rows = [row for row, step in enumerate(solution.steps) if int(step) in reference_outputs]
+    if not rows:
+        return [], []
+    steps = [int(step) for step in solution.steps[rows]]
+    expected = Outputs(
+        np.stack([reference_outputs[step].logits[row] for row, step in zip(rows, steps)]),
+        np.stack([reference_outputs[step].halt_logit[row] for row, step in zip(rows, steps)]),
+    )
+    found = difference_of_outputs(expected, Outputs(solution.logits[rows], solution.halt_logit[rows]))
+    beside = [
+        Difference(logits, logits, "")
+        for control in controls
+        for logits in [np.array([control.free[step - 1].logits[row] for row, step in zip(rows, steps)])]
+    ]
+    drift = _drift(max(steps), found, beside)
+    return [_drifted_step(found, drift, bounds)], [drift]
+
+
+def _drifted_step(found: Difference, drift: Drift, bounds: Bounds) -> StepDifference:
+    """A step that did not start from the reference's state: its median is held to what the controls drift by."""
+    return StepDifference(
+        step=drift.step,
+        same_state=False,
+        largest=found.largest,
+        median=found.median,
+        where=found.where,
+        checked=found.median if math.isfinite(found.median) else math.inf,
+        bound=max(bounds.logits, bounds.drift * drift.control_high),
+    )
 
 
 def steps_to_compare(engine: Runtime, max_steps: int) -> list[int]:

@@ -49,7 +49,7 @@ class Recording:
     sensitivity: float = 0.0
 
     @classmethod
-    def of(cls, spec: ModelSpec, graph: Graph, limit: int, puzzles: int) -> Recording:
+    def of(cls, spec: ModelSpec, graph: Graph, limit: int, puzzles: int, *, every: bool = False) -> Recording:
         """The most that fits into `BUDGET`: puzzles are given up first, then steps from the last on.
 
         Args:
@@ -57,10 +57,11 @@ class Recording:
             graph: only an engine of the step form can start from a recorded state.
             limit: supervision steps of the comparison.
             puzzles: in the comparison of single steps.
+            every: of every step, as an engine needs that halts where its own constants say.
         """
         logits = 4 * spec.task.sequence_length * len(spec.task.vocabulary)
         state = 4 * sum(positions * width for positions, width in spec.state_shapes) if graph == "step" else 0
-        steps = [limit] if graph == "unrolled" else doubling(limit)
+        steps = list(range(1, limit + 1)) if every else [limit] if graph == "unrolled" else doubling(limit)
         while True:
             kept = sorted({step - 1 for step in steps if step > 1} | {steps[-1]}) if graph == "step" else []
             rows = BUDGET // (logits * len(steps) + state * len(kept))
