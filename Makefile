@@ -4,10 +4,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 GPU_VENV := .venv-gpu
+OLDEST_VENV := .venv-oldest
 DEMO := build/demo
 
 .PHONY: demo test test-gpu gpu-kit lint format assets clean check-aarch64 test-aarch64 check-tensorrt-api \
-    evaluate verified-shares parity-grades sensitivity benchmark cost-curves ablations table-memory hostile docs startup
+    check-oldest portable evaluate verified-shares parity-grades sensitivity benchmark cost-curves ablations table-memory hostile docs startup
 
 # Made again whenever what is to be installed changes.
 $(VENV)/installed: pyproject.toml
@@ -59,6 +60,21 @@ gpu-kit: $(VENV)/installed
 # each, and a C compiler; half a minute.
 check-tensorrt-api: $(VENV)/installed
 	$(BIN)/python -m tools.check_tensorrt_api
+
+# The torch-free part of the command line: as it is here, and without what macOS and Windows lack of Linux.
+portable: $(VENV)/installed
+	$(BIN)/python tools/portable.py
+	$(BIN)/python tools/portable.py --without-posix
+
+# The same with the oldest typer that pyproject.toml allows, and the oldest click that this typer allows; half a minute.
+check-oldest: $(OLDEST_VENV)/installed
+	$(OLDEST_VENV)/bin/python tools/portable.py
+
+$(OLDEST_VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(OLDEST_VENV)
+	$(OLDEST_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[onnx]' \
+	    typer==0.15.0 click==8.0.0
+	touch $@
 
 format: $(VENV)/installed
 	$(BIN)/ruff format .
@@ -139,4 +155,4 @@ docs: $(VENV)/installed
 	$(BIN)/python tools/generate_docs.py
 
 clean:
-	rm -rf $(VENV) $(GPU_VENV) build dist *.egg-info
+	rm -rf $(VENV) $(GPU_VENV) $(OLDEST_VENV) build dist *.egg-info

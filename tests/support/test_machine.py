@@ -77,3 +77,55 @@ def test_cores_where_the_system_has_no_affinity(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delattr(os, "sched_getaffinity")
     assert machine.threads() == machine.cores() == 7
     assert machine.describe(())["cores"] == 7
+
+
+def groups(folder: Path, monkeypatch: pytest.MonkeyPatch, own: str, files: dict[str, str]) -> None:
+    """Control groups: what this process's are called, and what is in the files of the mounted folder."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(16)), raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(machine, "CGROUPS", folder / "own")
+    monkeypatch.setattr(machine, "CGROUP_FOLDER", folder / "mounted")
+    (folder / "own").write_text(own)
+    for name, text in files.items():
+        path = folder / "mounted" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "cores"),
+    [
+        ("0::/\n", {"cpu.max": "200000 100000\n"}, 2),
+        ("0::/\n", {"cpu.max": "max 100000\n"}, 16),
+        ("0::/\n", {"cpu.max": "150000 100000\n"}, 2),
+        ("0::/\n", {"cpu.max": "5000 100000\n"}, 1),
+        ("0::/\n", {"cpu.max": "3200000 100000\n"}, 16),
+        # The smallest quota on the way up counts.
+        ("0::/a.slice/b.scope\n", {"a.slice/cpu.max": "300000 100000\n", "a.slice/b.scope/cpu.max": "max 100000\n"}, 3),
+        # Inside a container, the name may be that outside.
+        ("0::/docker/0123\n", {"cpu.max": "400000 100000\n"}, 4),
+        ("5:cpu,cpuacct:/\n", {"cpu,cpuacct/cpu.cfs_quota_us": "250000", "cpu,cpuacct/cpu.cfs_period_us": "50000"}, 5),
+        ("1:cpu:/docker/0123\n", {"cpu/cpu.cfs_quota_us": "200000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 2),
+        ("1:cpu:/\n", {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 16),
+        # Of another controller, and what is no number.
+        ("1:cpuset:/\n", {"cpuset/cpu.cfs_quota_us": "200000\n", "cpuset/cpu.cfs_period_us": "100000\n"}, 16),
+        ("0::/\n", {"cpu.max": "\n"}, 16),
+        ("0::/\n", {"cpu.max": "many 100000 1\n"}, 16),
+        ("0::/\n", {"cpu.max": "200000 0\n"}, 16),
+        ("nonsense\n", {"cpu.max": "200000 100000\n"}, 16),
+        ("", {}, 16),
+    ],
+)  # fmt: skip
+def test_a_quota_of_the_control_group_bounds_the_cores(
+    own: str, files: dict[str, str], cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups(tmp_path, monkeypatch, own, files)
+    assert machine.cores() == machine.threads() == cores
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    assert machine.threads() == 7
+
+
+def test_no_control_groups_no_quota(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    groups(tmp_path, monkeypatch, "", {})
+    (tmp_path / "own").unlink()
+    assert machine.cpu_quota() is None

@@ -86,7 +86,7 @@ def _groups(controller: str) -> list[Path]:
         return []
     folders = []
     for line in lines:
-        _, controllers, group = (*line.split(":", 2), "", "")[:3]
+        _, controllers, group = (*line.split(":", 2), "none", "")[:3]
         if controller not in controllers.split(","):
             continue
         # Inside a container the group's name may be that outside, where nothing is: what is mounted is its own then.
