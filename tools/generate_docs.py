@@ -252,6 +252,37 @@ def hostile(place: int) -> str:
     return hostile_tables.tables(measured("hostile.json"))[place] + "\n"
 
 
+def graph_consumers() -> str:
+    """Which consumer takes which graph form."""
+    rows = measured("graph-consumers.json")["rows"]
+    names = list(next(row for row in rows if "consumers" in row)["consumers"])
+    return markdown(
+        ("`trm-deploy export` with", "after", "MB", *names),
+        [
+            (
+                f"`{row['form']}`",
+                row["after"] or "-",
+                f"{row['bytes'] / 1e6:.1f}" if "bytes" in row else f"the tool fails: {row['tool_fails']}",
+                *("yes" if found["takes"] else found.get("reason", "other logits") for found in _in_order(row, names)),
+            )
+            for row in rows
+        ],
+    )
+
+
+def _in_order(row: dict[str, Any], names: Sequence[str]) -> list[dict[str, Any]]:
+    return [row.get("consumers", {}).get(name, {"takes": False, "reason": "-"}) for name in names]
+
+
+def reading_speed() -> str:
+    """Puzzles a second of each format."""
+    rates = measured("reading-speed.json")["puzzles_a_second"]
+    return markdown(
+        ("format", "puzzles a second", "of plain lines"),
+        [(name, f"{rate:,.0f}", f"{rate / rates['lines']:.2f}") for name, rate in rates.items()],
+    )
+
+
 def signatures() -> str:
     """What goes into each graph form and what comes out."""
     # Sizes that tell the letters apart.
@@ -290,6 +321,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "hostile-interrupted": lambda: hostile(1),
     "hostile-parsers": lambda: hostile(2),
     "signatures": signatures,
+    "graph-consumers": graph_consumers,
+    "reading-speed": reading_speed,
 }
 
 
