@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,7 +40,7 @@ def boards(line: str) -> str:
     return "[" + ",\n ".join(f"[{', '.join(row.replace('.', '0'))}]" for row in rows(line)) + "]"
 
 
-FORMS = {
+FORMS: dict[str, Callable[[str], str]] = {
     "rows": grid,
     "a frame": lambda line: crossed(line, "-", "+", "|"),
     "spaces for blanks": lambda line: crossed(line, "-", "+", "|").replace(".", " "),
@@ -98,7 +99,12 @@ def test_it_is_taken(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     """Grids that follow each other are not looked at line by line, but for the first."""
     looked: list[object] = []
     really = alike.look_of
-    monkeypatch.setattr(alike, "look_of", lambda *given: looked.append(given) or really(*given))
+
+    def look_of(*given: Any) -> Any:
+        looked.append(given)
+        return really(*given)
+
+    monkeypatch.setattr(alike, "look_of", look_of)
     path = tmp_path / "p.txt"
     path.write_text("\n\n".join(FORMS[form](LINE) for _ in range(20)))
     assert [entry[1:3] for entry in read(path)] == 20 * [(read(path)[0])[1:3]]  # type: ignore[index]
