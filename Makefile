@@ -8,7 +8,8 @@ OLDEST_VENV := .venv-oldest
 DEMO := build/demo
 
 .PHONY: demo test test-gpu gpu-kit lint format assets clean check-aarch64 test-aarch64 check-tensorrt-api \
-    check-oldest portable evaluate verified-shares parity-grades sensitivity benchmark cost-curves ablations table-memory hostile docs startup
+    check-oldest portable evaluate verified-shares parity-grades sensitivity benchmark cost-curves ablations systems hrm \
+    table-memory hostile docs startup
 
 # Made again whenever what is to be installed changes.
 $(VENV)/installed: pyproject.toml
@@ -123,6 +124,24 @@ cost-curves: $(VENV)/installed
 # docs/ablations.md's runs, as JSON, PNG and table in build/ablations; goes on where it was stopped.
 ablations: $(VENV)/installed
 	$(BIN)/python tools/ablations.py --runs build/ablations
+
+# docs/systems.md's runs, which go on where they were stopped, and what came of them as JSON, PNG and table.
+systems: $(VENV)/installed
+	$(BIN)/python tools/systems.py --runs build/systems --output docs/measurements
+
+# HRM the whole way: exported in each graph form, parity with PyTorch, verify without it, and puzzles solved; minutes.
+HRM := docs/measurements/systems/hrm.pt
+hrm: $(VENV)/installed
+	mkdir -p build/hrm
+	$(BIN)/trm-deploy export $(HRM) -o build/hrm/loop.onnx --force
+	$(BIN)/trm-deploy export $(HRM) --graph step -o build/hrm/step.onnx --force
+	$(BIN)/trm-deploy export $(HRM) --graph unrolled --steps 8 -o build/hrm/unrolled.onnx --force
+	$(BIN)/trm-deploy parity $(HRM) build/hrm/loop.onnx build/hrm/step.onnx build/hrm/unrolled.onnx \
+	    --puzzles examples/puzzles-6x6.txt
+	for graph in loop step unrolled; do \
+	    $(BIN)/trm-deploy verify build/hrm/$$graph.onnx && \
+	    $(BIN)/trm-deploy run --engine build/hrm/$$graph.onnx examples/puzzles-6x6.txt || exit 1; \
+	done
 
 # Which layers of the shipped model can be narrow: docs/precision.md's table; needs TRM_DEPLOY_TEST_DATA.
 sensitivity: $(VENV)/installed

@@ -56,3 +56,10 @@ def test_run_reads_mazes_and_writes_them_so_that_it_can_read_them_again(engine: 
     again = [question.tokens for question in reading.read(str(tmp_path / "again.txt"), MAZE)]
     assert [MAZE.text(tokens) for tokens in again if tokens is not None] == mazes
     assert "NOT SOLVED, this is the best attempt" in answers[0].to_text(colour=False)
+
+
+def test_positions_by_rows_and_columns_export_too(tmp_path: Path) -> None:
+    model = random_model(tiny_spec("trm-att", task="maze-4x4", architecture={"positions": "rotary-2d", "heads": 2}))
+    checkpoints.save(tmp_path / "maze.pt", Checkpoint(model.spec, model.state_dict(), {"steps": 0}))
+    run_export(ExportOptions(source=tmp_path / "maze.pt", output=tmp_path / "maze.onnx"), check=check_export)
+    assert json.loads((tmp_path / "maze.onnx.json").read_text())["parity"]["passed"] is True

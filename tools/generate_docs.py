@@ -19,6 +19,7 @@ from typing import Annotated, Any
 import ablations
 import parity_table
 import sensitivity
+import systems
 import typer
 from hostile import tables as hostile_tables
 
@@ -317,6 +318,8 @@ TABLES: dict[str, Callable[[], str]] = {
     **{f"sensitivity-{form}": lambda form=form: sensitivity_of(form) for form in sensitivity.FORMS},  # type: ignore[misc]
     "engine-builds": engine_builds,
     "ablations": lambda: str(ablations.table(measured("ablations.json"))),
+    "systems": lambda: str(systems.table(measured("systems.json"))),
+    "systems-depth": lambda: str(systems.depth_table(measured("systems.json"))),
     "hostile-damaged": lambda: hostile(0),
     "hostile-interrupted": lambda: hostile(1),
     "hostile-parsers": lambda: hostile(2),

@@ -20,6 +20,10 @@ SMALL = recipe.shipped()["sudoku-4x4"]
 SHIPPED: dict[str, tuple[str, float | None]] = {
     "sudoku": ("sudoku-9x9", None),
     "sudoku-4x4": ("sudoku-4x4", None),
+    "sudoku-6x6-trm-mlp": ("sudoku-6x6", None),
+    "sudoku-6x6-trm-att": ("sudoku-6x6", None),
+    "sudoku-6x6-hrm": ("sudoku-6x6", None),
+    "sudoku-6x6-hrm-2": ("sudoku-6x6", None),
     "sudoku-extreme": ("sudoku-9x9", 5),
     "maze-hard": ("maze-30x30", 7),
     "arc-agi-1": ("arc", 7),

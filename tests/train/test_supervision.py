@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import torch
 from torch import nn
 
 from tests.conftest import random_model, tiny_spec
-from tests.train.conftest import parsed
+from tests.train.conftest import TINY, parsed
+from trm_deploy.models.layers import AttentionMixer
 from trm_deploy.train.gradients import GRADIENTS
 from trm_deploy.train.supervision import SupervisedStep
+from trm_deploy.train.trainer import Trainer
 
 
 def test_q_continue_learns_from_one_more_step_without_gradient() -> None:
@@ -37,3 +40,10 @@ def test_q_continue_learns_from_one_more_step_without_gradient() -> None:
     got = torch.autograd.grad(result.loss, parameters)
     for one, other in zip(got, torch.autograd.grad(constant, parameters), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_training_on_a_cpu_takes_plain_products_and_what_is_evaluated_does_not(tmp_path: Path) -> None:
+    text = TINY.replace('"trm-mlp"', '"trm-att"').replace("hidden_size = 16", "hidden_size = 16, heads = 2")
+    trainer = Trainer(parsed(text), tmp_path / "run")
+    for model, fused in ((trainer.model, False), (trainer.averaged, True)):
+        assert {module.fused for module in model.modules() if isinstance(module, AttentionMixer)} == {fused}

@@ -58,9 +58,14 @@ def test_resuming_continues_bit_for_bit(tmp_path: Path) -> None:
     for _ in range(8):
         first._optimize()
         first.step += 1
+    first.cpu_seconds = 1000.0
     first.save()
     Trainer(parsed(), tmp_path / "parts", resume=True).run()
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+    # What the process has computed is counted over both parts.
+    spent = [line["cpu_seconds"] for line in read_metrics(tmp_path / "parts" / "metrics.jsonl")]
+    assert spent == sorted(spent)
+    assert 1000 < spent[0] <= spent[-1] < 1100
 
 
 def test_a_run_on_a_dataset_resumes_bit_for_bit_and_trains_its_puzzle_embeddings(tmp_path: Path, dataset: Path) -> None:
