@@ -168,7 +168,8 @@ class _Document:
 
     def _question(self, text: str, path: str, answer: str | None = None) -> Question:
         place = self._place(path)
-        made = replace(self.reading.question(text, lambda index: (1, index + 1), place, 1), line=None)
+        made = self.reading.question(text, lambda index: (1, index + 1), place, 1)
+        made = type(made)(made.place, made.text, made.tokens, made.error)  # without a line
         if answer is not None:
             made = replace(made, answer=self.reading.known_answer(answer), has_answer=True)
         if made.error.startswith(f"{self.reading.name} line 1 column"):

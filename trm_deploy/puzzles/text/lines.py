@@ -102,7 +102,7 @@ class _Reader:
         self.remarks: list[Line] = []  # words before anything that says what they are
         self.after_grid = False  # whether the last puzzle was a grid
         self.any = False  # whether there was a puzzle, or something that should be one
-        self.look: alike.Look | None = None  # of the last run, where that was one whole grid
+        self.look: alike.Look | None = None  # of the last run that was one whole grid, and is told by it
         self.skipping = ""  # the word of a heading under which there is no question
 
     def read(self, lines: Iterator[Line]) -> Iterator[Question]:
@@ -256,7 +256,7 @@ class _Reader:
     def _give(self, found: rows.Found) -> Iterator[Question]:
         """What a run held; a new one begins."""
         whole = found.grids and len(found.questions) == 1 and not found.questions[0].error
-        self.look = alike.look_of(self.run, self.reading, self.shapes) if whole else None
+        self.look = (whole and alike.look_of(self.run, self.reading, self.shapes)) or self.look
         self.run = []
         self.size, self.rows, self.open, self.simple, self.barred = 0, 0, 0, True, False
         kept = [question for question in found.questions if not self._skips(question.text)]

@@ -266,10 +266,11 @@ def _no_column(header: Sequence[str], reading: Reading) -> InputError:
 def _uncommented(lines: Iterable[Line], reading: Reading) -> Iterator[Line]:
     """Without comments, but for a # in quotes."""
     comment = reading.puzzle.form.comment
-    for number, line in lines:
+    for entry in lines:
+        line = entry[1]
         if comment and comment in line and '"' not in line.partition(comment)[0]:
-            line = line.partition(comment)[0]
-        yield number, line
+            entry = entry[0], line.partition(comment)[0]
+        yield entry
 
 
 def read_answered(source: Source, reading: Reading) -> Iterator[Answered]:
@@ -336,6 +337,8 @@ def read_cells(source: Source, reading: Reading) -> Iterator[Question]:
     header: list[str] = []
     run: list[Item] = []
     size = 0
+    wide = 2 * kinds.form.columns - 1  # of a row with a character in each cell
+    parted, places = separator * (kinds.form.columns - 1), range(1, wide + 2, 2)
     for number, line in _uncommented(source.lines(), reading):
         if line.count(separator) >= reading.puzzle.cells - 1:
             fields = line.split(separator)
@@ -347,7 +350,11 @@ def read_cells(source: Source, reading: Reading) -> Iterator[Question]:
             chosen = chosen or _cell_columns(header, len(fields), reading, number)
             yield _whole_row(number, line, separator, chosen, reading)
             continue
-        item = _cell_item(number, line, separator, kinds)
+        text = line[::2]
+        if len(line) == wide and line[1::2] == parted and kinds.is_cells(text):  # the common case
+            item = Item(number, line, ROW, text, places)
+        else:
+            item = _cell_item(number, line, separator, kinds)
         if item.kind == WORDS:
             yield from _resolved(run, reading, kinds).questions
             run, size = [], 0
@@ -388,9 +395,6 @@ def _counts_up(fields: Sequence[str]) -> bool:
 
 def _cell_item(number: int, line: str, separator: str, kinds: Shapes) -> Item:
     columns_wanted = kinds.form.columns
-    text = line[::2]
-    if len(line) == 2 * columns_wanted - 1 and line[1::2] == separator * (columns_wanted - 1) and kinds.is_cells(text):
-        return Item(number, line, ROW, text, range(1, len(line) + 2, 2))  # the common case
     if separator not in line:  # a row of empty cells has separators
         return Item(number, line, BLANK if not line.strip() else WORDS)
     cells = _cells(line, separator)

@@ -104,7 +104,7 @@ def _question(element: list[Candidate], reading: Reading) -> Question | None:
         return None
     place = f"{reading.name} line {element[0][2]}"
     chosen = data[0] if data else columns.choose(names, texts, reading, place)
-    if chosen is None or (columns.is_answer(names[chosen]) and not data):
+    if chosen is None or (not data and columns.is_answer(names[chosen])):
         return None
     name, text, line = given[chosen]
     made = reading.question(text, lambda index: (line, index + 1), place, line)
