@@ -254,7 +254,7 @@ def test_export_to_trt_without_tensorrt_leaves_the_onnx_file(tiny_checkpoint: Pa
 
 def test_export_flags_that_would_do_nothing(engine: Path, tiny_checkpoint: Path) -> None:
     for flags, part in (
-        (("--batch", "1:2:4"), "--batch applies to --format trt or rtx"),
+        (("--batch", "1:2:4"), "--batch is 1:2:4, expected one number"),
         (("--workspace", "5"), "--workspace applies to --format trt or rtx"),
         (("--version-compatible",), "--version-compatible applies to --format trt, not to --format onnx"),
         (("--format", "trt", "--compute-capability", "8.6"), "--compute-capability applies to --format rtx"),

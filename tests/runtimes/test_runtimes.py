@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import GRAPHS, exported
 from trm_deploy import runtimes
-from trm_deploy.errors import ArtefactError, CannotRunHere, CheckpointError, InputError
+from trm_deploy.errors import ArtefactError, CannotRunHere, InputError
 from trm_deploy.runtimes.base import Runtime, StepRuntime, initial_numpy_state
 from trm_deploy.runtimes.host_loop import solve_in_batches
 
@@ -119,7 +119,7 @@ def test_what_is_not_an_artefact_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match="is a TensorRT plan without a model spec in its name"):
         runtimes.load(tmp_path / "rtx.plan")
     (tmp_path / "other.zip").write_bytes(b"PK\x05\x06" + b"\0" * 18)
-    with pytest.raises(CheckpointError):
+    with pytest.raises(ArtefactError, match="a ZIP archive of 0 files"):
         runtimes.load(tmp_path / "other.zip")
 
 
