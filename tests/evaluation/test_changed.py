@@ -61,6 +61,10 @@ def test_what_a_tool_made_of_an_export_is_checked(
     changed = tmp_path / "changed.onnx"
     tool(sealed, changed)
     assert onnx_file.check_seal(changed) is Seal.changed
+    with pytest.raises(
+        ArtefactError, match=r"copy the \.golden\.npz of the file that it was made from to changed\.onnx"
+    ):
+        trm.verify(changed)
     shutil.copy(golden.path_of(sealed), golden.path_of(changed))
     (engine,) = trm.verify(changed).engines
     assert engine.failures == []

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trm_deploy.artefacts import kind, record
+from trm_deploy.artefacts import kind, onnx_file, record
 from trm_deploy.artefacts.side_file import SideFile
 from trm_deploy.errors import ArtefactError, SpecError, shown
 from trm_deploy.signature import GRAPHS, PRECISIONS, Graph
@@ -299,6 +299,10 @@ def read_for(artefact: Path, spec: ModelSpec, graph: Graph, precision: str) -> G
 
 def _made_by(artefact: Path) -> str:
     """Which export writes the golden vectors that an artefact lacks."""
+    if kind.of(artefact) is kind.Kind.onnx and onnx_file.is_changed(artefact):
+        return (
+            f"{onnx_file.CHANGED}: copy the .golden.npz of the file that it was made from to {path_of(artefact).name}"
+        )
     built = record.read(artefact)
     how = ""
     if built is not None:
