@@ -54,6 +54,8 @@ def log_as_before() -> Iterator[None]:
 @functools.cache
 def load_tool(name: str) -> ModuleType:
     """A script of tools/, or a package of it with all its modules."""
+    if name != "script":
+        load_tool("script")  # which the others import from their own folder
     folder = ROOT / "tools" / name
     path = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
     inside = [str(folder)] if folder.is_dir() else None

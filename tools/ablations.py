@@ -14,7 +14,6 @@ import contextlib
 import json
 import multiprocessing
 import os
-import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -24,9 +23,9 @@ from typing import Annotated, Any, Optional
 
 import torch
 import typer
+from script import run_script
 
-from trm_deploy.cli import messages
-from trm_deploy.errors import InputError, TrmDeployError
+from trm_deploy.errors import InputError
 from trm_deploy.support.files import atomic_path, write_atomic
 from trm_deploy.support.progress import progress
 from trm_deploy.train import recipe
@@ -241,8 +240,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        messages.show()
-        typer.run(main)
-    except TrmDeployError as error:
-        sys.exit(f"error: {error}")
+    run_script(main)

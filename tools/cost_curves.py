@@ -20,9 +20,9 @@ from typing import Annotated, Any, Optional
 
 import numpy as np
 import typer
+from script import run_script
 
 from trm_deploy import checkpoints, puzzles
-from trm_deploy.cli import messages
 from trm_deploy.errors import InputError
 from trm_deploy.evaluation import accuracy
 from trm_deploy.flops import step_flops
@@ -282,8 +282,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        messages.show()
-        typer.run(main)
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    run_script(main)

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
+from script import run_script
 
 import trm_deploy as trm
-from trm_deploy.cli import messages
 from trm_deploy.errors import InputError
 from trm_deploy.runtimes.solving.session import shipped_engine
 from trm_deploy.support.files import sha256, write_atomic
@@ -67,8 +66,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        messages.show()
-        typer.run(main)
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    run_script(main)

@@ -12,7 +12,6 @@ does that adds in float32; what else `--precision` makes narrow stays float32 he
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
@@ -23,13 +22,13 @@ import numpy as np
 import onnx
 import typer
 from numpy.typing import NDArray
+from script import run_script
 
 from trm_deploy import checkpoints, puzzles
-from trm_deploy.cli import messages
-from trm_deploy.errors import TrmDeployError
 from trm_deploy.evaluation import accuracy
 from trm_deploy.export.graph.assemble import export_onnx
 from trm_deploy.export.graph.calibration import largest_inputs, questions
+from trm_deploy.export.graph.nested import graphs
 from trm_deploy.export.graph.passes import int8
 from trm_deploy.puzzles.base import Puzzle
 from trm_deploy.runtimes import StepRuntime, load
@@ -112,7 +111,7 @@ def round_products(graph: onnx.GraphProto, weights: Collection[str], kind: int) 
         narrow = f"{name}/narrow"
         return [make("Cast", [value], [narrow], to=kind), make("Cast", [narrow], [name], to=onnx.TensorProto.FLOAT)]
 
-    for inner in int8.graphs(graph):
+    for inner in graphs(graph):
         nodes: list[onnx.NodeProto] = []
         for node in inner.node:
             if node.op_type != "MatMul" or node.input[1] not in weights:
@@ -252,8 +251,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        messages.show()
-        typer.run(main)
-    except TrmDeployError as error:
-        sys.exit(f"error: {error}")
+    run_script(main)

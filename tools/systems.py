@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -18,14 +17,15 @@ from typing import Annotated, Any, Optional
 import numpy as np
 import torch
 import typer
+from script import run_script
 
 from trm_deploy import checkpoints
-from trm_deploy.cli import messages
-from trm_deploy.errors import InputError, TrmDeployError
+from trm_deploy.errors import InputError
 from trm_deploy.evaluation.accuracy import right_answers
 from trm_deploy.models.recursive import RecursiveReasoner
 from trm_deploy.models.solve import solve
-from trm_deploy.support.files import atomic_path, write_atomic
+from trm_deploy.support.figures import write_figure
+from trm_deploy.support.files import write_atomic
 from trm_deploy.support.progress import progress
 from trm_deploy.train import recipe, run_folder
 from trm_deploy.train.data.generators.sudoku import generate
@@ -200,27 +200,23 @@ def depth_table(document: dict[str, Any]) -> str:
 
 def plot(document: dict[str, Any], output: Path) -> None:
     """Loss and solved share against optimiser steps, and solved share against CPU minutes, as a PNG."""
-    import matplotlib
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    def draw(figure: Any) -> None:
+        loss, steps, minutes = figure.subplots(1, 3)
+        for row in document["systems"]:
+            style = {"color": COLOURS[row["system"]], "label": SYSTEMS[row["system"]]}
+            losses, held_out = np.array(row["loss"]), np.array(row["held_out"])
+            loss.plot(losses[:, 0], losses[:, 2], **style)
+            steps.plot(held_out[:, 0], 100 * held_out[:, 2], marker=".", **style)
+            minutes.plot(held_out[:, 1] / 60, 100 * held_out[:, 2], marker=".", **style)
+        loss.set(xlabel="optimiser step", title="loss of the answer, per cell")
+        steps.set(xlabel="optimiser step", title="held-out puzzles solved, %", ylim=(0, 100))
+        minutes.set(xlabel="CPU minutes", title="held-out puzzles solved, %", ylim=(0, 100))
+        for axis in (loss, steps, minutes):
+            axis.grid(alpha=0.3)
+            axis.legend()
 
-    figure, (loss, steps, minutes) = pyplot.subplots(1, 3, figsize=(13, 3.8), layout="constrained")
-    for row in document["systems"]:
-        style = {"color": COLOURS[row["system"]], "label": SYSTEMS[row["system"]]}
-        losses, held_out = np.array(row["loss"]), np.array(row["held_out"])
-        loss.plot(losses[:, 0], losses[:, 2], **style)
-        steps.plot(held_out[:, 0], 100 * held_out[:, 2], marker=".", **style)
-        minutes.plot(held_out[:, 1] / 60, 100 * held_out[:, 2], marker=".", **style)
-    loss.set(xlabel="optimiser step", title="loss of the answer, per cell")
-    steps.set(xlabel="optimiser step", title="held-out puzzles solved, %", ylim=(0, 100))
-    minutes.set(xlabel="CPU minutes", title="held-out puzzles solved, %", ylim=(0, 100))
-    for axis in (loss, steps, minutes):
-        axis.grid(alpha=0.3)
-        axis.legend()
-    with atomic_path(output) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
-    pyplot.close(figure)
+    write_figure(output, draw, width=13.0, height=3.8)
 
 
 def main(
@@ -251,8 +247,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        messages.show()
-        typer.run(main)
-    except TrmDeployError as error:
-        sys.exit(f"error: {error}")
+    run_script(main)

@@ -11,18 +11,17 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import numpy as np
 import typer
+from script import run_script
 
 from trm_deploy import puzzles
 from trm_deploy.artefacts import record
-from trm_deploy.cli import messages
-from trm_deploy.errors import InputError, TrmDeployError
+from trm_deploy.errors import InputError
 from trm_deploy.evaluation import accuracy
 from trm_deploy.puzzles.base import Puzzle, Tokens
 from trm_deploy.runtimes import Runtime, load
@@ -188,8 +187,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        messages.show()
-        typer.run(main)
-    except TrmDeployError as error:
-        sys.exit(f"error: {error}")
+    run_script(main)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from trm_deploy.errors import ArtefactError, InputError, ParityFailure
 from trm_deploy.evaluation import verify as verification
 from trm_deploy.evaluation.parity.bounds import BOUNDS
 from trm_deploy.evaluation.parity.report import ParityReport
+from trm_deploy.export.graph.nested import graphs
 from trm_deploy.runtimes import load
 from trm_deploy.runtimes.backends.pytorch import TorchRuntime
 from trm_deploy.runtimes.base import Runtime
@@ -56,14 +57,6 @@ def test_a_float16_engine_is_held_to_its_own_bounds(published_bundle: Published,
     first = report.engines[0].step_differences[0]
     assert first.bound >= BOUNDS["fp16"].logits
     assert first.checked > BOUNDS["fp32"].logits, "float32's bound would not do"
-
-
-def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from graphs(attribute.g)
 
 
 def a_wrong_weight(model: onnx.ModelProto) -> None:

@@ -28,7 +28,7 @@ from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from trm_deploy.artefacts import onnx_file
-from trm_deploy.export.graph.passes.int8 import graphs
+from trm_deploy.export.graph.nested import graphs
 from trm_deploy.runtimes.graph_runtime import LoadedGraph, open_graph
 from trm_deploy.signature import signature
 

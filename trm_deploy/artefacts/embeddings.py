@@ -111,7 +111,7 @@ def linked_beside(artefact: Path, table: Path) -> Iterator[None]:
     place = path_of(artefact)
     try:
         os.symlink(table.resolve(), place)
-    except (OSError, NotImplementedError):
+    except OSError:
         shutil.copyfile(table, place)
     try:
         yield

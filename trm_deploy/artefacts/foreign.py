@@ -187,12 +187,19 @@ def _recognize_json(path: Path) -> Foreign | None:
     return None
 
 
-def recognize_archive(path: Path) -> Foreign | None:
-    """What a ZIP archive is by what is in it; None for one of `torch.save`, or a damaged one."""
+def archive_names(path: Path) -> list[str] | None:
+    """What is in a ZIP archive; None where it is none, or damaged."""
     try:
         with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
+            return archive.namelist()
+    except (OSError, zipfile.BadZipFile, ValueError, RuntimeError):  # the last of a version that it does not know
+        return None
+
+
+def recognize_archive(path: Path) -> Foreign | None:
+    """What a ZIP archive is by what is in it; None for one of `torch.save`, or a damaged one."""
+    names = archive_names(path)
+    if names is None:
         return None
     for pattern, what, cure in MEMBERS:
         if any(pattern.fullmatch(name) for name in names):

@@ -18,6 +18,7 @@ from trm_deploy.cli.options import (
     InputFormat,
     Json,
     Overrides,
+    Png,
     Puzzles,
     Speculate,
 )
@@ -67,9 +68,7 @@ def benchmark(
     device: Device = "cpu",
     allow_host_code: AllowHostCode = False,
     as_json: Json = False,
-    png: Annotated[
-        Optional[Path], typer.Option("--png", metavar="FILE", help="PNG file for a chart of the results.")
-    ] = None,
+    png: Png = None,
 ) -> None:
     """Measure latency, throughput, solved share and verified puzzles a second of every way to run a model.
 

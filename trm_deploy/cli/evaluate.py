@@ -9,16 +9,19 @@ import typer
 
 from trm_deploy.cli.options import (
     AllowHostCode,
+    Batch,
     Budget,
     Column,
     Compile,
     Device,
     HaltThreshold,
+    InFlight,
     InputFormat,
     Json,
     Limit,
     Overrides,
     Runtime,
+    Seed,
     Speculate,
     TorchPrecision,
 )
@@ -82,22 +85,10 @@ def evaluate(
     ] = None,
     budget: Budget = None,
     halt_threshold: HaltThreshold = None,
-    batch: Annotated[
-        Optional[int],
-        typer.Option(
-            "--batch", **whole(1), help="Number of puzzles to compute together.", show_default="8 in flight, else 1"
-        ),
-    ] = None,
-    in_flight: Annotated[
-        Optional[bool],
-        typer.Option(
-            "--in-flight/--no-in-flight",
-            help="Start the next puzzle as soon as one halts, instead of batch by batch; needs the step form.",
-            show_default="on if the file has the step form",
-        ),
-    ] = None,
+    batch: Batch = None,
+    in_flight: InFlight = None,
     speculate: Speculate = None,
-    seed: Annotated[int, typer.Option("--seed", **whole(0), help="Random seed for the symmetry transforms.")] = 0,
+    seed: Seed = 0,
     input_format: InputFormat = None,
     column: Column = None,
     device: Device = "cpu",

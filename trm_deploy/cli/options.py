@@ -70,6 +70,22 @@ Budget = Annotated[
         show_default="no limit beside the attempts'",
     ),
 ]
+Batch = Annotated[
+    Optional[int],
+    typer.Option(
+        "--batch", **whole(1), help="Number of puzzles to compute together.", show_default="8 in flight, else 1"
+    ),
+]
+InFlight = Annotated[
+    Optional[bool],
+    typer.Option(
+        "--in-flight/--no-in-flight",
+        help="Start the next puzzle as soon as one halts, instead of batch by batch; needs the step form.",
+        show_default="on if the file has the step form",
+    ),
+]
+Seed = Annotated[int, typer.Option("--seed", **whole(0), help="Random seed for the symmetry transforms.")]
+Png = Annotated[Optional[Path], typer.Option("--png", metavar="FILE", help="PNG file for a chart of the results.")]
 Speculate = Annotated[
     Optional[bool],
     typer.Option(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
-from trm_deploy.cli.options import AllowHostCode, Device, Json, Overrides, Runtime, TorchPrecision
+from trm_deploy.cli.options import AllowHostCode, Device, Json, Overrides, Png, Runtime, TorchPrecision
 from trm_deploy.cli.values import whole
 from trm_deploy.support.files import refuse_folder
 from trm_deploy.support.jsontext import dumps
@@ -24,9 +24,7 @@ def profile(
     device: Device = "cpu",
     allow_host_code: AllowHostCode = False,
     as_json: Json = False,
-    png: Annotated[
-        Optional[Path], typer.Option("--png", metavar="FILE", help="PNG file for a chart of the results.")
-    ] = None,
+    png: Png = None,
 ) -> None:
     """Show where the time of a supervision step goes, by layer group, as the runtime's own profiler tells it."""
     from trm_deploy.evaluation.profiling.measure import profile_file

@@ -15,22 +15,24 @@ from trm_deploy.cli.options import (
     AllowHostCode,
     Attempts,
     AttemptSteps,
+    Batch,
     Budget,
     Column,
     Compile,
     Device,
     Force,
     HaltThreshold,
+    InFlight,
     InputFormat,
     Json,
     Overrides,
     Runtime,
+    Seed,
     Speculate,
     TorchPrecision,
     resumable,
 )
 from trm_deploy.cli.run_voting import RunFlags, run_voting
-from trm_deploy.cli.values import whole
 from trm_deploy.errors import InputError, UnverifiedAnswers
 from trm_deploy.support.jsontext import dumps
 from trm_deploy.support.terminal import use_colour
@@ -60,22 +62,10 @@ def run(
     attempt_steps: AttemptSteps = None,
     budget: Budget = None,
     halt_threshold: HaltThreshold = None,
-    batch: Annotated[
-        Optional[int],
-        typer.Option(
-            "--batch", **whole(1), help="Number of puzzles to compute together.", show_default="8 in flight, else 1"
-        ),
-    ] = None,
-    in_flight: Annotated[
-        Optional[bool],
-        typer.Option(
-            "--in-flight/--no-in-flight",
-            help="Start the next puzzle as soon as one halts, instead of batch by batch; needs the step form.",
-            show_default="on if the file has the step form",
-        ),
-    ] = None,
+    batch: Batch = None,
+    in_flight: InFlight = None,
     speculate: Speculate = None,
-    seed: Annotated[int, typer.Option("--seed", **whole(0), help="Random seed for the symmetry transforms.")] = 0,
+    seed: Seed = 0,
     strict: Annotated[
         bool,
         typer.Option(

@@ -7,7 +7,7 @@ from collections import Counter
 import onnx
 from onnx import numpy_helper
 
-from trm_deploy.export.graph.passes.int8 import graphs
+from trm_deploy.export.graph.nested import graphs
 
 
 def split_products(graph: onnx.GraphProto) -> None:

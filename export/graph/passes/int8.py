@@ -23,6 +23,7 @@ from onnx import helper, numpy_helper
 
 from trm_deploy.artefacts.onnx_file import INT8_BY_ROW
 from trm_deploy.errors import TrmDeployError
+from trm_deploy.export.graph.nested import graphs
 from trm_deploy.models.recursive import RecursiveReasoner
 
 # Layer groups by the names of their weights in a checkpoint. What is in none, the halting head, is always float32.
@@ -83,15 +84,6 @@ def _multiplied(graph: onnx.GraphProto) -> Iterator[str]:
     """Second operands of matrix products, those inside loops included."""
     for inner in graphs(graph):
         yield from (node.input[1] for node in inner.node if node.op_type == "MatMul")
-
-
-def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """A graph and those inside its loops."""
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from graphs(attribute.g)
 
 
 def quantize_by_row(graph: onnx.GraphProto, weights: Collection[str]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from trm_deploy.export.graph.passes.int8 import graphs
+from trm_deploy.export.graph.nested import graphs
 
 
 def widened(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -26,6 +26,7 @@ from trm_deploy.export.graph.assemble import trace
 from trm_deploy.export.graph.calibration import SAMPLED, _sampled, largest_inputs, questions
 from trm_deploy.export.graph.composer import Traced
 from trm_deploy.export.graph.forms import loop_graph, step_graph
+from trm_deploy.export.graph.nested import graphs
 from trm_deploy.export.graph.passes import int8
 from trm_deploy.runtimes import load
 from trm_deploy.runtimes.base import StepResult, StepRuntime
@@ -61,14 +62,14 @@ def by_row(preset: str, graph: str) -> onnx.ModelProto:
 
 
 def operators(model: onnx.ModelProto) -> Counter[str]:
-    return Counter(node.op_type for graph in int8.graphs(model.graph) for node in graph.node)
+    return Counter(node.op_type for graph in graphs(model.graph) for node in graph.node)
 
 
 def products_with_weights(model: onnx.ModelProto) -> list[str]:
     weights = {tensor.name for tensor in model.graph.initializer}
     return [
         node.input[1]
-        for graph in int8.graphs(model.graph)
+        for graph in graphs(model.graph)
         for node in graph.node
         if node.op_type == "MatMul" and node.input[1] in weights
     ]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from tests.conftest import exported
-from trm_deploy.export.graph.passes.int8 import graphs
+from trm_deploy.export.graph.nested import graphs
 from trm_deploy.signature import Graph
 
 

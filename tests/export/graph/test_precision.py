@@ -17,7 +17,7 @@ from trm_deploy.evaluation import parity
 from trm_deploy.evaluation.parity.pytorch import reference_and_controls
 from trm_deploy.export.engine.build import build_engine
 from trm_deploy.export.engine.options import BatchProfile, EngineOptions
-from trm_deploy.export.graph.passes.int8 import graphs
+from trm_deploy.export.graph.nested import graphs
 from trm_deploy.export.graph.passes.widening import widened
 from trm_deploy.inspection.artefact import inspect
 from trm_deploy.models.precision import cast

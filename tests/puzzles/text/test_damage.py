@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
 from pathlib import Path
 
@@ -42,6 +43,21 @@ def puzzles_of(path: Path, content: bytes, **options: str) -> list[str]:
 def near(text: str, wanted: set[str], changes: int) -> bool:
     """Whether a puzzle differs from one that was written by no more cells than were changed."""
     return any(sum(a != b for a, b in zip(text, line)) <= changes for line in wanted)
+
+
+def test_arc_tasks_hold_no_sudoku(tmp_path: Path) -> None:
+    """Whole or cut, on one line or on many, under a task's name or without one: grids of nine rows are no puzzles."""
+    grid = [[int(digit) for digit in LINE.replace(".", "0")[row : row + 9]] for row in range(0, 81, 9)]
+    task = {"train": [{"input": grid, "output": grid}], "test": [{"input": grid}]}
+    path = tmp_path / "p.json"
+    for document in (task, {"00aabbcc": task}, {"test": [{"output": grid, "input": grid}], "train": []}):
+        for indent in (None, 2):
+            text = json.dumps(document, indent=indent)
+            for whole in (text, text[: len(text) * 9 // 10], f"{text}\n{text}"):
+                path.write_text(whole)
+                with pytest.raises(InputError, match=r"p\.json: holds ARC tasks, expected puzzles of sudoku-9x9"):
+                    list(reading.read(str(path), PUZZLE))
+    assert puzzles_of(path, json.dumps({"puzzles": [grid]}).encode()) == [LINE.replace(".", "0")]
 
 
 @pytest.mark.parametrize("form", FORMS)

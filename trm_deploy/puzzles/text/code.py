@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from trm_deploy.errors import InputError
 from trm_deploy.puzzles.base import TextPuzzle
 from trm_deploy.puzzles.text import columns
 from trm_deploy.puzzles.text.boards import board_text
@@ -41,6 +42,8 @@ _NO_BRACKETS = str.maketrans(dict.fromkeys("[], \n\t"))
 _SPACED = str.maketrans(dict.fromkeys(",;|", " "))
 NUMBER = re.compile(r"[0-9]\.0*")
 EMPTY = {"None", "none", "null", "NULL", "nil", "nan", "NaN", "undefined", "NA", "Nothing", "None,"}
+# A pair of grids of an ARC task, in a file that is whole or cut.
+ARC_TASK = re.compile(r"""["'](?:train|test)["']\s*:\s*\[\s*\{\s*["'](?:input|output)["']\s*:""")
 # Between the rows of one board: no bracket but of a type or an index, as in new int[] {5, 3} or board[1] = [5, 3].
 BETWEEN = re.compile(r"(?:[\s,;|&\w!:.=>+\\-]|\[\d*\]|#[^\n]*|//[^\n]*){0,200}")
 
@@ -67,9 +70,15 @@ def read(source: Source, reading: Reading) -> Iterator[Question]:
     """The boards of a document, which is read as a whole.
 
     Raises:
-        InputError: it is too large, or several of an object's keys may hold its puzzle.
+        InputError: it is too large, several of an object's keys may hold its puzzle, or it holds ARC tasks, whose
+            grids may have the size of a puzzle and are none.
     """
     text = source.document()
+    if ARC_TASK.search(text):
+        raise InputError(
+            f"{reading.name}: holds ARC tasks, expected puzzles of {reading.puzzle.name}",
+            hint="name a model of the task arc: trm-deploy run --engine FILE ...",
+        )
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):
