@@ -2,7 +2,8 @@
 
     python tools/ship_records.py
 
-The schedule is what `trm-deploy tune --schedule` recommended on published puzzles (docs/performance.md). bfloat16 is
+The schedule: three steps an attempt, because the model seldom halts later, and 64 attempts, because the hardest puzzles
+take dozens; `trm-deploy tune --schedule` compares others. bfloat16 is
 accepted because of parity over 1,000 puzzles of each QQWing grade (docs/precision.md). The golden vectors are of
 all examples and all 16 supervision steps, where the check after an export takes a few of either.
 """

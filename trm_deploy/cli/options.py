@@ -170,6 +170,10 @@ Runtime = Annotated[
         show_default="the fastest that is installed; `trm-deploy doctor` says which",
     ),
 ]
+RuntimeOfKind = Annotated[
+    Optional[str],
+    typer.Option("--runtime", **RUNTIME, show_default="by the kind of file; onnxruntime for ONNX files"),
+]
 Compile = Annotated[
     bool, typer.Option("--compile", help="Run a checkpoint through torch.compile: slow to start, fast afterwards.")
 ]

@@ -9,7 +9,6 @@ from typing import Annotated, Optional
 import typer
 
 from trm_deploy.cli.options import (
-    RUNTIME,
     AllowHostCode,
     Column,
     Compile,
@@ -22,6 +21,7 @@ from trm_deploy.cli.options import (
     Overrides,
     Puzzles,
     ReportFolder,
+    RuntimeOfKind,
     TorchPrecision,
     check_report_folder,
 )
@@ -82,10 +82,7 @@ def parity(
     overrides: Overrides = None,
     precision: TorchPrecision = None,
     compiled: Compile = False,
-    runtime: Annotated[
-        Optional[str],
-        typer.Option("--runtime", **RUNTIME, show_default="by the kind of file; onnxruntime for ONNX files"),
-    ] = None,
+    runtime: RuntimeOfKind = None,
     device: Device = "cpu",
     allow_host_code: AllowHostCode = False,
     as_json: Json = False,

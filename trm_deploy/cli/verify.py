@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from trm_deploy.cli.options import AllowHostCode, Device, Json, Runtime
+from trm_deploy.cli.options import AllowHostCode, Device, Json, RuntimeOfKind
 from trm_deploy.support.jsontext import dumps
 
 
@@ -15,7 +15,7 @@ def verify(
     artefact: Annotated[
         Path, typer.Argument(metavar="ENGINE", help="ONNX file or TensorRT plan, its .golden.npz beside it.")
     ],
-    runtime: Runtime = None,
+    runtime: RuntimeOfKind = None,
     device: Device = "cpu",
     allow_host_code: AllowHostCode = False,
     as_json: Json = False,
