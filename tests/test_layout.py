@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 HEAVY = ("torch", "onnx", "onnxruntime", "numba", "matplotlib", "tensorrt")
-LAYERS = ("export", "runtimes", "train")
+LAYERS = ("export", "runtimes", "train", "web")
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_help_imports_little() -> None:
 
 
 def module_files() -> set[str]:
-    """Every module of the source tree by its path in the package, `export`, `runtimes` and `train` included."""
+    """Every module of the source tree by its path in the package, `export`, `runtimes`, `train` and `web` included."""
     found = set()
     for top, inside in ((ROOT / "trm_deploy", ""), *((ROOT / layer, f"{layer}/") for layer in LAYERS)):
         for path in top.rglob("*.py"):
@@ -80,7 +80,7 @@ def test_the_wheel_holds_one_package_with_everything(wheel: Path) -> None:
         "assets/sudoku.pt", "assets/sudoku.onnx", "assets/sudoku.onnx.json", "assets/sudoku-step.onnx",
         "assets/sudoku.onnx.golden.npz", "assets/sudoku-step.onnx.golden.npz",
         "assets/puzzles/sudoku-9x9.txt",
-        "train/recipes/sudoku.toml", "py.typed",
+        "train/recipes/sudoku.toml", "py.typed", "web/trace.js", "web/trace.css",
     ):  # fmt: skip
         assert f"trm_deploy/{needed}" in names
 
