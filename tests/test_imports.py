@@ -20,7 +20,7 @@ FLOORS = (
     {"export", "runtimes", "train"},
     {"evaluation", "inspection"},
     {"api"},
-    {"serving"},
+    {"serving", "cluster"},
     {"cli"},
     {"__main__"},
 )

@@ -33,6 +33,7 @@ from trm_deploy.cli.options import (
     resumable,
 )
 from trm_deploy.cli.run_voting import RunFlags, run_voting
+from trm_deploy.cli.values import real, whole
 from trm_deploy.errors import InputError, UnverifiedAnswers
 from trm_deploy.support.jsontext import dumps
 from trm_deploy.support.terminal import use_colour
@@ -41,6 +42,34 @@ if TYPE_CHECKING:
     from trm_deploy.runtimes.solving.session import SolveOptions, SolvingSession
 
 log = logging.getLogger(__name__)
+
+Ray = Annotated[
+    Optional[str],
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Solve on a Ray cluster: HOST:PORT of its head, auto for the cluster of this machine, or local for one"
+        " process per core of this machine.",
+    ),
+]
+Actors = Annotated[
+    Optional[int],
+    typer.Option(
+        "--actors",
+        **whole(1),
+        help="Maximum number of processes on the Ray cluster, each with one CPU.",
+        show_default="as many as it has room for",
+    ),
+]
+GpusPerActor = Annotated[
+    Optional[float],
+    typer.Option(
+        "--gpus-per-actor",
+        **real(0),
+        help="GPUs of each process on the Ray cluster; 0.5: two share one.",
+        show_default="1 for an engine or --device cuda, else 0",
+    ),
+]
 
 
 def run(
@@ -104,6 +133,9 @@ def run(
     runtime: Runtime = None,
     overrides: Overrides = None,
     allow_host_code: AllowHostCode = False,
+    ray: Ray = None,
+    actors: Actors = None,
+    gpus_per_actor: GpusPerActor = None,
     as_json: Json = False,
     png: Annotated[
         Optional[Path],
@@ -140,16 +172,28 @@ def run(
         in_flight=in_flight,
         seed=seed,
     )
-    session = open_session(
-        engine[0] if engine else None,
-        device=device,
-        allow_host_code=allow_host_code,
-        precision=precision,
-        compiled=compiled,
-        overrides=overrides or (),
-        runtime=runtime,
-    )
+    named = engine[0] if engine else None
+    opening: dict[str, Any] = {
+        "device": device,
+        "allow_host_code": allow_host_code,
+        "precision": precision,
+        "compiled": compiled,
+        "overrides": overrides or (),
+        "runtime": runtime,
+    }
     flags = RunFlags(as_json, png, solutions or [], output, resume, force, strict, input_format, column)
+    if ray is not None:
+        from trm_deploy.cluster.session import open_cluster
+
+        with open_cluster(
+            named, options, address=ray, actors=actors, gpus_per_actor=gpus_per_actor, **opening
+        ) as on_cluster:
+            _run_verified(on_cluster, puzzles, options, flags)
+        return
+    for flag, value in (("--actors", actors), ("--gpus-per-actor", gpus_per_actor)):
+        if value is not None:
+            raise InputError(f"{flag} applies to --ray", hint=f"add --ray local, or leave out {flag}")
+    session = open_session(named, **opening)
     if session.puzzle.has_rules:
         _run_verified(session, puzzles, options, flags)
     else:

@@ -27,6 +27,11 @@ MAX_TEXT = 1 << 20  # bytes of each; the published ones have under 2,000
 REFERENCE = re.compile(r"\$\{(?:\.|\.\.arch\.|arch\.)(\w+)\}")
 
 
+def present(checkpoint: Path) -> list[Path]:
+    """Those files beside a checkpoint that exist."""
+    return [file for name in (CONFIG, *OTHERS, DATASET) if (file := checkpoint.parent / name).is_file()]
+
+
 def read_settings(path: Path, inside: Mapping[str, Any] | None = None) -> list[tuple[str, dict[str, Any]]]:
     """What each source says of a checkpoint, by published names such as ``arch.H_cycles`` and ``seq_len``.
 
