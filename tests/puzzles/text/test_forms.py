@@ -73,11 +73,33 @@ def texts(found: list[Question]) -> list[str]:
             {"clues": [list(row) for row in rows(LINE)], "solution": [list(row) for row in rows(SOLVED)]}, indent=1
         ),
         json.dumps([None if cell == "." else int(cell) for cell in LINE]),
+        json.dumps({"columns": ["quizzes", "solutions"], "index": [0], "data": [[LINE, SOLVED]]}),
+        json.dumps({"quizzes": {"0": LINE}, "solutions": {"0": SOLVED}}),
+        json.dumps([[LINE, SOLVED]]),
+        f"m <- matrix(c({', '.join(ZEROS)}), nrow = 9)\n",
+        f"PUZZLES = [\n    ('{LINE}', 'easy'),\n]\n",
+        f"PUZZLES = [\n    ('{LINE}', '{SOLVED}'),\n]\n",
         f"<ksudoku><game><puzzle><values>{LINE.replace('.', '_')}</values></puzzle></game></ksudoku>",
     ],
 )
 def test_one_puzzle_and_nothing_else(tmp_path: Path, content: str) -> None:
     assert texts(read(tmp_path / "p", content)) == [ZEROS]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        [rows(LINE), rows(OTHER)],
+        {"1": LINE, "2": OTHER},
+        {"puzzle1": LINE, "puzzle2": OTHER},
+        {"quizzes": {"0": LINE, "1": OTHER}, "solutions": {"0": SOLVED, "1": SOLVED}},
+        {"columns": ["id", "quiz"], "data": [["a", LINE], ["b", OTHER]]},
+    ],
+)
+def test_two_puzzles_of_a_document(tmp_path: Path, document: object) -> None:
+    found = texts(read(tmp_path / "p", json.dumps(document, indent=1)))
+    assert found == [ZEROS, OTHER.replace(".", "0")]
+    assert texts(read(tmp_path / "p", json.dumps(document))) == found
 
 
 def test_ends_of_lines_that_an_editor_has_stripped(tmp_path: Path) -> None:

@@ -108,6 +108,7 @@ def read_answered(name: str, puzzle: TextPuzzle, *, column: str | None = None) -
     """
     with opened_bytes(name) as file:
         source = Source(file, name)
+        source.refuse_other_kinds()
         reading = Reading(name, puzzle, column)
         is_json = jsonl.looks_like(source, reading)
         yield from (jsonl if is_json else tables).read_answered(source, reading)

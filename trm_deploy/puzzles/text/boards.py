@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from typing import Any
+
 from trm_deploy.puzzles.base import TextPuzzle
 from trm_deploy.puzzles.text.shapes import BARS
 
@@ -29,6 +32,8 @@ def _tight(value: str) -> str:
 
 def _of_list(value: list[object], puzzle: TextPuzzle) -> str | None:
     rows, columns = puzzle.form.rows, puzzle.form.columns
+    if not puzzle.form.spaces_are_cells and (numbers := _of_numbers(value, rows, columns)) is not None:
+        return numbers
     cells = _cells(puzzle)
     if len(value) == puzzle.cells and puzzle.cells != rows:
         return _joined(value, cells)
@@ -46,6 +51,21 @@ def _of_list(value: list[object], puzzle: TextPuzzle) -> str | None:
             return None
         parts.append(text)
     return "".join(parts)
+
+
+_DIGITS = {columns: bytes(range(columns + 1)) for columns in range(1, 10)}
+_TO_DIGITS = bytes(b"0123456789"[number % 10] for number in range(256))
+
+
+def _of_numbers(value: list[Any], rows: int, columns: int) -> str | None:
+    """The cells of a list of lists of whole numbers, the common case; None where it is anything else."""
+    try:
+        if list(map(len, value)) != [columns] * rows:
+            return None
+        flat = bytes(itertools.chain.from_iterable(value))
+    except (TypeError, ValueError):
+        return None
+    return flat.translate(_TO_DIGITS).decode() if not flat.translate(None, _DIGITS[columns]) else None
 
 
 def _nested(row: list[object], columns: int, cells: dict[object, str]) -> str | None:

@@ -23,9 +23,11 @@ from trm_deploy.puzzles.text.source import Source
 
 # How deep a document may nest: a file that goes deeper holds no boards.
 DEEPEST = 12
+# Characters that may be in a cell, right or wrong, as in 5.0 or null.
+LONGEST_CELL = 8
 OPENS, CLOSES = "[({", "])}"
 # A name is given a list, or a string.
-ASSIGNS = re.compile(r"""[\w\s.<>\[\]:*,&]*=\s*[^=\n]*[\[({"'`]""")
+ASSIGNS = re.compile(r"""[\w\s.<>\[\]:*,&]*(?:=|<-)\s*[^=\n]*[\[({"'`]""")
 SECTION = re.compile(r"\[[A-Za-z]\w*\]")
 COMMENTS = ("#", "//", "%", "--")
 # Innermost brackets, and strings outside of them.
@@ -91,6 +93,22 @@ def read(source: Source, reading: Reading) -> Iterator[Question]:
 # ------------------------------------------------------------------------------------------------------ JSON
 
 
+def _by_row(value: dict[str, Any]) -> dict[str, Any]:
+    """An object; a data frame that pandas wrote as columns (its default) or in parts, as {"data": its rows}."""
+    names, table = value.get("columns"), value.get("data")
+    if isinstance(names, list) and isinstance(table, list) and all(isinstance(row, list) for row in table):
+        return {"data": [dict(zip(map(str, names), row)) for row in table]}
+    frame = [column for column in value.values() if isinstance(column, dict) and column]
+    same = len(frame) == len(value) and all(list(column) == list(frame[0]) for column in frame)
+    if frame and same and all(key.isdigit() for key in frame[0]):
+        return {"data": [{name: value[name][row] for name in value} for row in frame[0]]}
+    return value
+
+
+def _may_be_cell(value: object) -> bool:
+    return not isinstance(value, (list, dict)) and not (isinstance(value, str) and len(value) > LONGEST_CELL)
+
+
 class _Document:
     """Walks a JSON document; strings and lists that have as many cells as a puzzle are one."""
 
@@ -109,13 +127,15 @@ class _Document:
         elif depth >= DEEPEST:
             return
         elif isinstance(value, dict):
-            yield from self._object(value, path, depth)
+            yield from self._object(_by_row(value), path, depth)
         elif isinstance(value, list):
             if (message := self._nearly(value)) is not None:
                 place = self._place(path)
                 yield self.reading.fault(place, str(value)[:200], message, None)
                 return
             for number, entry in enumerate(value, start=1):
+                if number > 1 and self._is_answer(value[number - 2], entry):
+                    continue
                 inside = f"{path}[{number}]" if len(value) > 1 or not isinstance(entry, (dict, list)) else path
                 yield from self._value(entry, inside, depth + 1)
 
@@ -125,6 +145,8 @@ class _Document:
         place = self._place(path)
         known = any(columns.is_question(key) and not isinstance(value[key], dict) for key in keys)
         named = self.reading.column is not None and self.reading.column in keys
+        if sum(map(bool, texts)) > 1 and not named and columns.are_numbered(keys):
+            texts = []
         if any(texts) or named:
             chosen = columns.choose(keys, texts, self.reading, place)
             if chosen is not None:
@@ -133,7 +155,7 @@ class _Document:
                 known_answer = board_text(value[keys[answer]], self.reading.puzzle) if answer is not None else None
                 yield self._question(text, f"{path} {keys[chosen]}".strip(), known_answer)
                 return
-        elif known and any(isinstance(entry, str) for entry in value.values()):
+        elif texts and known and any(isinstance(entry, str) for entry in value.values()):
             chosen = columns.choose(keys, [], self.reading, place)
             if chosen is not None and isinstance(value[keys[chosen]], (str, int, float)):
                 yield self._question(str(value[keys[chosen]]), f"{path} {keys[chosen]}".strip())
@@ -155,10 +177,17 @@ class _Document:
             return len(text) == self.reading.puzzle.cells
         return shapes(self.reading.puzzle).is_whole(text)
 
+    def _is_answer(self, before: Any, value: Any) -> bool:
+        """Whether a value is the answer to the puzzle in front of it."""
+        if not isinstance(value, str) or not shapes(self.reading.puzzle).digits.issuperset(value):
+            return False
+        question = self._board(before)
+        return question is not None and _answers(question, value, self.reading)
+
     def _nearly(self, value: list[Any]) -> str | None:
         """What is wrong with a list that is all but a board."""
         form = self.reading.puzzle.form
-        rows = [row for row in value if isinstance(row, list) and not any(isinstance(c, (list, dict)) for c in row)]
+        rows = [row for row in value if isinstance(row, list) and all(_may_be_cell(cell) for cell in row)]
         if len(rows) != len(value) or len(rows) < 2:
             return None
         if {len(row) for row in rows} == {len(rows)} and len(rows) != form.rows:
@@ -177,8 +206,7 @@ class _Document:
 
     def _question(self, text: str, path: str, answer: str | None = None) -> Question:
         place = self._place(path)
-        made = self.reading.question(text, lambda index: (1, index + 1), place, 1)
-        made = type(made)(made.place, made.text, made.tokens, made.error)  # without a line
+        made = self.reading.question(text, lambda index: (1, index + 1), place, None)
         if answer is not None:
             made = replace(made, answer=self.reading.known_answer(answer), has_answer=True)
         if made.error.startswith(f"{self.reading.name} line 1 column"):
@@ -211,9 +239,10 @@ def _pasted(text: str, reading: Reading) -> Iterator[Question]:
             continue
         if match[1] is not None and len(match[1]) < 3 and match[1].strip().isdigit() | (not match[1].strip()):
             continue  # an index, or the brackets of a type
-        wholes = list(_wholes(match, reading.puzzle))
-        row = None if len(wholes) > 1 else _row(match, reading.puzzle)
-        for cells, start in wholes if len(wholes) > 1 else ():
+        row = _row(match, reading.puzzle)
+        wholes = list(_wholes(match, reading)) if row is None or len(row[0]) > wide else []
+        row = None if wholes else row
+        for cells, start in wholes:
             yield from board.finish()
             yield from board.whole(cells, range(start, start + len(cells)), start)
         if row is None:
@@ -236,14 +265,25 @@ def _with_boards(rows: int, columns: int) -> re.Pattern[str]:
     return re.compile(f"{BRACKETS.pattern}|(?P<board>{board})")
 
 
-def _wholes(match: re.Match[str], puzzle: TextPuzzle) -> Iterator[tuple[str, int]]:
-    """Strings in brackets that are whole puzzles, each with its place."""
-    if match[1] is None or len(match[1]) < 2 * puzzle.cells:
+def _wholes(match: re.Match[str], reading: Reading) -> Iterator[tuple[str, int]]:
+    """Strings in brackets that are whole puzzles, each with its place; without the answer to the one before it."""
+    if match[1] is None or len(match[1]) < reading.puzzle.cells:
         return
+    before = ""
     for atom in ATOM.finditer(match[1]):
         word = atom[1] if atom[1] is not None else atom[2]
-        if word is not None and shapes(puzzle).is_whole(word):
-            yield word, match.start(1) + atom.start() + 1
+        if word is not None and shapes(reading.puzzle).is_whole(word):
+            if not (before and _answers(before, word, reading)):
+                yield word, match.start(1) + atom.start() + 1
+            before = word
+
+
+def _answers(question: str, text: str, reading: Reading) -> bool:
+    """Whether a text is the answer to a puzzle that is not one itself."""
+    asked, answer = reading.known_answer(question), reading.known_answer(text)
+    if asked is None or answer is None or question == text:
+        return False
+    return reading.puzzle.has_rules and not reading.puzzle.answer_faults(asked, answer)
 
 
 def _row(match: re.Match[str], puzzle: TextPuzzle) -> Row | None:

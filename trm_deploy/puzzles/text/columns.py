@@ -34,6 +34,7 @@ ANSWERS = (
 # What a name that speaks of puzzles may be about instead.
 ABOUT = {"id", "no", "nr", "number", "num", "index", "name", "title", "level", "difficulty", "rating", "type", "size"}
 _PLAIN = re.compile(r"[\w\s.#'\"-]*")
+_NUMBERS = re.compile(r"\d+")
 _WORDS = re.compile(r"[A-Za-z]+")
 
 
@@ -56,6 +57,11 @@ def is_answer(name: str) -> bool:
 
 _QUESTION_WORDS = {word.removesuffix("s") for word in QUESTIONS}
 _ANSWER_WORDS = {word.removesuffix("s") for word in ANSWERS}
+
+
+def are_numbered(names: Sequence[str]) -> bool:
+    """Whether several names differ in their numbers alone, so that what they name is of one kind."""
+    return len(names) > 1 and len({_NUMBERS.sub("", name) for name in names}) == 1
 
 
 def choose(names: Sequence[str], values: Sequence[str], reading: Reading, place: str) -> int | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from trm_deploy.errors import InputError
-from trm_deploy.puzzles.text import code, jsonl, lines, mazes, sections, tables, xml
+from trm_deploy.puzzles.text import cells, code, jsonl, lines, mazes, sections, tables, xml
 from trm_deploy.puzzles.text.question import Question, Reading
 from trm_deploy.puzzles.text.source import Source
 
@@ -40,7 +40,7 @@ FORMATS = (
     Format("sadman", "sections such as [Puzzle] and [State]", sections.looks_like, sections.read),
     Format("code", "JSON, Python lists, NumPy, arrays of other languages", code.looks_like, code.read),
     Format("csv", "a puzzle a row, in a column", tables.looks_like_csv, tables.read_csv),
-    Format("cells", "CSV with a cell a column", tables.looks_like_cells, tables.read_cells),
+    Format("cells", "CSV with a cell a column", cells.looks_like, cells.read),
 )
 BY_NAME = {format.name: format for format in FORMATS}
 # Of tasks whose cells may be spaces: a maze has # for a wall, and no frame.
@@ -56,8 +56,9 @@ def chosen(source: Source, reading: Reading, name: str | None) -> Callable[[Sour
     """The reader of a file: of the format that was named, else of the one that the file looks like.
 
     Raises:
-        InputError: there is no such format, or not for this task.
+        InputError: there is no such format, or not for this task; or the file is of another kind.
     """
+    source.refuse_other_kinds()
     spaces = reading.puzzle.form.spaces_are_cells
     if name is not None:
         if name not in BY_NAME:

@@ -28,6 +28,8 @@ def looks_like(source: Source, reading: Reading) -> int:
         return 3 * any(line.startswith("{") and line.rstrip().endswith("}") for line in following)
     if not isinstance(document, dict):
         return 0
+    if columns.are_numbered(list(document)) and reading.column is None:
+        return 0  # a document that numbers its puzzles
     nested = [value for value in document.values() if isinstance(value, (dict, list))]
     flat = any(isinstance(value, (str, int)) or _is_board(value, reading) for value in document.values())
     return 3 * (not nested or flat)

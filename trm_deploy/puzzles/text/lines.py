@@ -8,6 +8,7 @@ Words beside grids are titles and remarks. Words among lines of puzzles are take
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Generator, Iterable, Iterator
 
 from trm_deploy.errors import InputError
@@ -33,14 +34,22 @@ from trm_deploy.puzzles.text.source import MAX_DOCUMENT, MAX_LINE, Line, Source
 
 # Words that wait for a grid which would make them its title.
 REMARKS = 200
+SEPARATOR_HINT = re.compile(r'"?sep=."?', re.IGNORECASE)
+
+
+def without_hint(lines: Iterable[Line]) -> Iterator[Line]:
+    """Lines without a first one that tells Excel what parts the columns."""
+    rest = iter(lines)
+    first = next(rest, None)
+    return rest if first is None or SEPARATOR_HINT.fullmatch(first[1]) else itertools.chain([first], rest)
 
 
 def content(lines: Iterable[Line], comment: str) -> Iterator[Line]:
-    """Lines without comments."""
+    """Lines without comments, and without Excel's line about the separator."""
     if not comment:
-        yield from lines
+        yield from without_hint(lines)
         return
-    for entry in lines:
+    for entry in without_hint(lines):
         line = entry[1]
         if comment in line or line[:1] == ">":
             if line[:1] == ">":  # quoted in an answer to a message

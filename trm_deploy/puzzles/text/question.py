@@ -91,7 +91,7 @@ class Reading:
     # Columns of the cells, by the look of a framed row whose digits are left out; what earlier grids have shown.
     layouts: dict[str, tuple[int, ...]] = field(default_factory=dict, compare=False, repr=False)
 
-    def question(self, text: str, where: Where, place: str, line: int) -> Question:
+    def question(self, text: str, where: Where, place: str, line: int | None) -> Question:
         """A puzzle from its cells, or what is wrong with them."""
         puzzle = self.puzzle
         try:
@@ -123,11 +123,12 @@ class Reading:
         larger = next((side for side in LARGER if side * side == len(text)), 0)
         return larger if self.puzzle.other_sizes() and larger and CELLS.fullmatch(text) else 0
 
-    def of_other_size(self, text: str, line: int, side: int) -> OfOtherSize:
+    def of_other_size(self, text: str, line: int | None, side: int) -> OfOtherSize:
         """A whole puzzle of another size."""
         form = self.puzzle.form
-        error = f"{self.name} line {line}: looks like {side} x {side}; this engine is for {form.rows} x {form.columns}"
-        return OfOtherSize(f"{self.name} line {line}", text, None, error, line)
+        place = self.name if line is None else f"{self.name} line {line}"
+        error = f"{place}: looks like {side} x {side}; this engine is for {form.rows} x {form.columns}"
+        return OfOtherSize(place, text, None, error, line)
 
     def known_answer(self, text: str) -> Tokens | None:
         """The tokens of an answer beside a puzzle; None where it is not a whole answer."""
