@@ -17,19 +17,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from trm_deploy import hub
 from trm_deploy.errors import InputError, PuzzleError, TrmDeployError, require
-from trm_deploy.puzzles import reading
 from trm_deploy.puzzles.arc import Arc
-from trm_deploy.puzzles.base import TextPuzzle, Tokens
 from trm_deploy.puzzles.reading import Question
 from trm_deploy.runtimes.base import Device
 from trm_deploy.runtimes.solving import voting
 from trm_deploy.runtimes.solving.answer import Answer
-from trm_deploy.runtimes.solving.session import SolveOptions, SolvingSession, open_session
+from trm_deploy.runtimes.solving.session import PuzzleLike, SolveOptions, SolvingSession, open_session
 from trm_deploy.runtimes.solving.trace import TraceStep, trace
 from trm_deploy.runtimes.solving.voting import VotedAnswer
 from trm_deploy.signature import Graph, Precision
@@ -43,8 +38,6 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "Solver", "TraceStep", "VotedAnswer", "compare", "evaluate", "export_model", "inspect", "verify"]
 
 StrPath = str | os.PathLike[str]
-# Text (one line, or a grid of several lines), or token ids int32 [L].
-PuzzleLike = str | NDArray[Any] | Sequence[int]
 
 
 class Solver:
@@ -205,7 +198,7 @@ class Solver:
         """
         session = self._session
         self._require_rules()
-        questions = (self._question(puzzle, f"puzzle {number}") for number, puzzle in enumerate(puzzles, start=1))
+        questions = (session.question(puzzle, f"puzzle {number}") for number, puzzle in enumerate(puzzles, start=1))
         return session.solve(questions, self._options, slots=session.batch_size(self._options))
 
     def trace(self, puzzle: PuzzleLike) -> Iterator[TraceStep]:
@@ -252,7 +245,7 @@ class Solver:
 
     def _readable(self, puzzle: PuzzleLike) -> Question:
         self._require_rules()
-        question = self._question(puzzle, "puzzle")
+        question = self._session.question(puzzle, "puzzle")
         if question.tokens is None:
             raise PuzzleError(question.error)
         return question
@@ -263,36 +256,6 @@ class Solver:
                 f"the model is for {self.task}, whose answers no rules verify",
                 hint="use Solver.solve_tasks(FILES), where the answers vote",
             )
-
-    def _question(self, puzzle: PuzzleLike, place: str) -> Question:
-        """A puzzle as read; one that cannot be read has an error."""
-        task = self._session.puzzle
-        if isinstance(puzzle, str):
-            assert isinstance(task, TextPuzzle)
-            try:
-                found = list(reading.read_text(puzzle, place, task))
-            except InputError as error:
-                return Question(place, puzzle, None, str(error))
-            if len(found) > 1:
-                return Question(place, puzzle, None, f"{place}: holds {len(found)} puzzles, expected one")
-            return Question(place, found[0].text, found[0].tokens, found[0].error)
-        tokens, fault = _tokens_of(puzzle, task.cells, len(task.vocabulary))
-        if tokens is None:
-            return Question(place, "", None, f"{place}: {fault}")
-        if faults := task.question_faults(tokens):
-            fault = f"{place}: the givens break the rules: {'; '.join(faults)}"
-            return Question(place, task.text(tokens), None, fault)
-        return Question(place, task.text(tokens), tokens)
-
-
-def _tokens_of(values: object, length: int, vocabulary: int) -> tuple[Tokens | None, str]:
-    """Token ids int32 [L]; or None and what is wrong."""
-    array = np.asarray(values)
-    if array.dtype.kind not in "iu" or array.shape != (length,):
-        return None, f"is {array.dtype} {list(array.shape)}, expected text or token ids int32 [{length}]"
-    if array.min() < 0 or array.max() >= vocabulary:
-        return None, f"has tokens from {array.min()} to {array.max()}, expected 0 to {vocabulary - 1}"
-    return array.astype(np.int32), ""
 
 
 def export_model(

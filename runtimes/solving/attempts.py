@@ -9,7 +9,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from trm_deploy.puzzles.base import Puzzle, Symmetries, Tokens
 from trm_deploy.runtimes.base import Runtime
@@ -119,6 +119,28 @@ class Forms:
         own = values.copy()
         own[form.cells[0]] = values
         return own
+
+
+class Tries(Protocol):
+    """What is to be computed for one puzzle, attempt by attempt: whoever computes takes the next and records it."""
+
+    @property
+    def done(self) -> bool:
+        """Whether no attempt is left."""
+
+    @property
+    def underway(self) -> list[Any]:
+        """Keys of the requests that have not ended."""
+
+    @property
+    def early_steps(self) -> int:
+        """Supervision steps of attempts that have ended before their turn."""
+
+    def next(self, *, ahead: bool = False) -> Request | None:
+        """The next attempt to compute, whose key is `(self, number)`; see `Attempts.next`."""
+
+    def record(self, finished: Finished) -> None:
+        """An attempt has ended."""
 
 
 class Attempts:
@@ -298,7 +320,7 @@ def solve_stream(
     window = WINDOW * executor.size
     # In the order of the items, the finished ones that wait for others included.
     pending: deque[Pending[Item]] = deque()
-    again: deque[Attempts] = deque()  # that have another attempt to make
+    again: deque[Tries] = deque()  # that have another attempt to make
     more = True
     while True:
         while executor.free and (again or (more and len(pending) < window)):
@@ -315,20 +337,10 @@ def solve_stream(
                 request = None if entry.attempts is None else entry.attempts.next()
             if request is not None:
                 executor.admit(request)
-        while speculate and executor.free and (ahead := _ahead(pending)) is not None:
-            executor.admit(ahead)
+        if speculate:
+            admit_ahead(executor, (entry.attempts for entry in pending if entry.attempts is not None))
         if executor.busy:
-            for finished in executor.advance():
-                attempts: Attempts = finished.key[0]
-                if attempts.done:  # by another attempt of the same call
-                    executor.work.speculative_steps += finished.steps
-                    continue
-                attempts.record(finished)
-                if not attempts.done:
-                    again.append(attempts)
-                    continue
-                cancelled = (executor.cancel(key) for key in attempts.underway)
-                executor.work.speculative_steps += attempts.early_steps + sum(filter(None, cancelled))
+            again.extend(attempts for attempts in advance(executor) if not attempts.done)
         while pending and pending[0].done:
             entry = pending.popleft()
             yield entry.item, None if entry.attempts is None else entry.attempts.best
@@ -336,9 +348,36 @@ def solve_stream(
             return
 
 
-def _ahead(pending: Iterable[Pending[Any]]) -> Request | None:
+def advance(executor: Executor) -> list[Tries]:
+    """Compute, and record what has ended by it; only while the executor is busy.
+
+    Returns:
+        Those of which an attempt has ended and counts: each is done, or has another attempt to make.
+    """
+    recorded: list[Tries] = []
+    for finished in executor.advance():
+        attempts: Tries = finished.key[0]
+        if attempts.done:  # by another attempt of the same call
+            executor.work.speculative_steps += finished.steps
+            continue
+        attempts.record(finished)
+        recorded.append(attempts)
+        if attempts.done:
+            cancelled = (executor.cancel(key) for key in attempts.underway)
+            executor.work.speculative_steps += attempts.early_steps + sum(filter(None, cancelled))
+    return recorded
+
+
+def admit_ahead(executor: Executor, pending: Iterable[Tries]) -> None:
+    """Fill idle slots with attempts ahead of their turn."""
+    pending = list(pending) if executor.free else []
+    while executor.free and (request := _ahead(pending)) is not None:
+        executor.admit(request)
+
+
+def _ahead(pending: Iterable[Tries]) -> Request | None:
     """An attempt ahead of its turn, of the puzzle with the fewest underway; None where there is none to be had."""
-    open_ones = [entry.attempts for entry in pending if entry.attempts is not None and not entry.attempts.done]
+    open_ones = [attempts for attempts in pending if not attempts.done]
     for attempts in sorted(open_ones, key=lambda attempts: len(attempts.underway)):
         request = attempts.next(ahead=True)
         if request is not None:

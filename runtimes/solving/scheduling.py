@@ -19,7 +19,15 @@ import numpy as np
 
 from trm_deploy.errors import InputError
 from trm_deploy.puzzles.base import Tokens
-from trm_deploy.runtimes.base import Float32, Int32, Runtime, StepRuntime, host_values, initial_numpy_state
+from trm_deploy.runtimes.base import (
+    Float32,
+    Int32,
+    Runtime,
+    StepResult,
+    StepRuntime,
+    host_values,
+    initial_numpy_state,
+)
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,23 @@ class Limits:
 
     max_steps: int
     halt_threshold: float
+
+
+@dataclass(frozen=True, eq=False)
+class WatchedStep:
+    """A puzzle as it is after one supervision step of an attempt, in the form that the attempt solves.
+
+    Attributes:
+        step: of the attempt, from 1.
+        answer: int32 [L].
+        halt_logit: halting logit.
+        logits: float32 [L, V].
+    """
+
+    step: int
+    answer: Tokens
+    halt_logit: float
+    logits: Float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +66,8 @@ class Request:
         puzzle_id: row of the model's embedding table.
         initial_state: y and z to start from, each float32 [S, D] as `ModelSpec.state_shapes` has them; None: the
             model's own. Needs in-flight batching.
+        watch: is called after each supervision step, in the thread that computes; in whole batches after the last
+            one alone.
     """
 
     key: Any
@@ -48,6 +75,7 @@ class Request:
     limits: Limits
     puzzle_id: int = 0
     initial_state: tuple[Float32, Float32] | None = None
+    watch: Callable[[WatchedStep], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -174,6 +202,7 @@ class InFlight:
         self._reset = np.ones(slots, bool)
         self._y, self._z = initial_numpy_state(runtime.spec, slots)
         self._given: dict[int, tuple[Float32, Float32]] = {}  # slot -> the state that its new puzzle starts from
+        self._watched: dict[int, Callable[[WatchedStep], None]] = {}  # slot -> who is told of each step
 
     @property
     def free(self) -> int:
@@ -195,6 +224,8 @@ class InFlight:
         self._reset[slot] = request.initial_state is None
         if request.initial_state is not None:
             self._given[slot] = request.initial_state
+        if request.watch is not None:
+            self._watched[slot] = request.watch
         self._steps[slot] = self._milliseconds[slot] = 0
 
     def advance(self) -> list[Finished]:
@@ -210,6 +241,7 @@ class InFlight:
         # Answers stay on the device until a puzzle leaves.
         answers = np.asarray(result.answer)[leaving] if len(leaving) else self._tokens[:0]
         self._count(time.perf_counter() - started)
+        self._tell(result)
         finished = [
             Finished(
                 self._keys[slot],
@@ -223,7 +255,18 @@ class InFlight:
         ]
         self._occupied[leaving] = False
         self._reset = ~self._occupied
+        for slot in leaving:
+            self._watched.pop(int(slot), None)
         return finished
+
+    def _tell(self, result: StepResult) -> None:
+        """Show those who watch a puzzle its step, before the next one overwrites it on the device."""
+        if not self._watched:
+            return
+        answers, logits = host_values(result.answer), host_values(result.logits)
+        for slot, watch in self._watched.items():
+            answer, of_cells = np.array(answers[slot], np.int32), np.array(logits[slot], np.float32)
+            watch(WatchedStep(int(self._steps[slot]), answer, float(result.halt_logit[slot]), of_cells))
 
     def cancel(self, key: Any) -> int | None:
         """See `Executor.cancel`."""
@@ -231,6 +274,7 @@ class InFlight:
             if self._keys[slot] == key:
                 self._occupied[slot], self._reset[slot] = False, True
                 self._given.pop(int(slot), None)
+                self._watched.pop(int(slot), None)
                 return int(self._steps[slot])
         return None
 
@@ -310,6 +354,10 @@ class Batches:
         self.work.seconds += seconds
         share = seconds * 1e3 / len(batch)
         halted = solution.halt_logit > np.float32(limits.halt_threshold)
+        for row, request in enumerate(batch):
+            if request.watch is not None:
+                steps, halt_logit = int(solution.steps[row]), float(solution.halt_logit[row])
+                request.watch(WatchedStep(steps, solution.answer[row], halt_logit, solution.logits[row]))
         return [
             Finished(
                 request.key,

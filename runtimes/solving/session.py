@@ -7,6 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from trm_deploy import hub, puzzles
 from trm_deploy.artefacts import kind, record
@@ -22,6 +26,9 @@ from trm_deploy.runtimes.solving.attempts import Schedule, solve_stream
 from trm_deploy.runtimes.solving.scheduling import Executor, Work, check_batch, executor
 from trm_deploy.signature import Graph, Precision
 from trm_deploy.support.files import is_regular_file
+
+# Text (one line, or a grid of several lines), or token ids int32 [L].
+PuzzleLike = str | NDArray[Any] | Sequence[int]
 
 SHIPPED_ENGINES: dict[Graph, str] = {"loop": "sudoku.onnx", "step": "sudoku-step.onnx"}
 # Puzzles at a time with the step form. More gain little on a CPU, and make a puzzle wait longer.
@@ -218,6 +225,26 @@ class SolvingSession:
             found = itertools.chain(head, found)
         return Source(tuple(names), found, size)
 
+    def question(self, puzzle: PuzzleLike, place: str) -> Question:
+        """A puzzle as read; one that cannot be read has an error, which begins with its place."""
+        task = self.puzzle
+        if isinstance(puzzle, str):
+            assert isinstance(task, TextPuzzle)
+            try:
+                found = list(reading.read_text(puzzle, place, task))
+            except InputError as error:
+                return Question(place, puzzle, None, str(error))
+            if len(found) > 1:
+                return Question(place, puzzle, None, f"{place}: holds {len(found)} puzzles, expected one")
+            return Question(place, found[0].text, found[0].tokens, found[0].error)
+        tokens, fault = _tokens_of(puzzle, task.cells, len(task.vocabulary))
+        if tokens is None:
+            return Question(place, "", None, f"{place}: {fault}")
+        if faults := task.question_faults(tokens):
+            fault = f"{place}: the givens break the rules: {'; '.join(faults)}"
+            return Question(place, task.text(tokens), None, fault)
+        return Question(place, task.text(tokens), tokens)
+
     def solve(
         self, questions: Iterable[Question], options: SolveOptions, *, slots: int, work: Work | None = None
     ) -> Iterator[Answer]:
@@ -303,3 +330,13 @@ def open_session(
 def _tokens(question: Question) -> Tokens | None:
     """What is to be solved; nothing where an earlier run's answer is passed through."""
     return None if question.answered is not None else question.tokens
+
+
+def _tokens_of(values: object, length: int, vocabulary: int) -> tuple[Tokens | None, str]:
+    """Token ids int32 [L]; or None and what is wrong."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "iu" or array.shape != (length,):
+        return None, f"is {array.dtype} {list(array.shape)}, expected text or token ids int32 [{length}]"
+    if array.min() < 0 or array.max() >= vocabulary:
+        return None, f"has tokens from {array.min()} to {array.max()}, expected 0 to {vocabulary - 1}"
+    return array.astype(np.int32), ""

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from trm_deploy.errors import InputError
 from trm_deploy.puzzles.base import Tokens
-from trm_deploy.runtimes.base import Float32, Runtime, StepRuntime, fixed_in_words, host_values, initial_numpy_state
+from trm_deploy.runtimes.base import Float32, Runtime, StepRuntime, fixed_in_words
 from trm_deploy.runtimes.solving.attempts import Attempts, Forms
-from trm_deploy.runtimes.solving.scheduling import Finished, Request
+from trm_deploy.runtimes.solving.scheduling import Finished, InFlight, Request, WatchedStep
 from trm_deploy.runtimes.solving.session import SolveOptions, SolvingSession
 
 
@@ -41,14 +40,6 @@ class TraceStep:
     verified: bool
 
 
-class _Row(NamedTuple):
-    """What a runtime says of one puzzle after a step."""
-
-    answer: Tokens  # [L]
-    halt_logit: float
-    logits: Float32  # [L, V]
-
-
 def trace(
     session: SolvingSession, question: Tokens, options: SolveOptions, *, slots: int = 1, puzzle_id: int = 0
 ) -> Iterator[TraceStep]:
@@ -67,6 +58,27 @@ def trace(
     Raises:
         InputError: the task has no rules, or the engine is unrolled and shows its last step alone.
     """
+    check_shows_steps(session)
+    runtime = session.runtime
+    forms = Forms(session.puzzle, session.schedule(options))
+    attempts = Attempts(forms, question, puzzle_id)
+    in_flight = options.in_flight is not False
+    while (request := attempts.next()) is not None:
+        if isinstance(runtime, StepRuntime) and in_flight:
+            steps = _by_steps(runtime, request, slots)
+        else:
+            steps = _by_limits(runtime, request)
+        for step in steps:
+            shown = trace_step(forms, question, request, step)
+            yield shown
+            if shown.halted or step.step == request.limits.max_steps:
+                ended = Finished(request.key, step.answer, step.step, step.halt_logit, shown.halted, milliseconds=0.0)
+                attempts.record(ended)
+                break
+
+
+def check_shows_steps(session: SolvingSession) -> None:
+    """Raises `InputError` where a model cannot be traced: see `trace`."""
     runtime = session.runtime
     if not session.puzzle.has_rules:
         raise InputError(
@@ -77,60 +89,42 @@ def trace(
             f"{session.path}: {fixed_in_words(runtime)} and shows the last one alone",
             hint="type: trm-deploy export CHECKPOINT --graph step",
         )
-    forms = Forms(session.puzzle, session.schedule(options))
-    attempts = Attempts(forms, question, puzzle_id)
-    in_flight = options.in_flight is not False
-    while (request := attempts.next()) is not None:
-        number = request.key[1]
-        rows = _by_steps(runtime, request, slots) if isinstance(runtime, StepRuntime) and in_flight else None
-        for step, row in enumerate(_by_limits(runtime, request) if rows is None else rows, start=1):
-            halted = bool(np.float32(row.halt_logit) > np.float32(request.limits.halt_threshold))
-            answer = forms.invert(number, row.answer)
-            yield TraceStep(
-                attempt=number + 1,
-                step=step,
-                answer=session.puzzle.text(answer),
-                tokens=answer,
-                halt_logit=row.halt_logit,
-                confidence=forms.invert_cells(number, _probability(row.answer, row.logits)),
-                halted=halted,
-                verified=not session.puzzle.answer_faults(question, answer),
-            )
-            if halted or step == request.limits.max_steps:
-                attempts.record(Finished(request.key, row.answer, step, row.halt_logit, halted, milliseconds=0.0))
-                break
 
 
-def _by_steps(runtime: StepRuntime, request: Request, slots: int) -> Iterator[_Row]:
-    """One step after the other, in the first of `slots` rows; the others start anew at every step, as idle slots do."""
-    tokens = np.zeros((slots, len(request.tokens)), np.int32)
-    tokens[0] = request.tokens
-    ids = np.zeros(slots, np.int32)
-    ids[0] = request.puzzle_id
-    reset = np.ones(slots, bool)
-    y: Any
-    z: Any
-    y, z = initial_numpy_state(runtime.spec, slots)
-    while True:
-        result = runtime.step(tokens, reset, y, z, ids)
-        # Before the next step: results on a device are overwritten by it.
-        yield _Row(
-            np.array(host_values(result.answer)[0], np.int32),
-            float(result.halt_logit[0]),
-            np.array(host_values(result.logits)[0], np.float32),
-        )
-        y, z = result.y, result.z
-        reset = np.arange(slots) > 0
+def trace_step(forms: Forms, question: Tokens, request: Request, step: WatchedStep) -> TraceStep:
+    """A step of one of the `Attempts` at a question [L], in the puzzle's own form."""
+    number = request.key[1]
+    answer = forms.invert(number, step.answer)
+    return TraceStep(
+        attempt=number + 1,
+        step=step.step,
+        answer=forms.puzzle.text(answer),
+        tokens=answer,
+        halt_logit=step.halt_logit,
+        confidence=forms.invert_cells(number, _probability(step.answer, step.logits)),
+        halted=bool(np.float32(step.halt_logit) > np.float32(request.limits.halt_threshold)),
+        verified=not forms.puzzle.answer_faults(question, answer),
+    )
 
 
-def _by_limits(runtime: Runtime, request: Request) -> Iterator[_Row]:
+def _by_steps(runtime: StepRuntime, request: Request, slots: int) -> Iterator[WatchedStep]:
+    """One step after the other, in one of `slots` slots."""
+    computing = InFlight(runtime, slots)
+    seen: list[WatchedStep] = []
+    computing.admit(replace(request, watch=seen.append))
+    while computing.busy:
+        computing.advance()
+        yield seen.pop()
+
+
+def _by_limits(runtime: Runtime, request: Request) -> Iterator[WatchedStep]:
     """Runs to 1, 2, ... steps: after each the puzzle is as it is at that step."""
     ids = np.array([request.puzzle_id], np.int32)
     for step in range(1, request.limits.max_steps + 1):
         solution = runtime.solve(
             request.tokens[None], ids, max_steps=step, halt_threshold=request.limits.halt_threshold
         )
-        yield _Row(solution.answer[0], float(solution.halt_logit[0]), solution.logits[0])
+        yield WatchedStep(step, solution.answer[0], float(solution.halt_logit[0]), solution.logits[0])
 
 
 def _probability(tokens: Tokens, logits: Float32) -> Float32:

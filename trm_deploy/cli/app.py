@@ -24,6 +24,7 @@ from trm_deploy.cli.inspect import inspect
 from trm_deploy.cli.parity import parity
 from trm_deploy.cli.profile import profile
 from trm_deploy.cli.run import run
+from trm_deploy.cli.serve import serve
 from trm_deploy.cli.train import train
 from trm_deploy.cli.tune import tune
 from trm_deploy.cli.verify import verify
@@ -65,7 +66,7 @@ def _options(
 
 app.command(cls=Command)(train)
 app.add_typer(data_app, name="data")
-for _command in (export, run, evaluate, parity, verify, tune, benchmark, profile, inspect, fetch, doctor):
+for _command in (export, run, serve, evaluate, parity, verify, tune, benchmark, profile, inspect, fetch, doctor):
     app.command(cls=Command)(_command)
 
 

@@ -14,7 +14,8 @@ class _Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            print(PREFIXES.get(record.levelno, "") + self.format(record), file=sys.stderr, flush=True)
+            prefix = "" if self.formatter else PREFIXES.get(record.levelno, "")
+            print(prefix + self.format(record), file=sys.stderr, flush=True)
         except Exception:
             self.handleError(record)
 
@@ -31,3 +32,11 @@ def show(level: int = logging.INFO) -> None:
 def debugging() -> bool:
     """Whether DEBUG is shown, and tracebacks with it."""
     return LOGGER.isEnabledFor(logging.DEBUG)
+
+
+def show_also(name: str, formatter: logging.Formatter | None) -> None:
+    """Show the warnings of another logger as well, and all messages in a form of their own; None: plain lines."""
+    _HANDLER.setFormatter(formatter)
+    other = logging.getLogger(name)
+    other.setLevel(logging.WARNING)
+    other.addHandler(_HANDLER)

@@ -8,6 +8,7 @@ from trm_deploy.puzzles.text import (
     is_text_of,
     read,
     read_answered,
+    read_bytes,
     read_text,
     read_with_answers,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "is_text_of",
     "read",
     "read_answered",
+    "read_bytes",
     "read_text",
     "read_with_answers",
 ]

@@ -19,7 +19,7 @@ from trm_deploy.puzzles.text.question import Answered, OfOtherSize, OtherSize, Q
 from trm_deploy.puzzles.text.source import MAX_LINE, Source, opened, opened_bytes
 
 __all__ = ["Answered", "MAX_LINE", "OtherSize", "Question", "estimate_lines", "is_text_of", "names"]
-__all__ += ["read", "read_answered", "read_text", "read_with_answers"]
+__all__ += ["read", "read_answered", "read_bytes", "read_text", "read_with_answers"]
 
 # Bytes from which the number of lines is estimated; smaller files are counted.
 ESTIMATED_FROM = 1 << 18
@@ -63,7 +63,14 @@ def read_text(text: str, name: str, puzzle: TextPuzzle, *, input_format: str | N
         data = text.encode()
     except UnicodeEncodeError as error:
         raise InputError(f"{name}: is not text (half of a surrogate pair is in it)") from error
-    reading = Reading(name, puzzle, None, input_format is not None)
+    yield from read_bytes(data, name, puzzle, input_format=input_format)
+
+
+def read_bytes(
+    data: bytes, name: str, puzzle: TextPuzzle, *, input_format: str | None = None, column: str | None = None
+) -> Iterator[Question]:
+    """The puzzles in what a file would hold, in any encoding; the rest is as for `read`."""
+    reading = Reading(name, puzzle, column, input_format is not None)
     yield from _questions(Source(io.BytesIO(data), name), reading, input_format)
 
 

@@ -1,0 +1,90 @@
+"""What the OpenAPI document says of bodies, which are read by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trm_deploy.serving.models import MAX_ATTEMPTS
+
+DESCRIPTION = (
+    "Solves puzzles with a recursive reasoning model and verifies the answers by the rules. `/solve` is for people and"
+    " scripts, `/v2` is the Open Inference Protocol."
+)
+
+
+def _object(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": required}
+
+
+def _json(description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _error(description: str) -> dict[str, Any]:
+    return _json(description, _object({"error": {"type": "string"}}, ["error"]))
+
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    400: _error("The body cannot be read."),
+    401: _error("The token is missing or wrong."),
+    404: _error("There is no such model."),
+    408: _error("The body did not come in time."),
+    413: _error("The body or the number of its puzzles is too large."),
+    415: _error("The body is compressed."),
+    422: _error("A parameter of the query makes no sense."),
+    429: _error("Too many puzzles wait; Retry-After says when to try again."),
+    503: _error("The engine failed, or too much is being sent at once."),
+    504: _error("The deadline has passed."),
+}
+_PUZZLE = {
+    "anyOf": [
+        {"type": "string", "description": "a line, or a grid of several lines"},
+        {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1, "description": "token ids"},
+    ]
+}
+_REQUEST = {
+    **_object(
+        {
+            "puzzles": {"type": "array", "items": _PUZZLE, "minItems": 1},
+            "attempts": {"type": "integer", "minimum": 1, "maximum": MAX_ATTEMPTS},
+        },
+        ["puzzles"],
+    ),
+    "additionalProperties": False,
+}
+PUZZLES: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": _REQUEST},
+            "text/plain": {"schema": {"type": "string", "minLength": 1}},
+        },
+    }
+}
+ANSWER = {
+    "anyOf": [
+        _object(
+            {
+                "puzzle": {"type": "string"},
+                "answer": {"type": "string"},
+                "steps": {"type": "integer"},
+                "attempts": {"type": "integer"},
+                "total_steps": {"type": "integer"},
+                "halted": {"type": "boolean"},
+                "halt_logit": {"type": ["number", "string"]},
+                "verified": {"type": "boolean"},
+                "milliseconds": {"type": "number"},
+            },
+            ["puzzle", "answer", "verified"],
+        ),
+        _object({"puzzle": {"type": "string"}, "error": {"type": "string"}}, ["puzzle", "error"]),
+    ]
+}
+SOLVED: dict[int | str, dict[str, Any]] = {
+    200: _json("The objects of `run --json`.", _object({"answers": {"type": "array", "items": ANSWER}}, ["answers"])),
+    **ERRORS,
+}
+METRICS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "Prometheus' text format.", "content": {"text/plain": {"schema": {"type": "string"}}}},
+    401: ERRORS[401],
+}
