@@ -9,7 +9,7 @@ DEMO := build/demo
 
 .PHONY: demo test test-gpu gpu-kit lint format assets clean check-aarch64 test-aarch64 check-tensorrt-api \
     check-oldest portable evaluate verified-shares parity-grades sensitivity benchmark cost-curves ablations systems hrm \
-    table-memory hostile docs startup
+    table-memory hostile docs startup web test-web
 
 # Made again whenever what is to be installed changes.
 $(VENV)/installed: pyproject.toml
@@ -31,6 +31,15 @@ lint: $(VENV)/installed
 
 test: lint
 	$(BIN)/python -m pytest
+
+# The playground as a folder for any static host: the page, ONNX Runtime Web from npm, the shipped models.
+web: $(VENV)/installed
+	$(BIN)/python tools/build_web.py
+
+# The page in a real browser; needs chromium (apt-get install chromium) and npm, and skips with that command without.
+# Screenshots are kept in build/screenshots.
+test-web: $(VENV)/installed
+	$(BIN)/python -m pytest -n 0 tests/web
 
 # On a machine with an NVIDIA GPU: parity, latency and memory of every runtime there; build/gpu/gpu.json and gpu.md.
 # Its own environment, which sees the system's packages (a Jetson has TensorRT from apt) and takes ONNX Runtime and

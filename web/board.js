@@ -141,7 +141,6 @@ export class Board {
             cell.classList.toggle("changed", changed);
             cell.classList.toggle("asked", asked);
             cell.style.setProperty("--sure", sure.toFixed(3));
-            cell.style.setProperty("--doubt", (1 - sure).toFixed(3));
             const text = sudoku ? (shown === "0" ? "" : shown) : shown === "S" || shown === "G" ? shown : "";
             const symbol = /** @type {HTMLElement} */ (cell.firstElementChild);
             if (symbol.textContent !== text) symbol.textContent = text;

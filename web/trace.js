@@ -44,6 +44,15 @@ export const SCHEMA = 1;
 const SVG = "http://www.w3.org/2000/svg";
 /** Below this softmax probability a cell counts as doubtful in words; the drawing shows all of it. */
 const DOUBTFUL = 0.9;
+/** Outlines of the signs on the controls, in a square of 16. */
+const SIGNS = {
+    first: "M2 2h2.5v12H2zM14 2v12L5.5 8z",
+    back: "M11.5 2v12L3.5 8z",
+    play: "M4 1.5v13L14 8z",
+    pause: "M3.5 2H7v12H3.5zM9 2h3.5v12H9z",
+    next: "M4.5 2v12l8-6z",
+    last: "M11.5 2H14v12h-2.5zM2 2v12l8.5-6z",
+};
 
 /**
  * @param {string} name
@@ -54,6 +63,13 @@ function drawn(name, attributes, text = "") {
     const made = document.createElementNS(SVG, name);
     for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, String(value));
     if (text) made.textContent = text;
+    return made;
+}
+
+/** @param {keyof typeof SIGNS} name */
+function sign(name) {
+    const made = drawn("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" });
+    made.append(drawn("path", { d: SIGNS[name] }));
     return made;
 }
 
@@ -150,6 +166,7 @@ export class Player {
         this.period = 500 / speed;
         /** Called when the last step there is has been shown while it plays. @type {() => void} */
         this.onEnd = () => {};
+        this.invitation = "Nothing computed yet."; // shown while there is no step
         /** Called when the visitor pauses, plays or steps. @type {(playing: boolean) => void} */
         this.onControl = () => {};
         this.element = make("div", "player");
@@ -172,8 +189,8 @@ export class Player {
     }
 
     #controls() {
-        const button = (/** @type {string} */ label, /** @type {string} */ sign, /** @type {() => void} */ act) => {
-            const made = make("button", "control", { type: "button", "aria-label": label, title: label }, sign);
+        const button = (/** @type {string} */ label, /** @type {keyof typeof SIGNS} */ name, /** @type {() => void} */ act) => {
+            const made = make("button", "control", { type: "button", "aria-label": label, title: label }, sign(name));
             made.addEventListener("click", act);
             return made;
         };
@@ -182,15 +199,15 @@ export class Player {
             this.onControl(false);
             this.show(place);
         };
-        this.first = button("First step", "\u23ee", () => go(0));
-        this.back = button("Step back", "\u2039", () => go(this.place - 1));
-        this.toggle = button("Play", "\u25b6", () => {
+        this.first = button("First step", "first", () => go(0));
+        this.back = button("Step back", "back", () => go(this.place - 1));
+        this.toggle = button("Play", "play", () => {
             if (this.playing) this.pause();
             else this.play();
             this.onControl(this.playing);
         });
-        this.next = button("Step forward", "\u203a", () => go(this.place + 1));
-        this.last = button("Last step", "\u23ed", () => go(this.trace.steps.length - 1));
+        this.next = button("Step forward", "next", () => go(this.place + 1));
+        this.last = button("Last step", "last", () => go(this.trace.steps.length - 1));
         this.scrub = make("input", "scrub", { type: "range", min: 0, max: 0, value: 0, "aria-label": "Step shown" });
         this.scrub.addEventListener("input", () => go(Number(this.scrub.value)));
         this.speed = make("select", "speed", { "aria-label": "Speed" });
@@ -253,7 +270,7 @@ export class Player {
     }
 
     #sign() {
-        this.toggle.textContent = this.playing ? "\u275a\u275a" : "\u25b6";
+        this.toggle.replaceChildren(sign(this.playing ? "pause" : "play"));
         for (const name of ["aria-label", "title"]) this.toggle.setAttribute(name, this.playing ? "Pause" : "Play");
     }
 
@@ -271,7 +288,8 @@ export class Player {
         if (!this.plot) return;
         this.plot.show(this.trace, this.place);
         if (!step) {
-            this.where.textContent = this.verdict.textContent = "";
+            this.where.textContent = this.invitation;
+            this.verdict.textContent = "";
             this.seen.hidden = true;
             this.board.show(puzzle);
             return;

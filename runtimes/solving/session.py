@@ -33,8 +33,6 @@ PuzzleLike = str | NDArray[Any] | Sequence[int]
 SHIPPED_ENGINES: dict[Graph, str] = {"loop": "sudoku.onnx", "step": "sudoku-step.onnx"}
 # Puzzles at a time with the step form. More gain little on a CPU, and make a puzzle wait longer.
 DEFAULT_SLOTS = 8
-# Attempts a puzzle where neither the user nor the artefact's record says how many, and rules tell which are needed.
-DEFAULT_ATTEMPTS = 8
 
 
 @dataclass(frozen=True)
@@ -131,11 +129,9 @@ class SolvingSession:
 
         A task without rules has no way to tell that another attempt is needed.
         """
-        if self.built is not None and self.built.schedule is not None and self.puzzle.has_rules:
-            return self.built.schedule
-        return RecordedSchedule(
-            attempts=DEFAULT_ATTEMPTS if self.puzzle.has_rules else 1, attempt_steps=(self.own_steps,)
-        )
+        if not self.puzzle.has_rules:
+            return RecordedSchedule(attempts=1, attempt_steps=(self.own_steps,))
+        return record.default_schedule(self.built, self.own_steps)
 
     def halt_threshold(self, options: SolveOptions) -> float:
         """The threshold in force: the caller's, else the record's, else the model's own."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import shutil
 import threading
 from collections.abc import Iterator
@@ -12,11 +13,24 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import ROOT, load_tool
+from trm_deploy.errors import InputError
+
 playwright = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install playwright")
 # Where distributions put it; names that Debian, Ubuntu and Fedora use.
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
 )
+NPM = ROOT / "build" / "npm"  # where `make web` puts its packages too
+# Reads the board by the classes of its cells: what a visitor sees.
+BOARD = """() => [...document.querySelectorAll('#board .cell')].map((cell) =>
+    cell.closest('.maze') ? (cell.matches('.wall') ? '#' : cell.matches('.start') ? 'S' : cell.matches('.goal') ? 'G'
+        : cell.matches('.path') ? 'o' : ' ') : (cell.querySelector('.symbol').textContent || '0')).join('')"""
+PASTE = """(text) => {
+    const data = new DataTransfer();
+    data.setData('text/plain', text);
+    document.dispatchEvent(new ClipboardEvent('paste', { clipboardData: data, bubbles: true, cancelable: true }));
+}"""
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
@@ -90,3 +104,52 @@ class Served:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+def ready(page: Any, address: str) -> None:
+    """Open the page, and wait until the model is there."""
+    page.goto(address)
+    page.wait_for_selector("html[data-model=ready]")
+
+
+def shown(page: Any) -> str:
+    """What is on the board, as the puzzle's one-line text."""
+    return str(page.evaluate(BOARD))
+
+
+def type_in(page: Any, puzzle: str) -> None:
+    """Paste a puzzle into the page, as a visitor does."""
+    page.evaluate(PASTE, puzzle)
+
+
+def solve(page: Any) -> dict[str, Any]:
+    """Solve what is on the board; the summary, and the steps as the plot has them."""
+    page.get_by_label("Speed").select_option("fastest")
+    page.get_by_role("button", name="Solve").click()
+    page.wait_for_selector("#summary:not(:empty)", timeout=60_000)
+    page.get_by_role("button", name="Play", exact=True).wait_for()
+    titles = page.locator(".plot .dot title").all_text_contents()
+    found = [re.match(r"attempt (\d+), step (\d+): halting logit (\S+),", title) for title in titles]
+    steps = [(int(match[1]), int(match[2]), float(match[3])) for match in found if match]
+    return {"summary": page.text_content("#summary"), "verdict": page.text_content(".verdict"), "steps": steps}
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `make web` makes of the shipped models."""
+    tool = load_tool("build_web")
+    try:
+        modules = tool.packages(NPM)
+    except InputError as error:
+        pytest.skip(f"{error}")
+    folder = tmp_path_factory.mktemp("web") / "site"
+    tool.build(folder, tool.shipped_models(), modules)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def site(built: Path) -> Iterator[Served]:
+    """The page, as a static host offers it."""
+    served = Served(built)
+    yield served
+    served.close()

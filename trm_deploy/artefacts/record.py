@@ -18,6 +18,8 @@ SCHEMA = 2
 # Schema 1 lacks `schedule` and `arithmetic`.
 READABLE = (1, 2)
 MAX_ATTEMPTS = 1 << 20
+# Of a task with rules, where nothing says how many.
+DEFAULT_ATTEMPTS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,3 +163,15 @@ def halting_threshold(flag: float | None, artefact: Path, spec: ModelSpec) -> fl
         return flag
     record = read_matching(artefact)
     return spec.halting.threshold if record is None else record.halting_threshold
+
+
+def default_schedule(record: BuildRecord | None, own_steps: int) -> RecordedSchedule:
+    """How puzzles of a task with rules are tried where the user says nothing: as the record says, else 8 attempts.
+
+    Args:
+        record: of the artefact; None where there is none.
+        own_steps: the model's own number of supervision steps an attempt.
+    """
+    if record is not None and record.schedule is not None:
+        return record.schedule
+    return RecordedSchedule(attempts=DEFAULT_ATTEMPTS, attempt_steps=(own_steps,))

@@ -11,10 +11,10 @@ from tests.artefacts.test_record import BUILT
 from tests.conftest import ASSETS, tiny_spec
 from tests.fakes import Call, FakeRuntime, solution
 from trm_deploy import puzzles
-from trm_deploy.artefacts.record import BuildRecord, RecordedSchedule
+from trm_deploy.artefacts.record import DEFAULT_ATTEMPTS, BuildRecord, RecordedSchedule
 from trm_deploy.errors import InputError
 from trm_deploy.runtimes.base import Solution
-from trm_deploy.runtimes.solving.session import DEFAULT_ATTEMPTS, SolveOptions, SolvingSession, open_session
+from trm_deploy.runtimes.solving.session import SolveOptions, SolvingSession, open_session
 
 
 def session(
