@@ -26,6 +26,7 @@ FILES = {
         "an HTML page in place of the file",
         "download it again",
     ),
+    "HTML, UTF-16": ("<html>".encode("utf-16"), "an HTML page in place of the file", "download it again"),
     "HTML, remark": (b"<!-- hub --><html><head>", "an HTML page in place of the file", "download it again"),
     "XML error": (b'<?xml version="1.0"?>\n<Error><Code>AccessDenied</Code>', "error message of a download", "again"),
     "JSON error": (b'{"error": "Repository not found"}', "error message of a download", "Repository not found"),

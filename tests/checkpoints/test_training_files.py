@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import argparse
+import collections
+import datetime
+import functools
+import json
 import logging
+import random
+from fractions import Fraction
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from tests.checkpoints.test_published import assert_same, model_of, published_weights, settings_of, write
 from trm_deploy import checkpoints
+from trm_deploy.artefacts import kind
+from trm_deploy.checkpoints.archive import read_pickle
 from trm_deploy.errors import CheckpointError, InputError
 from trm_deploy.models.recursive import RecursiveReasoner
 
@@ -167,9 +179,90 @@ def test_in_a_folder_what_is_no_model_is_passed_over(model: RecursiveReasoner, t
     assert_same(checkpoints.load(tmp_path), model)
 
 
-def test_code_beside_the_weights_is_refused_and_not_run(model: RecursiveReasoner, tmp_path: Path) -> None:
-    import argparse
+def test_plain_values_of_other_libraries_beside_the_weights(model: RecursiveReasoner, tmp_path: Path) -> None:
+    """numpy's numbers and arrays, argparse's namespaces, paths and dates; nothing of those libraries is run."""
+    arch, _ = settings_of(model)
+    numbers: dict[str, Any] = {
+        key: np.int64(value) if type(value) is int else np.float64(value) if type(value) is float else value
+        for key, value in arch.items()
+    }
+    document = {
+        "model": published_weights(model),
+        "args": argparse.Namespace(lr=0.1, name="x", arch=numbers),
+        "loss": np.float32(0.25),
+        "done": np.bool_(True),
+        "big": np.array([2], ">i4")[0],
+        "history": np.arange(6.0).reshape(2, 3),
+        "rng": {"numpy": np.random.get_state(), "python": random.getstate()},
+        "where": Path("x"),
+        "when": datetime.datetime.now(datetime.timezone.utc),
+        "per task": collections.defaultdict(list, {"a": [1]}),
+    }
+    path = saved(tmp_path, model, document)
+    for name in ("all_config.yaml", "config.json"):
+        (tmp_path / name).unlink(missing_ok=True)
+    read = read_pickle(path)
+    assert (read["loss"], read["done"], read["big"], read["args"]["lr"]) == (0.25, True, 2, 0.1)
+    assert type(read["loss"]) is float
+    assert type(read["per task"]) is dict
+    assert_same(checkpoints.load(path), model)
 
-    path = saved(tmp_path, model, {"model": published_weights(model), "args": argparse.Namespace(lr=1)})
-    with pytest.raises(CheckpointError, match=r"refused: the pickle asks for code or types.*argparse.Namespace"):
+
+@pytest.mark.parametrize("value", [functools.partial(print), Fraction(1, 2), slice])
+def test_code_beside_the_weights_is_refused_and_not_run(
+    value: object, model: RecursiveReasoner, tmp_path: Path
+) -> None:
+    path = saved(tmp_path, model, {"model": published_weights(model), "args": value})
+    with pytest.raises(CheckpointError, match=r"refused: the pickle asks for code or types"):
         checkpoints.load(path)
+    with pytest.raises(UnpicklingError):
+        torch.load(path, weights_only=True)  # what is allowed here is allowed nowhere else
+
+
+def in_pieces(folder: Path, weights: dict[str, Tensor], end: str, save: Any) -> Path:
+    """A checkpoint in two files, with their index."""
+    names = sorted(weights)
+    held = {f"m-0000{n}-of-00002.{end}": names[n - 1 :: 2] for n in (1, 2)}
+    for file, part in held.items():
+        save({name: weights[name].contiguous() for name in part}, folder / file)
+    index = {"metadata": {"total_size": 9}, "weight_map": {name: file for file in held for name in held[file]}}
+    path = folder / f"m.{end}.index.json"
+    path.write_text(json.dumps(index))
+    return path
+
+
+@pytest.mark.parametrize(("end", "save"), [("safetensors", save_file), ("bin", torch.save)])
+def test_a_checkpoint_in_several_files_is_joined(end: str, save: Any, model: RecursiveReasoner, tmp_path: Path) -> None:
+    saved(tmp_path, model, {}).unlink()
+    index = in_pieces(tmp_path, published_weights(model), end, save)
+    first = checkpoints.load(index)
+    assert_same(first, model)
+    assert_same(checkpoints.load(tmp_path), model)
+    assert kind.of(tmp_path) is kind.of(index) is kind.Kind.checkpoint
+    piece = tmp_path / f"m-00002-of-00002.{end}"
+    with pytest.raises(CheckpointError, match="is one of 2 files of a checkpoint") as caught:
+        checkpoints.load(piece)
+    assert str(index) in str(caught.value.hint)
+    save({"lm_head.weight": torch.zeros(3)}, piece)
+    with pytest.raises(CheckpointError, match=r"m-00002-of-00002.*has no .*, which its index .* says it has"):
+        checkpoints.load(index)
+    in_pieces(tmp_path, moved(published_weights(model)), end, save)
+    assert checkpoints.load(index).sha256 != first.sha256, "the same index, other pieces"
+    piece.unlink()
+    with pytest.raises(CheckpointError, match=r"m-00002-of-00002.*there is no such file"):
+        checkpoints.load(tmp_path)
+
+
+@pytest.mark.parametrize("piece", ["../m-00001-of-00002.bin", "/etc/passwd", "", 3])
+def test_an_index_names_files_beside_it_alone(piece: object, tmp_path: Path) -> None:
+    path = tmp_path / "m.bin.index.json"
+    path.write_text(json.dumps({"weight_map": {"a": piece}}))
+    with pytest.raises(CheckpointError, match=r"names a file that is not beside it|is the index of a checkpoint"):
+        checkpoints.load(path)
+
+
+def test_a_truncated_checkpoint_in_a_folder_is_named(model: RecursiveReasoner, tmp_path: Path) -> None:
+    path = saved(tmp_path, model, published_weights(model))
+    path.write_bytes(path.read_bytes()[:-500])
+    with pytest.raises(CheckpointError, match=r"step_7: is not a checkpoint, or is truncated"):
+        checkpoints.load(tmp_path)

@@ -94,6 +94,20 @@ def test_the_file_is_found_where_none_is_named(server: FakeHub) -> None:
         hub.fetch("hf://o/none")
 
 
+def test_a_checkpoint_in_several_files_comes_whole(server: FakeHub) -> None:
+    pieces = {f"x/m-0000{n}-of-00002.safetensors": BIG + bytes([n]) for n in (1, 2)}
+    index = json.dumps({"weight_map": {path: path[2:] for path in pieces}, "metadata": {"x": "y" * 2000}}).encode()
+    server.add("o/pieces", {**pieces, "x/m.safetensors.index.json": index, "x/config.json": b"{}"})
+    path, found = hub.fetch("hf://o/pieces")
+    assert (path.name, found.sha256) == ("m.safetensors.index.json", "")
+    assert {name: (path.parent.parent / name).read_bytes() for name in pieces} == pieces
+    server.add("o/lost", {"m.bin.index.json": index})
+    with pytest.raises(
+        InputError, match=r"the index names m-00001-of-00002.safetensors, which the repository does not"
+    ):
+        hub.fetch("hf://o/lost")
+
+
 def test_what_is_not_there_is_named(server: FakeHub) -> None:
     server.add("o/n", {"step_5": BIG})
     server.gated.add("o/gated")

@@ -5,6 +5,7 @@ A further one is a row of `MAGIC`, `TEXTS`, `MEMBERS` or `FOLDERS`.
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 import zipfile
@@ -154,9 +155,10 @@ def _legacy(path: Path) -> Foreign:
 
 
 def _recognize_text(path: Path, head: bytes) -> Foreign | None:
-    if b"\0" in head:
+    marked = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if b"\0" in head and not marked:
         return None
-    text = head.decode("utf-8", errors="ignore").lstrip("\ufeff \t\r\n")
+    text = head.decode("utf-16" if marked else "utf-8", errors="ignore").lstrip("\ufeff \t\r\n")
     if LFS.match(text):
         size = LFS_SIZE.search(text)
         whole = f" to a file of {int(size[1]):,} bytes" if size else ""

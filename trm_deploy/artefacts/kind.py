@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 import zipfile
 from enum import Enum
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from trm_deploy.artefacts import foreign
 from trm_deploy.artefacts.foreign import LARGEST_JSON
 from trm_deploy.errors import ArtefactError
+from trm_deploy.support.files import sha256
 
 EXPECTED = "expected an ONNX file, a TensorRT plan or a checkpoint"
 # Bytes that are looked at.
@@ -41,6 +43,8 @@ class Kind(str, Enum):
 MAGIC = {b"ftrt": Kind.trt, b"vtrt": Kind.rtx}
 # What safetensors allows the header of a file; bytes.
 LARGEST_HEADER = 100_000_000
+# The end of the name of an index of several files.
+INDEX = ".index.json"
 # The first bytes of a ZIP archive; a whole one is recognized by its end.
 ZIP_MAGIC = b"PK\x03\x04"
 
@@ -90,10 +94,31 @@ def is_checkpoint(path: Path) -> bool:
     """Whether a file is a checkpoint by its form, a ZIP archive or safetensors; or a folder has one in it."""
     if path.is_dir():
         return any(file.is_file() and is_checkpoint(file) for file in path.iterdir())
-    if is_safetensors(path):
+    if is_safetensors(path) or pieces(path):
         return True
     # A piece of a checkpoint of torch.distributed ends with an archive.
     return path.suffix != ".distcp" and zipfile.is_zipfile(path) and not _is_numpy_archive(path)
+
+
+def pieces(path: Path) -> dict[str, Any]:
+    """The index of a checkpoint in several files, as hubs have it: the file of each tensor; empty where it is none."""
+    if not path.name.endswith(INDEX) or not path.is_file() or path.stat().st_size > LARGEST_JSON:
+        return {}
+    try:
+        document = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    found = document.get("weight_map") if isinstance(document, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def digest(checkpoint: Path) -> str:
+    """The SHA-256 of a checkpoint's file; of one in several files that of the digests of its index and of them all."""
+    files = sorted({name for name in pieces(checkpoint).values() if isinstance(name, str)})
+    if not files:
+        return sha256(checkpoint)
+    together = "".join(sha256(file) for file in (checkpoint, *(checkpoint.parent / name for name in files)))
+    return hashlib.sha256(together.encode()).hexdigest()
 
 
 def is_safetensors(path: Path) -> bool:

@@ -18,13 +18,14 @@ from torch import Tensor
 
 from trm_deploy.artefacts import foreign
 from trm_deploy.artefacts.kind import is_checkpoint
+from trm_deploy.checkpoints import plain_values
 from trm_deploy.errors import CheckpointError
 
 MAX_VALUES = 1_000_000  # in all dictionaries and lists of a file
 
 
 def read_pickle(path: Path, *, mapped: bool = False) -> Any:
-    """What `torch.save` wrote, restricted to tensors and plain types.
+    """What `torch.save` wrote, restricted to tensors and plain values, see `plain_values`.
 
     Args:
         path: the file.
@@ -51,7 +52,8 @@ def read_pickle(path: Path, *, mapped: bool = False) -> Any:
     _check_archive(path)
     try:
         # Mapped, a tensor that claims more than the file has is refused; read, it would reach beyond the memory.
-        document = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        with torch.serialization.safe_globals(plain_values.STAND_INS):
+            document = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
         if "weights_only" in str(error):
             named = re.search(r"GLOBAL ([\w.]{1,200})", str(error))

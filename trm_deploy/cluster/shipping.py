@@ -57,7 +57,8 @@ def files_of(artefact: Path) -> tuple[Path, list[Path]]:
     from trm_deploy.checkpoints.published import config_files
 
     file = locate(artefact)
-    return file, [*bundle.present(file), *config_files.present(file)]
+    pieces = {file.with_name(str(name)) for name in kind.pieces(file).values()}
+    return file, [*bundle.present(file), *sorted(pieces), *config_files.present(file)]
 
 
 def ship(ray: Any, files: list[Path]) -> Shipment:

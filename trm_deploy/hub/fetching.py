@@ -37,6 +37,9 @@ BESIDE = (
     "identifiers.json",
 )
 STEP = re.compile(r"(?:.*[_-])?step_([0-9]{1,18})(?:\.\w+)?")
+# The index of a checkpoint in several files, and one of these.
+INDEX = ".index.json"
+PIECE = re.compile(r".+-[0-9]{5}-of-[0-9]{5}\.\w+")
 CHECKPOINTS = (".pt", ".pth", ".ckpt", ".safetensors", ".onnx")
 # How often a download is taken up; newer versions of huggingface_hub do so by themselves too.
 TRIES = 3
@@ -98,12 +101,17 @@ def fetch(name: str | Path) -> tuple[Path, Fetched]:
     _check_room(folder)
     for path in [*_beside(file, listing.files), file]:
         _bring(hub, wanted, listing, path, folder, endpoint)
+    pieces = _pieces(file, folder)
+    for path in pieces:
+        if path not in listing.files:
+            raise InputError(f"{wanted}: the index names {path}, which the repository does not have")
+        _bring(hub, wanted, listing, path, folder, endpoint)
     entry = listing.files[file]
     found = Fetched(
         repository=wanted.repository,
         file=file,
         revision=listing.commit,
-        sha256=entry.sha256,
+        sha256="" if pieces else entry.sha256,  # of several files there is none of them together
         bytes=entry.size,
     )
     place = folder / file
@@ -193,6 +201,9 @@ def _checkpoint_of(name: str, paths: list[str]) -> str:
         for path in paths
         if path not in steps and (PurePosixPath(path).suffix in CHECKPOINTS or PurePosixPath(path).name == "checkpoint")
     ]
+    indices = [path for path in paths if path.endswith(INDEX)]
+    if indices:  # of the files that it names none is meant by itself
+        others = [path for path in others if not PIECE.fullmatch(path)] + indices
     candidates = list(steps) or others
     if len(folders) == 1 and len({path.rpartition("step_")[0] for path in steps}) == 1:
         highest = max(int(match[1]) for match in steps.values())
@@ -201,6 +212,19 @@ def _checkpoint_of(name: str, paths: list[str]) -> str:
         what = f"has {len(candidates)} checkpoints" if candidates else "has no checkpoint by its name"
         raise InputError(f"{name}: {what}, name a file of it", hint=_listed(candidates or paths))
     return candidates[0]
+
+
+def _pieces(index: str, folder: Path) -> list[str]:
+    """The files that an index of a checkpoint in several files names; none where a file is not one."""
+    if not index.endswith(INDEX):
+        return []
+    try:
+        document = json.loads((folder / index).read_bytes())
+    except (ValueError, RecursionError):
+        return []
+    where = document.get("weight_map") if isinstance(document, dict) else None
+    found = {name for name in where.values() if isinstance(name, str)} if isinstance(where, dict) else set()
+    return [str(PurePosixPath(index).parent / name) for name in sorted(found)]
 
 
 def _listed(paths: Iterable[str]) -> str:

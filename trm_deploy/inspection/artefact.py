@@ -9,6 +9,7 @@ from typing import Any
 
 from trm_deploy import hub
 from trm_deploy.artefacts import embeddings, onnx_file, record
+from trm_deploy.artefacts.kind import digest as digest_of
 from trm_deploy.artefacts.kind import is_checkpoint
 from trm_deploy.artefacts.kind import of as kind_of
 from trm_deploy.errors import ArtefactError, CannotRunHere, InputError, require
@@ -42,7 +43,7 @@ def inspect(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     path = hub.local(path)
     if path.is_dir():
         path = _checkpoints(path).locate(path)
-    digest = sha256(path) if path.is_file() else ""
+    digest = digest_of(path) if path.is_file() else ""
     built = record.read(path)
     own = built if built is not None and built.artefact_sha256 == digest else None
     if path.is_file() and is_checkpoint(path):

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from trm_deploy import puzzles
+from trm_deploy.artefacts.kind import digest
 from trm_deploy.checkpoints.base import Checkpoint, check_weights
 from trm_deploy.checkpoints.published.config_files import CONFIG
 from trm_deploy.checkpoints.published.families import CLASSES, FAMILIES
@@ -18,7 +19,6 @@ from trm_deploy.checkpoints.published.rotary import check_rotary_tables
 from trm_deploy.checkpoints.published.settings import CONSTANTS, PublishedSettings, parse_overrides
 from trm_deploy.errors import CheckpointError, InputError, SpecError
 from trm_deploy.spec import Architecture, Halting, ModelSpec, Positions, Recursion, TaskSpec, swiglu_width
-from trm_deploy.support.files import sha256
 
 # The published names of position encodings and ours.
 POSITIONS: dict[str, Positions] = {"rope": "rotary", "learned": "learned", "none": "none"}
@@ -57,7 +57,7 @@ def from_document(path: Path, document: Mapping[str, Any], overrides: Sequence[s
     return Checkpoint(
         spec,
         kept,
-        sha256=sha256(path),
+        sha256=digest(path),
         source=str(path),
         settings=tuple(settings.notes.values()),
         overrides=tuple(overrides),
