@@ -104,9 +104,10 @@ def serve(
         require(package, extra="serve", purpose="to serve")
     from trm_deploy.runtimes.solving.session import SHIPPED_ENGINES, SolveOptions, open_session
     from trm_deploy.serving import access, server
-    from trm_deploy.serving.app import Limits, make_app
+    from trm_deploy.serving.app import make_app
     from trm_deploy.serving.logs import JsonLines
     from trm_deploy.serving.models import ServedModel
+    from trm_deploy.serving.service import Limits
 
     named = server.names_of(engine or [])
     token = None if token_file is None else access.read_token(token_file)

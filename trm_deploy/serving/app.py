@@ -2,87 +2,26 @@
 
 from __future__ import annotations
 
-import functools
-import time
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import anyio
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import RedirectResponse
+from fastapi.responses import RedirectResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 import trm_deploy
 from trm_deploy.errors import InputError
-from trm_deploy.puzzles.reading import Question
-from trm_deploy.serving import schemas
+from trm_deploy.serving import inference_routes, schemas
 from trm_deploy.serving.engine import EngineFailed, QueueFull
-from trm_deploy.serving.http import Bodies, Frame, Refused, error_response, json_response, trace_of, wait_for
-from trm_deploy.serving.metrics import Metrics
+from trm_deploy.serving.http import Frame, Refused, error_response, json_response, trace_of, wait_for
 from trm_deploy.serving.models import MAX_ATTEMPTS, ServedModel, TooMany
-from trm_deploy.serving.solve_request import SolveRequest, read_request
-
-# Threads that read puzzles: a body of JSON takes many times its size in memory while it is read.
-READERS = 2
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a request may take.
-
-    Attributes:
-        body: bytes of its body.
-        puzzles: number of its puzzles.
-        deadline: seconds until it is given up.
-    """
-
-    body: int = 4 << 20
-    puzzles: int = 1024
-    deadline: float = 300.0
-
-
-class Service:
-    """The models, and what their routes share."""
-
-    def __init__(self, models: Mapping[str, ServedModel], limits: Limits) -> None:
-        self.models, self.limits = models, limits
-        self.metrics = Metrics(models)
-        self.bodies = Bodies(limits.body)
-        self.default = next(iter(models.values()))
-        self._readers: anyio.CapacityLimiter | None = None
-
-    def model(self, name: str | None) -> ServedModel:
-        """The model of that name, the first one where None; raises `Refused` where there is none."""
-        if name is None:
-            return self.default
-        if name not in self.models:
-            raise Refused(404, f"there is no model {name[:80]!r} here, but {', '.join(self.models)}")
-        return self.models[name]
-
-    async def in_thread(self, function: Any, *arguments: Any) -> Any:
-        """Call a function that may take a while."""
-        if self._readers is None:
-            self._readers = anyio.CapacityLimiter(READERS)
-        return await anyio.to_thread.run_sync(functools.partial(function, *arguments), limiter=self._readers)
-
-    async def questions(
-        self, request: Request, model: ServedModel, asked: SolveRequest
-    ) -> tuple[list[Question], int | None]:
-        """The puzzles of a request's body, and how many attempts it asks for."""
-        trace = trace_of(request)
-        trace.model = model.name
-        body = await self.bodies.read(request)
-        found: tuple[list[Question], int | None] = await self.in_thread(
-            read_request, model, asked, body, request.headers.get("content-type", ""), self.limits.puzzles
-        )
-        trace.stages["read"] = time.monotonic() - trace.started
-        trace.fields["puzzles"] = len(found[0])
-        return found
-
+from trm_deploy.serving.service import Limits, Service
+from trm_deploy.serving.solve_request import SolveRequest
+from trm_deploy.serving.streaming import Stream
 
 Model = Annotated[str | None, Query(description="Name of the model; the first one where it is left out.")]
 Attempts = Annotated[int | None, Query(ge=1, le=MAX_ATTEMPTS, description="Maximum number of attempts at a puzzle.")]
@@ -126,6 +65,24 @@ def make_app(
         trace_of(request).fields["verified"] = sum(answer.verified for answer in answers)
         return json_response({"answers": [answer.to_plain() for answer in answers]})
 
+    @app.post("/solve/stream", responses=schemas.STREAMED, openapi_extra=schemas.PUZZLES)
+    async def stream(
+        request: Request,
+        model: Model = None,
+        attempts: Attempts = None,
+        input_format: InputFormat = None,
+        column: Column = None,
+    ) -> Response:
+        """Solve puzzles, and show every supervision step as it is computed, as server-sent events."""
+        served = service.model(model)
+        questions, tries = await service.questions(request, served, SolveRequest(attempts, input_format, column))
+        events = Stream(served, questions, tries, trace_of(request), service.metrics)
+        # A proxy passes on what comes when it comes.
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingResponse(events.text(), media_type="text/event-stream", headers=headers)
+
+    inference_routes.add(app, service)
+
     @app.get("/metrics", responses=schemas.METRICS)
     async def metrics() -> Response:
         """What Prometheus reads."""
@@ -137,8 +94,16 @@ def make_app(
         async def index() -> Response:
             return RedirectResponse("docs")
     else:
-        app.mount("/", StaticFiles(directory=web, html=True))
+        app.mount("/", Page(directory=web, html=True))
     return app
+
+
+class Page(StaticFiles):
+    """The files of a page; the playground's folder is a package, whose code is not part of the page."""
+
+    def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
+        """See Starlette."""
+        return ("", None) if path.endswith((".py", ".pyc")) else super().lookup_path(path)
 
 
 def _answer_errors(app: FastAPI) -> None:

@@ -128,6 +128,7 @@ class Job:
         tries: what is to be computed, puzzle by puzzle.
         ended: done when every puzzle is; has the error where the engine failed.
         watch: is told of every supervision step, in the engine's thread.
+        cancelled: whether it ended because nobody waits for it any more.
         submitted, started, finished: times of `time.monotonic`; 0 where it has not come to that.
     """
 
@@ -138,6 +139,7 @@ class Job:
         self.watch, self._one_ended = watch, one_ended
         self.ended: Future[None] = Future()
         self.submitted = self.started = self.finished = 0.0
+        self.cancelled = False
         self._waiting = deque(tries)
         self._left = len(tries)
 
@@ -245,6 +247,7 @@ class EngineThread:
         """Nobody waits for a job any more: its slots become free at the next step."""
         with self._wake:
             if not job.ended.done():
+                job.cancelled = True
                 self._unwanted.append(job)
                 self._wake.notify()
 

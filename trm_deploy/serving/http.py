@@ -33,6 +33,7 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # What those who only watch or look may have without a token: probes of an orchestrator, the page and the documentation.
 OPEN = ("/v2/health/live", "/v2/health/ready", "/docs", "/openapi.json")
 CLOSED = ("/v2", "/solve", "/metrics")
+DEADLINE = "the puzzles were not solved before the deadline"
 CLIENT_GONE = 499  # as nginx has it in its logs; nobody reads it
 
 
@@ -230,7 +231,7 @@ async def wait_for(job: Job, engine: EngineThread, request: Request) -> None:
             return ended.result()
         if gone.done():
             raise ClientDisconnect
-        raise Refused(504, "the puzzles were not solved before the deadline")
+        raise Refused(504, DEADLINE)
     finally:
         gone.cancel()
         engine.cancel(job)

@@ -88,3 +88,53 @@ METRICS: dict[int | str, dict[str, Any]] = {
     200: {"description": "Prometheus' text format.", "content": {"text/plain": {"schema": {"type": "string"}}}},
     401: ERRORS[401],
 }
+STREAMED: dict[int | str, dict[str, Any]] = {
+    200: {"description": "Server-sent events.", "content": {"text/event-stream": {"schema": {"type": "string"}}}},
+    **ERRORS,
+}
+DOCUMENT: dict[int | str, dict[str, Any]] = {
+    200: _json("A document.", {"type": "object"}),
+    401: ERRORS[401],
+    404: ERRORS[404],
+    422: ERRORS[422],
+}
+HEALTH: dict[int | str, dict[str, Any]] = {**DOCUMENT, 503: _json("The engine is broken.", {"type": "object"})}
+_DATA = {"type": "array", "items": {"anyOf": [{"type": "number"}, {"type": "array", "items": {"type": "number"}}]}}
+
+
+def _tensor(*datatypes: str) -> dict[str, Any]:
+    return _object(
+        {
+            "name": {"type": "string"},
+            "shape": {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 1},
+            "datatype": {"enum": list(datatypes)},
+            "parameters": {"type": "object"},
+            "data": _DATA,
+        },
+        ["name", "shape", "datatype"],
+    )
+
+
+_LIMITS = {"max_steps": {"type": "integer", "minimum": 1}, "halt_threshold": {"type": "number"}}
+_INFER = _object(
+    {
+        "id": {"type": "string", "maxLength": 200},
+        "parameters": {"type": "object", "properties": {**_LIMITS, "binary_data_output": {"type": "boolean"}}},
+        "inputs": {"type": "array", "items": _tensor("INT32"), "minItems": 1},
+        "outputs": {"type": "array", "items": _object({"name": {"type": "string"}}, ["name"])},
+    },
+    ["inputs"],
+)
+INFER: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": _INFER},
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+        },
+    }
+}
+INFERRED: dict[int | str, dict[str, Any]] = {
+    200: _json("The tensors.", _object({"outputs": {"type": "array", "items": _tensor("INT32", "FP32")}}, ["outputs"])),
+    **ERRORS,
+}
