@@ -32,6 +32,7 @@ ANSWER_SECONDS = 60.0
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # What those who only watch or look may have without a token: probes of an orchestrator, the page and the documentation.
 OPEN = ("/v2/health/live", "/v2/health/ready", "/docs", "/openapi.json")
+PROBED = ("/v2/health/live", "/v2/health/ready", "/metrics")
 CLOSED = ("/v2", "/solve", "/metrics")
 DEADLINE = "the puzzles were not solved before the deadline"
 CLIENT_GONE = 499  # as nginx has it in its logs; nobody reads it
@@ -154,7 +155,9 @@ class Frame:
             **({"model": trace.model} if trace.model else {}),
             **trace.fields,
         }
-        log.info(
+        quiet = scope["path"] in PROBED and status == 200
+        log.log(
+            logging.DEBUG if quiet else logging.INFO,
             "%s %r %s, %.3f s, id %s", scope["method"], scope["path"], status, seconds, trace.id,
             extra={"fields": fields},
         )  # fmt: skip

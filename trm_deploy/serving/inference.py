@@ -190,9 +190,7 @@ def _inputs(document: Mapping[str, Any], binary: bytes) -> dict[str, NDArray[np.
         if "data" in entry or type(size) is not int or not 0 <= size <= len(binary) - start:
             raise InputError(f"{name}: {SIZE} is {shown(size)}, {len(binary) - start} bytes are left")
         if size != 4 * math.prod(shape):
-            raise InputError(
-                f"{name} has {size} bytes, its shape {shown(shape)} of {INT32} takes {4 * math.prod(shape)}"
-            )
+            raise InputError(f"{name} has {size} bytes, expected {4 * math.prod(shape)} for the shape {shown(shape)}")
         values = np.frombuffer(binary, "<i4", size // 4, start)
         inputs[entry["name"]] = values.reshape(shape).astype(np.int32)
         start += size
@@ -207,9 +205,7 @@ def _from_json(data: Any, shape: list[int], name: str) -> NDArray[np.int32]:
     except (ValueError, RecursionError) as error:  # rows of different lengths
         raise InputError(f"{name}: its data is no array of whole numbers") from error
     if values.dtype.kind not in "iu" or values.size != math.prod(shape) or values.ndim not in (1, len(shape)):
-        raise InputError(
-            f"{name}: its data is {values.dtype} {list(values.shape)}, its shape {shown(shape)} of {INT32}"
-        )
+        raise InputError(f"{name}: its data is {values.dtype} {list(values.shape)}, expected {INT32} {shown(shape)}")
     if values.min() < -(1 << 31) or values.max() >= 1 << 31:
         raise InputError(f"{name}: its data is beyond {INT32}")
     return values.reshape(shape).astype(np.int32)
