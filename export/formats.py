@@ -22,6 +22,10 @@ MAX_BATCH = 65536
 BATCH = "1:8:64"
 # Three generations of RTX cards, for where there is neither a GPU to look at nor a flag.
 RTX_CAPABILITIES = ("8.6", "8.9", "12.0")
+# Triton's backends, each with the format of the file that it runs; the first is the default.
+TRITON_BACKENDS = {"onnxruntime": "onnx", "tensorrt": "trt"}
+# Folder of a Triton model repository.
+REPOSITORY = "models"
 
 # Options by the names of their fields in `ExportOptions`. What decides the graph: an ONNX file has decided it already.
 GRAPH_OPTIONS = ("graph", "steps", "precision", "opset", "unroll_inner", "overrides", "calibrate", "identifiers")
@@ -88,5 +92,14 @@ FORMATS = {
         frozenset(),
         "trm_deploy.export.safetensors_artefact:build",
         packages=("torch", "safetensors"),
+    ),
+    # A folder with a model of one of the other formats; what holds for those holds for it.
+    "triton": Format(
+        "a model in a Triton repository",
+        Kind.onnx,
+        "",
+        "fp32",
+        frozenset((*_BUILDER, "timing_cache", "version_compatible", "hardware_compatible", "backend", "name")),
+        "trm_deploy.export.triton:build",
     ),
 }

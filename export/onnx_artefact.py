@@ -45,6 +45,7 @@ class GraphOptions:
         calibrate: puzzles for the static scales; the task's examples where None.
         batch: samples that the graph takes at a time; any number where None.
         bake_limits: the checkpoint's step limit and threshold as constants rather than inputs.
+        reset_column: the step form takes `reset` as bool [B, 1].
     """
 
     graph: Graph = DEFAULT_GRAPH
@@ -56,6 +57,7 @@ class GraphOptions:
     calibrate: Path | None = None
     batch: int | None = None
     bake_limits: bool = False
+    reset_column: bool = False
 
 
 def build(options: ExportOptions, output: Path, check: Check) -> Checkpoint:
@@ -76,6 +78,7 @@ def build(options: ExportOptions, output: Path, check: Check) -> Checkpoint:
         calibrate=options.calibrate,
         batch=None if is_engine or options.batch is None else int(options.batch),
         bake_limits=options.bake_limits,
+        reset_column=options.reset_column,
     )
     log.info("exporting %s: graph %s, precision %s", options.source, how.graph, how.precision)
     checkpoint, built = export_checkpoint(
@@ -138,6 +141,7 @@ def export_checkpoint(
         calibration=questions(spec, options.calibrate) if options.static_scales else None,
         batch=options.batch,
         baked=baked,
+        reset_column=options.reset_column,
     )
     origin = hub.origin(checkpoints.locate(source), checkpoint.sha256)
     about = BuildRecord(

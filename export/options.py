@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from trm_deploy.artefacts import kind, onnx_file
-from trm_deploy.errors import ArtefactError, InputError
+from trm_deploy.errors import ArtefactError, InputError, shown
 from trm_deploy.export.engine.options import BatchProfile, BuilderOptions, EngineOptions, flag_of
 from trm_deploy.export.engine.targets import Target, target, this_machine
 from trm_deploy.export.formats import (
@@ -21,13 +21,15 @@ from trm_deploy.export.formats import (
     MAX_BATCH,
     OPSET,
     OPSETS,
+    REPOSITORY,
     RTX_CAPABILITIES,
+    TRITON_BACKENDS,
     Format,
 )
 from trm_deploy.signature import GRAPHS, PRECISIONS, Graph, Precision
 from trm_deploy.spec import MAX_STEPS
 from trm_deploy.support import machine
-from trm_deploy.support.files import check_output, refuse_folder
+from trm_deploy.support.files import check_output, check_output_folder, refuse_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +38,7 @@ class ExportOptions(BuilderOptions):
 
     Attributes:
         source: a checkpoint; for an engine also an ONNX file that `export` made.
-        output: the file to write; the source's stem in the current folder where None.
+        output: the file to write, or Triton's model repository; the source's stem in the current folder where None.
         format: key of `FORMATS`.
         graph: the form of the graph.
         steps: supervision steps of the unrolled form; the checkpoint's maximum where None.
@@ -52,6 +54,9 @@ class ExportOptions(BuilderOptions):
         identifiers: names of the puzzle ids; the `identifiers.json` beside the checkpoint where None, if any.
         calibrate: puzzles for the static scales of an int8 engine; the task's examples where None.
         force: write over an existing file of another kind.
+        backend: Triton's, key of `TRITON_BACKENDS`.
+        name: of the model in the repository; where None the source's stem, with "-step" behind it in the step form.
+        reset_column: the step form takes `reset` as bool [B, 1]; Triton's does.
     """
 
     source: Path
@@ -70,6 +75,9 @@ class ExportOptions(BuilderOptions):
     identifiers: Path | None = None
     calibrate: Path | None = None
     force: bool = False
+    backend: str | None = None
+    name: str | None = None
+    reset_column: bool = False
 
     def check(self) -> None:
         """Refuse what cannot be done, contradicts itself, or would do nothing.
@@ -77,7 +85,9 @@ class ExportOptions(BuilderOptions):
         Raises:
             InputError: naming the flag, what came and what was expected.
         """
-        for name, choices in (("format", FORMATS), ("graph", GRAPHS), ("precision", PRECISIONS)):
+        for name, choices in (
+            ("format", FORMATS), ("graph", GRAPHS), ("precision", PRECISIONS), ("backend", TRITON_BACKENDS),
+        ):  # fmt: skip
             value = getattr(self, name)
             if value is not None and value not in choices:
                 raise InputError(f"{flag_of(name)} is {value!r}, expected one of {', '.join(choices)}")
@@ -88,15 +98,17 @@ class ExportOptions(BuilderOptions):
 
     def _check_that_all_apply(self) -> None:
         """An option that would do nothing is a misunderstanding."""
-        if self.from_onnx and not self.form.kind.is_plan:
+        if self.from_onnx and not self.model_form.kind.is_plan:
             already = " already" if self.format == "onnx" else f", not a checkpoint as --format {self.format} needs"
-            raise InputError(
-                f"{self.source}: is an ONNX file{already}", hint="add --format trt or rtx, or name a checkpoint"
-            )
+            hint = "add --backend tensorrt" if self.format == "triton" else "add --format trt or rtx"
+            raise InputError(f"{self.source}: is an ONNX file{already}", hint=f"{hint}, or name a checkpoint")
         for name in sorted(frozenset().union(*(entry.options for entry in FORMATS.values()))):
             if name not in self.form.options:
-                formats = " or ".join(key for key, entry in FORMATS.items() if name in entry.options)
-                self._refuse(name, f"applies to --format {formats}, not to --format {self.format}")
+                formats = [key for key, entry in FORMATS.items() if name in entry.options]
+                others = " or ".join(key for key in formats if key != "triton" or formats == ["triton"])
+                self._refuse(name, f"applies to --format {others}, not to --format {self.format}")
+            elif self.format == "triton" and name not in {*self.model_form.options, "batch", "backend", "name"}:
+                self._refuse(name, "applies to --backend tensorrt")
         if self.from_onnx:
             for name in GRAPH_OPTIONS:
                 self._refuse(
@@ -129,7 +141,12 @@ class ExportOptions(BuilderOptions):
                 raise InputError(f"{flag_of(name)} is {value}, expected {expected}")
         if self.batch is not None:
             profile = BatchProfile.parse(self.batch)
-            if self.form is FORMATS["onnx"]:
+            if self.model_form is FORMATS["onnx"]:
+                if self.format == "triton" and not self.batch.isdigit():
+                    raise InputError(
+                        f"--batch is {self.batch}, expected one number, the largest batch of the server",
+                        hint="MIN:OPT:MAX are those of --backend tensorrt",
+                    )
                 if not self.batch.isdigit():
                     raise InputError(
                         f"--batch is {self.batch}, expected one number: an ONNX file has one batch size, or takes any",
@@ -137,6 +154,8 @@ class ExportOptions(BuilderOptions):
                     )
                 if profile.largest > MAX_BATCH:
                     raise InputError(f"--batch is {self.batch}, expected 1 to {MAX_BATCH}")
+        if self.name is not None and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", self.name):
+            raise InputError(f"--name is {shown(self.name)}, expected letters, digits, '.', '_' and '-'")
         for text in self.compute_capabilities:
             if not re.fullmatch(r"\d{1,2}\.\d", text):
                 raise InputError(
@@ -153,8 +172,10 @@ class ExportOptions(BuilderOptions):
             if not path.is_file():
                 raise InputError(f"{path}: there is no such file")
         refuse_folder(self.timing_cache, flag_of("timing_cache"))
-        outputs = {self.artefact(): self.form}
-        if self.form.kind.is_plan and not self.from_onnx:
+        outputs = {self.artefact(): self.model_form}
+        if self.format == "triton":
+            self._check_repository()
+        if self.model_form.kind.is_plan and not self.from_onnx:
             outputs[self.onnx()] = FORMATS["onnx"]
         inputs = [self.source, *read]
         if self.source.is_dir():
@@ -168,10 +189,52 @@ class ExportOptions(BuilderOptions):
                 force=self.force,
             )
 
+    def _check_repository(self) -> None:
+        """A model in a repository is not written over: a server may be running it."""
+        folder = self.artefact().parent.parent
+        whole = [entry for entry in (folder / "config.pbtxt", self.artefact()) if entry.exists()]
+        check_output_folder(folder.parent)
+        check_output_folder(
+            folder,
+            holds="a model" if whole and not self._is_source(folder) else "",
+            force=self.force,
+            instead="name another model with --name",
+        )
+
+    def _is_source(self, folder: Path) -> bool:
+        """Whether the source is the ONNX file of that model, whose plan is built again."""
+        return self.from_onnx and self.source.resolve().parent.parent == folder.resolve()
+
     @property
     def form(self) -> Format:
         """The row of the format."""
         return FORMATS[self.format]
+
+    @property
+    def model_format(self) -> str:
+        """The format of the model itself: of Triton that which its backend runs."""
+        return TRITON_BACKENDS[self.backend or next(iter(TRITON_BACKENDS))] if self.format == "triton" else self.format
+
+    @property
+    def model_form(self) -> Format:
+        """The row of the model's own format."""
+        return FORMATS[self.model_format]
+
+    def of_model(self) -> ExportOptions:
+        """The export of the model itself: for Triton with its limits baked in, or `reset` as a column."""
+        if self.format != "triton":
+            return self
+        is_step = not self.from_onnx and self.graph == "step"
+        return replace(
+            self,
+            format=self.model_format,
+            output=self.artefact(),
+            bake_limits=not is_step,
+            reset_column=is_step,
+            batch=self.batch if self.model_form.kind.is_plan else None,
+            backend=None,
+            name=None,
+        )
 
     @property
     def from_onnx(self) -> bool:
@@ -184,17 +247,24 @@ class ExportOptions(BuilderOptions):
         return tuple(part.strip() for part in (self.compute_capability or "").split(",") if part.strip())
 
     def artefact(self) -> Path:
-        """The file to write: -o, else the source's stem in the current folder."""
+        """The file to write: -o, else the source's stem in the current folder; in Triton's repository its version 1."""
+        if self.format == "triton":
+            name = self.name or f"{self._stem()}{'-step' if self.graph == 'step' else ''}"
+            return (self.output or Path(REPOSITORY)) / name / "1" / f"model{self.model_form.extension}"
         if self.output is not None:
             return self.output
+        return Path(f"{self._stem()}{self.form.extension}")
+
+    def _stem(self) -> str:
+        """The source's name without its ending; of a model in a Triton repository that of its folder."""
         # "." and ".." have no name of their own.
         source = self.source.resolve() if self.source.name in ("", "..") else self.source
         stem = source.stem.removesuffix(".plan") if self.from_onnx else source.stem
-        return Path(f"{stem}{self.form.extension}")
+        return source.resolve().parent.parent.name if self.from_onnx and stem == "model" else stem
 
     def onnx(self) -> Path:
         """The ONNX file on the way: the artefact itself, or of an engine the source or a file beside the artefact."""
-        if self.form is FORMATS["onnx"]:
+        if self.model_form is FORMATS["onnx"]:
             return self.artefact()
         artefact = self.artefact()
         return self.source if self.from_onnx else artefact.with_name(artefact.name + FORMATS["onnx"].extension)
@@ -206,7 +276,7 @@ class ExportOptions(BuilderOptions):
             InputError: there is no such target, or the format does not serve it.
         """
         if self.target is None:
-            return this_machine() if self.format == "trt" else None
+            return this_machine() if self.model_format == "trt" else None
         found = target(self.target)
         if self.format == "rtx" and not found.rtx:
             raise InputError(
@@ -216,7 +286,7 @@ class ExportOptions(BuilderOptions):
 
     def graph_precision(self) -> Precision:
         """The precision of the graph: the flag's, else the format's default."""
-        return self.precision or self.form.precision
+        return self.precision or self.model_form.precision
 
     def graph_opset(self) -> int:
         """The opset of the graph: the flag's, else the default, or what the target reads where that is lower."""
@@ -240,6 +310,7 @@ class ExportOptions(BuilderOptions):
             batch=BatchProfile.parse(self.batch or (device.batch if device else BATCH)),
             builder=builder,
             compute_capabilities=capabilities,
+            constant_limits=self.bake_limits or self.reset_column,
         )
 
 

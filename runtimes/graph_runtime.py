@@ -155,14 +155,16 @@ def expected_signature(session: Session, loaded: LoadedGraph) -> Signature:
 
     The type of the state follows from the precision where that is fp32 or fp16. Elsewhere it is what the session found,
     if a state has that type at all: int8 and bf16 have two forms (the check after an export runs a bf16 graph in
-    float32), and of a plan the precision may be unknown.
+    float32), and of a plan the precision may be unknown. A step form for Triton takes `reset` as a column.
     """
     spec, graph = loaded.spec, loaded.graph
+    column = any(tensor.name == RESET and len(tensor.shape) == 2 for tensor in session.inputs)
     for precision in PRECISIONS:
         if precision == loaded.precision and precision in ("fp32", "fp16"):
-            return signature(spec, graph, precision, baked=loaded.baked)
+            return signature(spec, graph, precision, baked=loaded.baked, reset_column=column)
     found = next((tensor.dtype for tensor in session.inputs if tensor.name == Y), None)
-    return signature(spec, graph, state=found if found in STATE_DTYPES.values() else None, baked=loaded.baked)
+    state = found if found in STATE_DTYPES.values() else None
+    return signature(spec, graph, state=state, baked=loaded.baked, reset_column=column)
 
 
 def check_signature(session: Session, expected: Signature, loaded: LoadedGraph) -> None:
@@ -301,7 +303,9 @@ class GraphStepRuntime(GraphRuntime):
             raise InputError(
                 f"the batch has {len(tokens)} samples, this engine takes up to {self.largest_batch} a step"
             )
-        values = {**self._question(tokens, puzzle_ids), RESET: reset, Y: self._state(Y, y), Z: self._state(Z, z)}
+        column = len(self._signature[RESET].shape) == 2
+        given = reset[:, None] if column else reset
+        values = {**self._question(tokens, puzzle_ids), RESET: given, Y: self._state(Y, y), Z: self._state(Z, z)}
         outputs = self.session.run(self._feeds(values))
         rows = len(tokens)
         # Handles of the session's own, but for the rows that filled the batch up.

@@ -276,7 +276,8 @@ def export_model(
     Args:
         source: a checkpoint; for an engine also an ONNX file that this function made.
         output: the file to write; the source's name in the current folder where None.
-        format: "onnx", "safetensors" (the checkpoint itself, with its settings inside), "trt" or "rtx".
+        format: "onnx", "safetensors" (the checkpoint itself, with its settings inside), "trt", "rtx" or
+            "triton" (a model repository).
         graph: "loop" (the default), "step" or "unrolled".
         steps: supervision steps of the unrolled form.
         precision: of weights and activations; where None fp32 for ONNX and fp16 for engines.

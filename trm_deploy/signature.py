@@ -122,6 +122,7 @@ def signature(
     *,
     state: DType | None = None,
     baked: BakedLimits | None = None,
+    reset_column: bool = False,
 ) -> Signature:
     """The signature of a graph form.
 
@@ -131,6 +132,7 @@ def signature(
         precision: of weights and activations; decides the type of the state.
         state: the type of the state where it is not the precision's (int8 with static scales: float16).
         baked: those limits that are constants of the graph, and so no inputs; None: inputs.
+        reset_column: the step form takes `reset` as a column [B, 1], as Triton gives it.
     """
     length, vocabulary = spec.task.sequence_length, len(spec.task.vocabulary)
     answer = TensorSpec(ANSWER, "int32", (BATCH, length))
@@ -142,7 +144,7 @@ def signature(
         return Signature(
             (
                 *question(spec),
-                TensorSpec(RESET, "bool", (BATCH,)),
+                TensorSpec(RESET, "bool", (BATCH, 1) if reset_column else (BATCH,)),
                 TensorSpec(Y, kind, y_shape),
                 TensorSpec(Z, kind, z_shape),
             ),

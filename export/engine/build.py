@@ -65,7 +65,7 @@ def build_engine(
             f"{source}: its int8 products have a scale for each row, for CPUs, and TensorRT knows only static ones",
             hint=f"type: trm-deploy export CHECKPOINT --format {options.format} --precision int8",
         )
-    if described.baked is not None:
+    if described.baked is not None and not options.constant_limits:
         raise InputError(
             f"{source}: its step limit and halting threshold are constants, and an engine takes them as inputs",
             hint=f"export again without --bake-limits: trm-deploy export CHECKPOINT --format {options.format}",
@@ -126,13 +126,16 @@ def build_engine(
 
 def command(source: Path, output: Path, options: EngineOptions) -> str:
     """What to type in the folder of both files to build the engine there."""
-    words = ["trm-deploy", "export", source.name, "--format", options.format, "--batch", str(options.batch)]
+    where = ["--format", options.format]
+    if options.constant_limits:
+        where = ["--format", "triton", "--backend", "tensorrt", "--name", output.parent.parent.name]
+    words = ["trm-deploy", "export", source.name, *where, "--batch", str(options.batch)]
     for flag, value in options.builder.given().items():
         if flag != flag_of("timing_cache"):  # a file of this machine
             words += [flag] if value is True else [flag, str(value)]
     if options.compute_capabilities:
         words += ["--compute-capability", ",".join(options.compute_capabilities)]
-    return shlex.join([*words, "-o", output.name])
+    return shlex.join([*words, "-o", "../.." if options.constant_limits else output.name])
 
 
 def _record(

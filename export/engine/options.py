@@ -84,12 +84,14 @@ class EngineOptions:
         batch: the optimization profile.
         builder: for the builder.
         compute_capabilities: GPUs to build for ahead of time, such as "8.6"; TensorRT for RTX can, TensorRT cannot.
+        constant_limits: whether the limits may be constants of the graph, as for a server that batches every input.
     """
 
     format: str
     batch: BatchProfile
     builder: BuilderOptions = field(default_factory=BuilderOptions)
     compute_capabilities: tuple[str, ...] = ()
+    constant_limits: bool = False
 
     @property
     def flavour(self) -> Flavour:

@@ -21,6 +21,7 @@ from trm_deploy.artefacts.onnx_file import (
     LIMITS_KEY,
     METADATA_KEY,
     PRECISION_KEY,
+    RESET_KEY,
     STEPS_KEY,
     limits_text,
 )
@@ -32,6 +33,7 @@ from trm_deploy.export.graph.forms import loop_graph, step_graph, unrolled_graph
 from trm_deploy.export.graph.passes import int8
 from trm_deploy.export.graph.passes.fixing import bake_limits, fix_batch
 from trm_deploy.export.graph.passes.halves import split_products
+from trm_deploy.export.graph.passes.reset_column import take_column
 from trm_deploy.export.graph.pieces import RESULTS, Pieces
 from trm_deploy.models.precision import cast
 from trm_deploy.models.recursive import RecursiveReasoner
@@ -53,6 +55,7 @@ def export_onnx(
     calibration: NDArray[np.int32] | None = None,
     batch: int | None = None,
     baked: BakedLimits | None = None,
+    reset_column: bool = False,
 ) -> onnx.ModelProto:
     """One graph form of a model, checked by onnx.checker.
 
@@ -67,6 +70,7 @@ def export_onnx(
             by row, for ONNX Runtime (see `trm_deploy.export.graph.passes.int8`).
         batch: samples that the graph takes at a time; any number where None.
         baked: the limits as constants of the loop or unrolled form; inputs where None.
+        reset_column: the step form takes `reset` as bool [B, 1].
 
     Raises:
         InputError: settings that contradict each other, or a model whose latent is split.
@@ -112,6 +116,9 @@ def export_onnx(
     if baked is not None:
         bake_limits(exported, baked)
         metadata[LIMITS_KEY] = limits_text(baked)
+    if reset_column:
+        take_column(exported.graph)
+        metadata[RESET_KEY] = "column"
     if batch is not None:
         exported = fix_batch(exported, batch)
     helper.set_model_props(exported, metadata)

@@ -34,6 +34,7 @@ GRAPH_KEY = "trm_deploy.graph"
 STEPS_KEY = "trm_deploy.steps"
 PRECISION_KEY = "trm_deploy.precision"
 LIMITS_KEY = "trm_deploy.limits"
+RESET_KEY = "trm_deploy.reset"
 SIZE_KEY = "trm_deploy.size"
 SEAL_KEY = "trm_deploy.sha256"
 
@@ -79,6 +80,7 @@ class Description:
         steps: supervision steps of the unrolled form, else None.
         precision: as the flag names it.
         baked: limits that are constants of the graph; None where they are inputs.
+        reset_column: whether the step form takes `reset` as [B, 1], as Triton gives it.
     """
 
     spec: ModelSpec
@@ -86,6 +88,7 @@ class Description:
     steps: int | None
     precision: str
     baked: BakedLimits | None
+    reset_column: bool
 
 
 @dataclass(frozen=True)
@@ -271,6 +274,7 @@ def read_metadata(metadata: Mapping[str, str], path: Path) -> Description:
         int(steps) if graph == "unrolled" else None,
         metadata.get(PRECISION_KEY, "fp32"),
         _limits(metadata.get(LIMITS_KEY), graph, path),
+        RESET_KEY in metadata,
     )
 
 

@@ -9,7 +9,16 @@ import typer
 
 from trm_deploy.cli.options import Force, Overrides
 from trm_deploy.cli.values import matching, one_of, whole
-from trm_deploy.export.formats import BATCH, DEFAULT_FORMAT, DEFAULT_GRAPH, FORMATS, OPSET, OPSETS
+from trm_deploy.export.formats import (
+    BATCH,
+    DEFAULT_FORMAT,
+    DEFAULT_GRAPH,
+    FORMATS,
+    OPSET,
+    OPSETS,
+    REPOSITORY,
+    TRITON_BACKENDS,
+)
 from trm_deploy.signature import GRAPHS, PRECISIONS, Graph, Precision
 from trm_deploy.spec import MAX_STEPS
 
@@ -67,7 +76,8 @@ def export(
         typer.Option(
             "--batch",
             metavar="MIN:OPT:MAX",
-            help="Smallest, typical and largest batch size of the engine; N: that size only, also of an ONNX file.",
+            help="Smallest, typical and largest batch size of the engine; N: that size only, also of an ONNX file. For"
+            " triton with ONNX Runtime: the server's largest batch.",
             show_default=f"the target's, else {BATCH}; an ONNX file takes any",
         ),
     ] = None,
@@ -132,10 +142,32 @@ def export(
             show_default="identifiers.json beside the checkpoint",
         ),
     ] = None,
+    backend: Annotated[
+        Optional[str],
+        typer.Option(
+            "--backend",
+            **one_of(tuple(TRITON_BACKENDS)),
+            help="What runs the model in a Triton server (triton only).",
+            show_default=next(iter(TRITON_BACKENDS)),
+        ),
+    ] = None,
+    name: Annotated[
+        Optional[str],
+        typer.Option(
+            "--name",
+            metavar="NAME",
+            help="Name of the model in a Triton repository.",
+            show_default="the source's, with -step behind it in the step form",
+        ),
+    ] = None,
     output: Annotated[
         Optional[Path],
         typer.Option(
-            "-o", "--output", metavar="FILE", help="File to write.", show_default="the source's name, in this folder"
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="File to write; for triton the model repository.",
+            show_default=f"the source's name, in this folder; for triton {REPOSITORY}",
         ),
     ] = None,
     force: Force = False,
@@ -165,5 +197,7 @@ def export(
         overrides=overrides or (),
         identifiers=identifiers,
         calibrate=calibrate,
+        backend=backend,
+        name=name,
         force=force,
     )

@@ -22,7 +22,20 @@ from trm_deploy.runtimes.backends.trt.cuda import Cuda, bfloat16_bits, from_bflo
 from trm_deploy.runtimes.backends.trt.engine import Engine
 from trm_deploy.runtimes.base import LoadOptions
 from trm_deploy.runtimes.graph_runtime import GraphRuntime, LoadedGraph, open_graph
-from trm_deploy.signature import HALT_LOGIT, MAX_STEPS, RESET, TOKENS, Y_NEXT, Z_NEXT, Graph, Y, Z
+from trm_deploy.signature import (
+    HALT_LOGIT,
+    HALT_THRESHOLD,
+    MAX_STEPS,
+    RESET,
+    TOKENS,
+    Y_NEXT,
+    Z_NEXT,
+    BakedLimits,
+    Graph,
+    Y,
+    Z,
+)
+from trm_deploy.spec import ModelSpec
 from trm_deploy.support import machine
 from trm_deploy.trt import flavours
 from trm_deploy.trt import plan_file as plans
@@ -68,6 +81,7 @@ def load_with(flavour: flavours.Flavour | None, path: Path, options: LoadOptions
             backend=flavour.module.replace("_", "-"),  # its row in `trm_deploy.runtimes.registry`
             title=f"{flavour.title} {trt.__version__}",
             arithmetic=precision,  # the network is strongly typed
+            baked=_baked_limits(engine, plan.spec),
             format=flavour.format,
         ),
     )
@@ -75,7 +89,16 @@ def load_with(flavour: flavours.Flavour | None, path: Path, options: LoadOptions
 
 def _graph_of(engine: Engine) -> Graph:
     names = {tensor.name for tensor in engine.inputs}
-    return "step" if RESET in names else "loop" if MAX_STEPS in names else "unrolled"
+    if RESET in names:
+        return "step"
+    return "unrolled" if HALT_THRESHOLD in names and MAX_STEPS not in names else "loop"
+
+
+def _baked_limits(engine: Engine, spec: ModelSpec) -> BakedLimits | None:
+    """The model's own limits where an engine takes none, as one for Triton."""
+    if {tensor.name for tensor in engine.inputs} & {RESET, MAX_STEPS, HALT_THRESHOLD}:
+        return None
+    return BakedLimits(spec.halting.max_steps, spec.halting.threshold)
 
 
 class PlanSession:
