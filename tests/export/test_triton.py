@@ -232,7 +232,12 @@ def test_what_is_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
         ({"format": "onnx", "name": "n"}, "--name applies to --format triton, not to --format onnx"),
         ({"output": onnx}, r"plain\.onnx: is a file, expected a folder"),
     ):
-        options = {"source": tiny_checkpoint, "output": tmp_path / "models", "format": "triton", **given}
+        options: dict[str, Any] = {
+            "source": tiny_checkpoint,
+            "output": tmp_path / "models",
+            "format": "triton",
+            **given,
+        }
         with pytest.raises(InputError, match=message):
             run_export(ExportOptions(**options), check=holds)
 
