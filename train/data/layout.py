@@ -6,6 +6,7 @@
     FOLDER/{train,test}/all__puzzle_identifiers.npy                    integer [P], of each puzzle
     FOLDER/{train,test}/all__puzzle_indices.npy, all__group_indices.npy
 
+A split may have several sets of other names than "all", each with its own arrays, which are read one behind the other.
 Puzzle p holds the examples from puzzle_indices[p] up to puzzle_indices[p + 1]; group g, a puzzle with its
 augmentations, holds the puzzles from group_indices[g] up to group_indices[g + 1].
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -28,6 +30,7 @@ from trm_deploy.support.files import atomic_path, check_output_folder, sha256, w
 from trm_deploy.support.plain import from_plain
 
 SET = "all"
+SETS = re.compile(r"[\w-]{1,80}")
 MAX_ID = (1 << 31) - 1
 SPLITS = ("train", "test")
 BLANK_IDENTIFIER = "<blank>"
@@ -124,14 +127,40 @@ def read_split(folder: Path, split: str) -> Split:
     """
     place = folder / split
     metadata = metadata_of(place / "dataset.json")
-    arrays = {name: _array(_path(place, name), metadata.sha256.get(name)) for name in ARRAYS}
+    if not metadata.sets or len(set(metadata.sets)) < len(metadata.sets) or not all(map(SETS.fullmatch, metadata.sets)):
+        raise InputError(f"{place / 'dataset.json'}: the key 'sets' is {shown(list(metadata.sets))}, expected names")
+    found = [_read_set(place, name, metadata) for name in metadata.sets]
+    return found[0] if len(found) == 1 else _joined(found)
+
+
+def _read_set(place: Path, called: str, metadata: Metadata) -> Split:
+    arrays = {name: _array(_path(place, name, called), metadata.sha256.get(name)) for name in ARRAYS}
     found = Split(metadata, **arrays)
-    _check(found, place)
+    _check(found, place, called)
     return found
 
 
-def _path(place: Path, name: str) -> Path:
-    return place / f"{SET}__{name}.npy"
+def _joined(sets: Sequence[Split]) -> Split:
+    """The sets of a split one behind the other, in memory."""
+
+    def indices(name: str) -> Integers:
+        parts: list[Integers] = [np.zeros(1, np.int64)]
+        for one in sets:
+            parts.append(getattr(one, name)[1:] + parts[-1][-1])
+        return np.concatenate(parts)
+
+    return Split(
+        sets[0].metadata,
+        np.concatenate([one.inputs for one in sets]),
+        np.concatenate([one.labels for one in sets]),
+        np.concatenate([one.puzzle_identifiers for one in sets]),
+        indices("puzzle_indices"),
+        indices("group_indices"),
+    )
+
+
+def _path(place: Path, name: str, called: str = SET) -> Path:
+    return place / f"{called}__{name}.npy"
 
 
 def _array(path: Path, digest: object) -> Integers:
@@ -153,11 +182,11 @@ def _array(path: Path, digest: object) -> Integers:
     return array
 
 
-def _check(split: Split, place: Path) -> None:
+def _check(split: Split, place: Path, called: str) -> None:
     metadata = split.metadata
 
     def complain(name: str, what: str) -> None:
-        raise InputError(f"{_path(place, name)}: {what}", hint="build the dataset again")
+        raise InputError(f"{_path(place, name, called)}: {what}", hint="build the dataset again")
 
     for name in ("inputs", "labels"):
         array = getattr(split, name)

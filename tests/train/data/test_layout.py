@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,3 +57,27 @@ def test_a_missing_array_is_named(split: Split, tmp_path: Path) -> None:
     (tmp_path / "train" / "all__labels.npy").unlink()
     with pytest.raises(InputError, match=r"all__labels\.npy: there is no such file"):
         read_split(tmp_path, "train")
+
+
+def test_sets_of_other_names_are_read_one_behind_the_other(split: Split, tmp_path: Path) -> None:
+    place = tmp_path / "test"
+    write_split(tmp_path, "test", split)
+    document = {**json.loads((place / "dataset.json").read_text()), "sha256": {}}
+    for file in list(place.glob("all__*.npy")):
+        for name in ("easy", "hard"):
+            shutil.copy(file, place / file.name.replace("all__", f"{name}__"))
+        file.unlink()
+    (place / "dataset.json").write_text(json.dumps({**document, "sets": ["easy", "hard"]}))
+    found = read_split(tmp_path, "test")
+    assert np.array_equal(found.inputs, np.concatenate([split.inputs] * 2))
+    assert found.example_identifiers.tolist() == [1, 1, 1, 2, 3, 3] * 2
+    assert found.group_indices.tolist() == [0, 1, 3, 4, 6]
+    (place / "dataset.json").write_text(json.dumps({**document, "sets": ["hard"]}))
+    assert np.array_equal(read_split(tmp_path, "test").labels, split.labels)
+    for sets in ([], ["easy", "easy"], ["../train/all"]):
+        (place / "dataset.json").write_text(json.dumps({**document, "sets": sets}))
+        with pytest.raises(InputError, match=r"the key 'sets' is .*, expected names"):
+            read_split(tmp_path, "test")
+    (place / "dataset.json").write_text(json.dumps({**document, "sets": ["easy", "other"]}))
+    with pytest.raises(InputError, match=r"other__inputs\.npy: there is no such file"):
+        read_split(tmp_path, "test")
