@@ -119,7 +119,7 @@ def read(source: Source, reading: Reading) -> Iterator[Question]:
             fields = line.split(separator)
             yield from _resolved(run, reading, kinds).questions
             run, size = [], 0
-            if not header and (_is_header(fields, reading.puzzle.cells) or _counts_up(fields)):
+            if not (header or chosen) and (_is_header(fields, reading.puzzle.cells) or _counts_up(fields)):
                 header = [bare(field) for field in fields]
                 continue
             chosen = chosen or _cell_columns(header, len(fields), reading, number)
