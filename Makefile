@@ -9,7 +9,7 @@ DEMO := build/demo
 
 .PHONY: demo test test-gpu gpu-kit lint format assets clean check-aarch64 test-aarch64 check-tensorrt-api \
     check-oldest portable evaluate verified-shares parity-grades sensitivity benchmark cost-curves ablations systems hrm \
-    table-memory hostile docs startup web test-web
+    table-memory hostile docs startup action web test-web
 
 # Made again whenever what is to be installed changes.
 $(VENV)/installed: pyproject.toml
@@ -164,6 +164,15 @@ table-memory: $(VENV)/installed
 # Damaged files, claims, interruptions and rubbish, in the counts that docs/reliability.md tells; a quarter of an hour.
 hostile: $(VENV)/installed
 	$(BIN)/python -m tools.hostile --output build/hostile.json
+
+# The steps of action.yml on the shipped model, as docs/ci.md describes them: without an accepted report, then with it.
+action: $(VENV)/installed
+	rm -rf build/action
+	CHECKPOINT=$(SHIPPED) PARITY_FLAGS="--limit 4" FOLDER=build/action PATH="$(CURDIR)/$(BIN):$$PATH" \
+	    tools/parity_ci.sh export parity > /dev/null
+	cp build/action/report/report.json build/action/accepted.json
+	CHECKPOINT=$(SHIPPED) PARITY_FLAGS="--limit 4" FOLDER=build/action PATH="$(CURDIR)/$(BIN):$$PATH" \
+	    BASELINE=build/action/accepted.json tools/parity_ci.sh parity > /dev/null
 
 # Seconds that commands take to start, the best of five, and the modules that take the most of them.
 startup: $(VENV)/installed
