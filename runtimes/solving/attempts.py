@@ -352,20 +352,20 @@ def advance(executor: Executor) -> list[Tries]:
     """Compute, and record what has ended by it; only while the executor is busy.
 
     Returns:
-        Those of which an attempt has ended and counts: each is done, or has another attempt to make.
+        Those of which an attempt has ended and counts, each once: it is done, or may have another attempt to make.
     """
-    recorded: list[Tries] = []
+    recorded: dict[Tries, None] = {}
     for finished in executor.advance():
         attempts: Tries = finished.key[0]
         if attempts.done:  # by another attempt of the same call
             executor.work.speculative_steps += finished.steps
             continue
         attempts.record(finished)
-        recorded.append(attempts)
+        recorded[attempts] = None
         if attempts.done:
             cancelled = (executor.cancel(key) for key in attempts.underway)
             executor.work.speculative_steps += attempts.early_steps + sum(filter(None, cancelled))
-    return recorded
+    return list(recorded)
 
 
 def admit_ahead(executor: Executor, pending: Iterable[Tries]) -> None:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match
+from starlette.types import Scope
 
 import trm_deploy
 from trm_deploy.errors import InputError
-from trm_deploy.serving import inference_routes, schemas
+from trm_deploy.serving import inference, inference_routes, schemas
 from trm_deploy.serving.engine import EngineFailed, QueueFull
 from trm_deploy.serving.http import Frame, Refused, error_response, json_response, trace_of, wait_for
 from trm_deploy.serving.models import MAX_ATTEMPTS, ServedModel, TooMany
@@ -94,16 +96,41 @@ def make_app(
         async def index() -> Response:
             return RedirectResponse("docs")
     else:
-        app.mount("/", Page(directory=web, html=True))
+        app.mount("/", Page(app.routes, directory=web, html=True))
+    _name_models(app, list(models))
     return app
 
 
+def _name_models(app: FastAPI, models: list[str]) -> None:
+    general = app.openapi
+
+    def named() -> dict[str, Any]:
+        return schemas.with_names(general(), models, inference.VERSION)
+
+    app.openapi = named  # type: ignore[method-assign]  # as FastAPI's documentation does it
+
+
 class Page(StaticFiles):
-    """The files of a page; the playground's folder is a package, whose code is not part of the page."""
+    """The files of a page, at the addresses that nothing else has.
+
+    The playground's folder is a package, whose code is not part of the page.
+    """
+
+    def __init__(self, routes: Sequence[BaseRoute], **settings: Any) -> None:
+        super().__init__(**settings)
+        self._routes = routes
 
     def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
         """See Starlette."""
         return ("", None) if path.endswith((".py", ".pyc")) else super().lookup_path(path)
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """See Starlette; raises `HTTPException` where the address is of something else, which has other methods."""
+        taken = [route for route in self._routes if route.matches(scope)[0] is Match.PARTIAL]
+        allowed = sorted({method for route in taken for method in getattr(route, "methods", None) or ()})
+        if allowed:
+            raise HTTPException(405, headers={"Allow": ", ".join(allowed)})
+        return await super().get_response(path, scope)
 
 
 def _answer_errors(app: FastAPI) -> None:

@@ -89,7 +89,7 @@ METRICS: dict[int | str, dict[str, Any]] = {
     401: ERRORS[401],
 }
 STREAMED: dict[int | str, dict[str, Any]] = {
-    200: {"description": "Server-sent events.", "content": {"text/event-stream": {"schema": {"type": "string"}}}},
+    200: {"description": "Server-sent events, see docs/serving.md.", "content": {"text/event-stream": {}}},
     **ERRORS,
 }
 DOCUMENT: dict[int | str, dict[str, Any]] = {
@@ -138,3 +138,14 @@ INFERRED: dict[int | str, dict[str, Any]] = {
     200: _json("The tensors.", _object({"outputs": {"type": "array", "items": _tensor("INT32", "FP32")}}, ["outputs"])),
     **ERRORS,
 }
+
+
+def with_names(document: dict[str, Any], models: list[str], version: str) -> dict[str, Any]:
+    """The OpenAPI document with the names that there are, in the place of any text."""
+    names = {"name": models, "model": models, "version": [version]}
+    for path in document["paths"].values():
+        for operation in path.values():
+            for parameter in operation.get("parameters", []):
+                if parameter["name"] in names:
+                    parameter["schema"] = {"type": "string", "enum": names[parameter["name"]]}
+    return document
