@@ -7,6 +7,7 @@ import importlib.util
 import logging
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -205,3 +206,19 @@ def golden_halting_steps(name: str, recorded: Any) -> Any:
     steps = np.where(over.any(0), over.argmax(0) + 1, 16)
     assert len(set(steps)) == 3
     return steps
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel of this checkout."""
+    folder = tmp_path_factory.mktemp("wheel")
+    # Not beside the sources: what an earlier wheel left in build/ or listed in *.egg-info would come into this one.
+    (folder / "build.cfg").write_text(f"[build]\nbuild_base = {folder}/build\n[egg_info]\negg_base = {folder}\n")
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", folder, ROOT],
+        check=True,
+        cwd=folder,
+        env={**os.environ, "DIST_EXTRA_CONFIG": str(folder / "build.cfg")},
+    )
+    (path,) = folder.glob("*.whl")
+    return path

@@ -56,21 +56,6 @@ def module_files() -> set[str]:
     return found
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    # Not beside the sources: what an earlier wheel left in build/ or listed in *.egg-info would come into this one.
-    (folder / "build.cfg").write_text(f"[build]\nbuild_base = {folder}/build\n[egg_info]\negg_base = {folder}\n")
-    subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", folder, ROOT],
-        check=True,
-        cwd=folder,
-        env={**os.environ, "DIST_EXTRA_CONFIG": str(folder / "build.cfg")},
-    )
-    (path,) = folder.glob("*.whl")
-    return path
-
-
 def test_the_wheel_holds_one_package_with_everything(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"trm_deploy"}

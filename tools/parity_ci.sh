@@ -25,7 +25,7 @@ need_checkpoint() {
 
 step_install() {
     # The package that the action comes with. A CPU build of torch is enough, and far smaller.
-    python -m pip install --quiet --disable-pip-version-check "$here[export,draw]"
+    python -m pip install --quiet --disable-pip-version-check "${here}[export,draw]"
 }
 
 step_export() {
