@@ -98,7 +98,11 @@ export class Plot {
         const { steps, puzzle, halt_threshold: threshold } = trace;
         const svg = this.element;
         svg.replaceChildren();
-        const [left, right, top, bottom] = [44, 602, 14, 184];
+        // As wide as it is drawn, so that its words keep their size on a phone.
+        const width = Math.min(Math.max(svg.clientWidth || 640, 300), 720);
+        const height = 220;
+        svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+        const [left, right, top, bottom] = [44, width - 38, 14, height - 36];
         const logits = steps.map((step) => Number(step.halt_logit)).map((value) => (Number.isFinite(value) ? value : 0));
         const counts = changedCells(puzzle, steps);
         let low = Math.min(threshold, ...logits, -1);
