@@ -38,6 +38,7 @@ class Page {
         this.stop = new AbortController();
         this.running = false;
         this.noted = 0;
+        this.lack = ""; // why nothing computes here
         /** @type {Way} */
         this.way = document.runtime && !missing() ? "auto" : "server";
         this.importer = new Importer((text) => this.take(text));
@@ -84,7 +85,7 @@ class Page {
         this.#ways();
         this.#edited();
         this.#open();
-        at("about").textContent = `Model: ${model.file ?? model.task}, ${(model.parameters / 1e6).toFixed(2)} million parameters, ${model.precision}`
+        at("about").textContent = `Model: ${model.file ?? model.name ?? model.task}, ${(model.parameters / 1e6).toFixed(2)} million parameters, ${model.precision}`
             + `${model.bytes ? `, ${(model.bytes / 1e6).toFixed(1)} MB` : ""}. trm-deploy ${this.document.version}.`;
     }
 
@@ -99,8 +100,8 @@ class Page {
         if (!ways.some(([way]) => way === this.way)) this.way = /** @type {Way} */ (ways[0]?.[0] ?? "server");
         at("way").replaceChildren(...ways.map(([way, label]) => make("option", "", { value: way }, label)));
         at("way").value = this.way;
-        if (!ways.length) this.#problem(missing() || "Nothing here computes: run make web, or trm-deploy serve.");
-        else if (missing() && this.way === "server") at("loading").textContent = `${missing()} The server computes instead.`;
+        this.lack = ways.length ? "" : missing() || "Nothing here computes: run make web, or trm-deploy serve.";
+        if (ways.length && missing() && this.way === "server") at("loading").textContent = `${missing()} The server computes instead.`;
     }
 
     /** The model of the chosen task that the page's server has. @returns {Model | undefined} */
@@ -117,6 +118,7 @@ class Page {
         const way = this.way === "auto" ? known || "wasm" : this.way;
         const engine = this.#engine(way);
         this.engine = engine;
+        delete document.documentElement.dataset.model;
         at("progress").hidden = false;
         engine.opened.then(() => {
             if (this.engine !== engine) return;
@@ -183,7 +185,7 @@ class Page {
         this.#halt();
         this.player.load(this.#emptyTrace());
         at("summary").textContent = "";
-        this.#problem("");
+        this.#problem(this.lack);
         at("undo").disabled = !this.editor.past.length;
         at("redo").disabled = !this.editor.future.length;
         clearTimeout(this.noted);
@@ -203,7 +205,7 @@ class Page {
         else if (!sudoku) at("note").textContent = `The shortest path takes ${rulesOf(this.task).shortest(this.task, tokens)} steps.`;
         else {
             const givens = Array.from(tokens).filter((token) => token > 1).length;
-            at("note").textContent = `${givens} givens${whole ? this.#answers(tokens) : ""}.`;
+            at("note").textContent = `${givens} given${givens === 1 ? "" : "s"}${whole ? this.#answers(tokens) : ""}.`;
         }
     }
 
@@ -238,7 +240,8 @@ class Page {
     async solve() {
         if (at("solve").disabled) return;
         this.#halt();
-        this.#problem("");
+        this.#problem(this.lack);
+        if (this.lack) return;
         at("summary").textContent = "";
         const { task, player } = this;
         const served = this.way === "server" ? this.#served() : undefined;
@@ -270,7 +273,7 @@ class Page {
         if (this.stop.signal !== signal) return; // another puzzle has taken its place
         this.running = false;
         this.#button(false);
-        trace.computed_by = served ? `the server (${served.file ?? served.name})` : /** @type {Engine} */ (engine).description;
+        trace.computed_by = served ? `the server, ${served.description ?? served.name}` : /** @type {Engine} */ (engine).description;
         player.grown(true);
         this.#summarize(trace);
         if (!player.playing && player.place < 0) player.pause();
@@ -285,8 +288,9 @@ class Page {
         const time = times.length ? `, ${times[times.length >> 1].toFixed(0)} ms a step` : "";
         const count = (/** @type {number} */ number, /** @type {string} */ noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
         const attempts = steps[steps.length - 1].attempt;
+        const most = Math.min(this.model.attempts, this.model.forms.length + 1);
         const result = best.verified ? `Verified in attempt ${best.attempt}, step ${best.step}` : `Not solved; attempt ${best.attempt} breaks the fewest rules`;
-        at("summary").textContent = `${result}: ${count(attempts, "attempt")} of up to ${this.model.attempts}, ${count(steps.length, "step")} in all${time}. `
+        at("summary").textContent = `${result}: ${count(attempts, "attempt")} of up to ${most}, ${count(steps.length, "step")} in all${time}. `
             + `Computed by ${trace.computed_by}.`;
     }
 

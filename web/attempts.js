@@ -9,7 +9,7 @@ import * as sudoku from "./sudoku.js";
  * @typedef {import("./board.js").Task} Task
  * @typedef {import("./board.js").Form} Form
  * @typedef {import("./trace.js").Step} Step
- * @typedef {{task: string, name?: string, file: string | null, cells: number, bytes: number, sha256: string, precision: string, parameters: number,
+ * @typedef {{task: string, name?: string, description?: string, file: string | null, cells: number, bytes: number, sha256: string, precision: string, parameters: number,
  *     puzzle_ids: boolean, vocabulary: number, state: {y: number[], z: number[]}, halt_threshold: number,
  *     attempts: number, attempt_steps: number[], budget: number | null, forms: Form[],
  *     examples: {grade: string, puzzles: string[]}[]}} Model

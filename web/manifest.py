@@ -12,9 +12,12 @@ from typing import Any
 
 from trm_deploy import __version__, puzzles
 from trm_deploy.artefacts import onnx_file, record
+from trm_deploy.artefacts.record import RecordedSchedule
 from trm_deploy.errors import InputError
 from trm_deploy.puzzles.base import Puzzle
+from trm_deploy.spec import ModelSpec
 
+NAME = "models.json"
 SCHEMA = 1
 # The forms are those of attempts with this seed, the default of `run`.
 SEED = 0
@@ -41,6 +44,72 @@ def manifest(models: Sequence[Path], *, runtime: dict[str, Any] | None = None) -
     }
 
 
+def served(models: Sequence[dict[str, Any]], folder: Path, stream: str) -> dict[str, Any]:
+    """The document of a page whose server computes too.
+
+    Args:
+        models: what the server has, each as `describe` gives it.
+        folder: of the page; what `make web` put there is offered as well.
+        stream: where the server takes puzzles, relative to the page.
+
+    Raises:
+        InputError: the folder's own `models.json` is not one.
+    """
+    path = folder / NAME
+    document = manifest([])
+    if path.is_file():
+        try:
+            document = json.loads(path.read_bytes())
+        except ValueError as error:
+            raise InputError(f"{path}: is not valid JSON ({error})", hint="type: make web") from error
+        if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+            raise InputError(f"{path}: is not of schema {SCHEMA}, the one of this version", hint="type: make web")
+    return {**document, "server": {"stream": stream, "models": list(models)}}
+
+
+def describe(
+    puzzle: Puzzle,
+    spec: ModelSpec,
+    *,
+    name: str,
+    precision: str,
+    schedule: RecordedSchedule,
+    halt_threshold: float,
+    seed: int = SEED,
+) -> dict[str, Any]:
+    """What the page has to know of a model.
+
+    Args:
+        puzzle: its task.
+        spec: what it is.
+        name: under which it is known.
+        precision: of its weights.
+        schedule: how puzzles are tried.
+        halt_threshold: an attempt ends when its halting logit exceeds it.
+        seed: of the symmetric forms.
+    """
+    y, z = spec.state_shapes
+    return {
+        "task": puzzle.name,
+        "name": name,
+        "file": None,
+        "cells": puzzle.cells,
+        "bytes": 0,
+        "sha256": "",
+        "precision": precision,
+        "parameters": spec.parameters,
+        "puzzle_ids": spec.task.puzzle_identifiers > 1,
+        "vocabulary": len(puzzle.vocabulary),
+        "state": {"y": list(y), "z": list(z)},
+        "halt_threshold": halt_threshold,
+        "attempts": schedule.attempts,
+        "attempt_steps": list(schedule.attempt_steps),
+        "budget": schedule.budget,
+        "forms": _forms(puzzle, min(schedule.attempts - 1, MOST_FORMS), seed),
+        "examples": _examples(puzzle),
+    }
+
+
 def _model(path: Path) -> dict[str, Any]:
     found = onnx_file.read(path)
     if found.graph != "step":
@@ -54,34 +123,22 @@ def _model(path: Path) -> dict[str, Any]:
     if not puzzle.has_rules:
         raise InputError(f"{path}: {puzzle.name} has no rules that verify an answer")
     data = path.read_bytes()
-    built = record.read_matching(path)
-    schedule = record.default_schedule(built, found.spec.halting.max_steps)
-    y, z = found.spec.state_shapes
-    return {
-        "task": puzzle.name,
-        "file": path.name,
-        "cells": puzzle.cells,
-        "bytes": len(data),
-        "sha256": hashlib.sha256(data).hexdigest(),
-        "precision": found.precision,
-        "parameters": found.spec.parameters,
-        "puzzle_ids": found.spec.task.puzzle_identifiers > 1,
-        "vocabulary": len(puzzle.vocabulary),
-        "state": {"y": list(y), "z": list(z)},
-        "halt_threshold": record.halting_threshold(None, path, found.spec),
-        "attempts": schedule.attempts,
-        "attempt_steps": list(schedule.attempt_steps),
-        "budget": schedule.budget,
-        "forms": _forms(puzzle, min(schedule.attempts - 1, MOST_FORMS)),
-        "examples": _examples(puzzle),
-    }
+    about = describe(
+        puzzle,
+        found.spec,
+        name=path.stem,
+        precision=found.precision,
+        schedule=record.default_schedule(record.read_matching(path), found.spec.halting.max_steps),
+        halt_threshold=record.halting_threshold(None, path, found.spec),
+    )
+    return {**about, "file": path.name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
-def _forms(puzzle: Puzzle, count: int) -> list[dict[str, list[int]]]:
+def _forms(puzzle: Puzzle, count: int, seed: int) -> list[dict[str, list[int]]]:
     """The symmetric forms of the attempts after the first, as `run` tries them."""
     return [
         {"cells": form.cells[0].tolist(), "symbols": form.symbols[0].tolist()}
-        for form in itertools.islice(puzzle.further_forms(SEED), count)
+        for form in itertools.islice(puzzle.further_forms(seed), count)
     ]
 
 

@@ -22,6 +22,7 @@ CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
 )
 NPM = ROOT / "build" / "npm"  # where `make web` puts its packages too
+SCREENSHOTS = ROOT / "build" / "screenshots"
 # Reads the board by the classes of its cells: what a visitor sees.
 BOARD = """() => [...document.querySelectorAll('#board .cell')].map((cell) =>
     cell.closest('.maze') ? (cell.matches('.wall') ? '#' : cell.matches('.start') ? 'S' : cell.matches('.goal') ? 'G'
@@ -110,6 +111,12 @@ def ready(page: Any, address: str) -> None:
     """Open the page, and wait until the model is there."""
     page.goto(address)
     page.wait_for_selector("html[data-model=ready]")
+
+
+def keep(page: Any, name: str) -> None:
+    """Keep a picture of the page, for people to look at."""
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
 
 
 def shown(page: Any) -> str:

@@ -17,7 +17,7 @@ from starlette.types import Scope
 
 import trm_deploy
 from trm_deploy.errors import InputError
-from trm_deploy.serving import inference, inference_routes, schemas
+from trm_deploy.serving import inference, inference_routes, page, schemas
 from trm_deploy.serving.engine import EngineFailed, QueueFull
 from trm_deploy.serving.http import Frame, Refused, error_response, json_response, trace_of, wait_for
 from trm_deploy.serving.models import MAX_ATTEMPTS, ServedModel, TooMany
@@ -41,6 +41,9 @@ def make_app(
         limits: of a request.
         token: that requests must bring; None: none.
         web: folder with a page for "/".
+
+    Raises:
+        InputError: the page's `models.json` is not one.
     """
     app = FastAPI(title="trm-deploy", version=trm_deploy.__version__, description=schemas.DESCRIPTION, redoc_url=None)
     service = Service(models, limits)
@@ -96,6 +99,12 @@ def make_app(
         async def index() -> Response:
             return RedirectResponse("docs")
     else:
+        known = page.document(models, web)
+
+        @app.get("/models.json", include_in_schema=False)
+        async def models_of_the_page() -> Response:
+            return json_response(known)
+
         app.mount("/", Page(app.routes, directory=web, html=True))
     _name_models(app, list(models))
     return app

@@ -1,0 +1,70 @@
+"""The page of `trm-deploy serve`: the server computes, with or without what `make web` brings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import trm_deploy as trm
+from tests.conftest import ASSETS
+from tests.serving.conftest import Served
+from tests.web.conftest import ready, shown, type_in
+
+PUZZLE = "056400300908007006000000700000008020070005600000600130000000460807200000200056009"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Served]:
+    served = Served("--engine", ASSETS / "sudoku-step.onnx", "--runtime", "onnxruntime", "--batch", 1)
+    yield served
+    served.stop()
+
+
+def summary(page: Any) -> str:
+    page.get_by_label("Speed").select_option("fastest")
+    page.get_by_role("button", name="Solve").click()
+    page.wait_for_selector("#summary:not(:empty)")
+    page.get_by_role("button", name="Play", exact=True).wait_for()
+    return str(page.text_content("#summary"))
+
+
+def test_without_webassembly_files_the_server_computes(page: Any, server: Served) -> None:
+    with trm.Solver(ASSETS / "sudoku-step.onnx", runtime="onnxruntime", batch=1) as solver:
+        expected = list(solver.trace(PUZZLE))
+    assert expected[-1].attempt == 2
+    page.goto(server.address)
+    page.locator("#solve:enabled").wait_for()
+    assert page.get_by_label("Compute").locator("option").all_text_contents() == ["on the server that this page is from"]
+    type_in(page, PUZZLE)
+    assert summary(page).startswith(f"Verified in attempt 2, step {expected[-1].step}: 2 attempts of up to 64,")
+    assert "the server, onnxruntime" in page.text_content("#summary").lower().replace(" ", "", 0)
+    assert shown(page) == expected[-1].answer
+    assert page.locator(".plot .dot").count() == len(expected)
+    assert page.locator(".seen figcaption").text_content().startswith("What the network sees in attempt 2: digits renamed")
+
+
+def test_with_them_the_visitor_chooses(page: Any, built: Path) -> None:
+    served = Served("--web", built, "--engine", ASSETS / "sudoku-step.onnx", "--runtime", "onnxruntime")
+    try:
+        ready(page, f"{served.address}/")
+        type_in(page, PUZZLE)
+        here = summary(page)
+        assert "in this browser" in here
+        page.get_by_label("Compute").select_option("server")
+        there = summary(page)
+        assert "Computed by the server" in there
+        assert there.partition(":")[0] == here.partition(":")[0]
+    finally:
+        served.stop()
+
+
+def test_a_server_that_goes_away_is_named(page: Any) -> None:
+    served = Served("--engine", ASSETS / "sudoku-step.onnx")
+    page.goto(served.address)
+    page.locator("#solve:enabled").wait_for()
+    served.stop()
+    page.get_by_role("button", name="Solve").click()
+    page.locator("#problem").get_by_text("The server cannot be reached").wait_for()
