@@ -384,7 +384,7 @@ async function start() {
         const response = await fetch("models.json");
         if (!response.ok) throw new Error(`HTTP ${response.status}`);
         const found = await response.json();
-        if (found.schema !== 1 || !found.models?.length) throw new Error("it names no models");
+        if (found.schema !== 1 || !(found.models?.length || found.server?.models.length)) throw new Error("it names no models");
         new Page(found);
     } catch (error) {
         at("problem").hidden = false;
