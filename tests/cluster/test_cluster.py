@@ -17,8 +17,11 @@ from tests.cli.test_commands import assert_one_line_error, trm
 from tests.conftest import ROOT, Published
 from trm_deploy import puzzles
 from trm_deploy.cli import main
+from trm_deploy.cluster import pool as pool_module
+from trm_deploy.cluster.pool import Pool
 from trm_deploy.cluster.session import ClusterSession, open_cluster
-from trm_deploy.cluster.shipping import ship, unpacked
+from trm_deploy.cluster.shipping import Shipment, ship, unpacked
+from trm_deploy.cluster.worker import Order, Worker
 from trm_deploy.errors import CannotRunHere, InputError, MissingPackage, TrmDeployError
 from trm_deploy.runtimes.solving.files import FileRun
 from trm_deploy.runtimes.solving.session import SolveOptions, SolvingSession, open_session
@@ -80,9 +83,10 @@ def test_the_answers_of_one_process_to_the_last_bit(
     engine = published_bundle(graph, tmp_path)
     alone = solved(open_session(engine), questions, tmp_path / "alone.jsonl")
     with open_cluster(engine, OPTIONS, address=address) as session:
-        together = solved(session, questions, tmp_path / "together.jsonl")
         assert session.pool is not None
-        assert session.pool.actors == 2
+        session.pool.fill()
+        together = solved(session, questions, tmp_path / "together.jsonl")
+        assert len(set(session.pool.places.values())) == session.pool.actors == 2
         assert session.pool.solved_again == 0
     assert together == alone
     assert len({line["halt_logit"] for line in alone if "halt_logit" in line}) > 5
@@ -98,6 +102,7 @@ def test_an_actor_that_is_killed_costs_its_block_alone(
     with open_cluster(engine, OPTIONS, address=address) as session:
         pool = session.pool
         assert pool is not None
+        pool.fill()
         output = tmp_path / "together.jsonl"
         with FileRun(session, [str(questions)], OPTIONS, output=output) as run:
             for number, _ in enumerate(run):
@@ -109,6 +114,43 @@ def test_an_actor_that_is_killed_costs_its_block_alone(
         assert pool.actors == 2
     assert lines_of(output) == alone
     assert f"the actor on {place} died; another one solves {questions} line" in caplog.text
+
+
+def test_an_actor_that_hangs_holds_nothing_up(
+    address: str,
+    published_bundle: Published,
+    questions: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pool_module, "SLOW_S", 0.5)
+    engine = published_bundle("step", tmp_path)
+    alone = solved(open_session(engine), questions, tmp_path / "alone.jsonl")
+    output = tmp_path / "together.jsonl"
+    with caplog.at_level("INFO"), open_cluster(engine, OPTIONS, address=address) as session:
+        pool = session.pool
+        assert pool is not None
+        pool.fill()
+        with FileRun(session, [str(questions)], OPTIONS, output=output) as run:
+            for number, _ in enumerate(run):
+                if number == 5:  # whoever of the two is stopped has a block, or will get the next
+                    (place, *_) = pool.places.values()
+                    os.kill(int(place.rpartition(" ")[2]), signal.SIGSTOP)
+        assert pool.solved_twice == 1
+        assert pool.solved_again == 0
+    assert lines_of(output) == alone
+    assert "takes long, so another actor solves them too" in caplog.text
+
+
+def test_a_node_of_another_version_is_refused(address: str) -> None:
+    order = Order(Shipment(()), {}, OPTIONS, version="0.0.1")
+    with pytest.raises(
+        CannotRunHere, match=r"has trm-deploy .*, this run is of 0\.0\.1; type on each node: pip install"
+    ):
+        Worker().open(order)
+    with pytest.raises(CannotRunHere, match=r"has trm-deploy .*, this run is of 0\.0\.1"):
+        Pool(ray, order, size=1)
 
 
 def test_a_run_goes_on_where_it_was_stopped(

@@ -1,12 +1,14 @@
 """A pool of actors: blocks of puzzles in, what became of them out, in the order of the blocks and in constant memory.
 
 An actor has one block at a time, and whoever is done first takes the next. An actor that dies, with its process or with
-its machine, costs its block's work: another actor takes the block, and a new actor its place.
+its machine, costs its block's work: another actor takes the block, and a new actor its place. Where the next answers
+wait for an actor that is much slower than the others, an idle one solves the same block; whoever is first counts.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -26,6 +28,8 @@ WINDOW = 4
 MAX_DEATHS = 3
 # Seconds without an actor after which a message says what is waited for.
 WAITING_S = 30.0
+# A block is given to a second actor when it takes this many times the usual, and at least these seconds.
+SLOW, SLOW_S = 3.0, 5.0
 NO_MODULE = "No module named 'trm_deploy"
 
 
@@ -56,11 +60,15 @@ class _Pending(Generic[SomeBlock]):
     Attributes:
         result: what an actor made of it; None before.
         deaths: actors that died over it.
+        started: when an actor got it, by `time.monotonic`.
+        doubled: whether a second actor has it.
     """
 
     block: SomeBlock
     result: tuple[list[BestAttempt], Work] | None = None
     deaths: int = 0
+    started: float = 0.0
+    doubled: bool = False
 
 
 class Pool:
@@ -71,6 +79,7 @@ class Pool:
         size: maximum number of actors.
         places: host and process of each actor that has opened the model and lives.
         solved_again: blocks that were given to another actor because theirs had died.
+        solved_twice: blocks that were given to a second actor because the first was slow.
     """
 
     def __init__(self, ray: Any, order: Order, *, size: int, gpus: float = 0) -> None:
@@ -87,7 +96,8 @@ class Pool:
             TrmDeployError: see `Worker.open`.
         """
         self.size = size
-        self.solved_again = 0
+        self.solved_again = self.solved_twice = 0
+        self._seconds = self._puzzles = 0.0  # that actors took for finished blocks, and puzzles in them
         self.places: dict[Any, str] = {}
         self._ray = ray
         self._order = ray.put(order)
@@ -109,6 +119,13 @@ class Pool:
     def actors(self) -> int:
         """Actors that there are now, those that are starting included."""
         return len(self._actors)
+
+    def fill(self) -> None:
+        """Start as many actors as there may be, and wait until each has opened the model; raises as the class does."""
+        for _ in range(self.size - len(self._actors)):
+            self._add_actor()
+        while len(self.places) < self.size:
+            self._wait()
 
     def solve(self, blocks: Iterable[SomeBlock], slots: int) -> Iterator[tuple[SomeBlock, list[BestAttempt], Work]]:
         """Solve blocks; they are taken as actors become free.
@@ -140,6 +157,7 @@ class Pool:
                     else:
                         entry.result = [], Work()
                 self._give_out(slots)
+                self._double(pending, slots)
                 while pending and pending[0].result is not None:
                     entry = pending.popleft()
                     assert entry.result is not None
@@ -154,11 +172,27 @@ class Pool:
     def _give_out(self, slots: int) -> None:
         """Give blocks to idle actors; where there are more blocks than actors, start another."""
         while self._todo and self._idle:
-            actor, entry = self._idle.pop(), self._todo.popleft()
-            self._underway[actor.solve.remote(entry.block.tokens, slots)] = actor, entry
+            self._submit(self._todo.popleft(), slots)
         starting = sum(entry is None for _, entry in self._underway.values())
         for _ in range(min(self.size - len(self._actors), len(self._todo) - starting)):
             self._add_actor()
+
+    def _submit(self, entry: _Pending[Any], slots: int) -> None:
+        actor = self._idle.pop()
+        entry.started = time.monotonic()
+        self._underway[actor.solve.remote(entry.block.tokens, slots)] = actor, entry
+
+    def _double(self, pending: Iterable[_Pending[Any]], slots: int) -> None:
+        """Let an idle actor solve the block that all answers wait for, where its own takes far longer than usual."""
+        entry = next((entry for entry in pending if entry.result is None), None)
+        if entry is None or entry.doubled or not (self._idle and self._puzzles) or not entry.started:
+            return
+        usual = self._seconds / self._puzzles * len(entry.block.tokens)
+        if time.monotonic() - entry.started > max(SLOW * usual, SLOW_S):
+            entry.doubled = True
+            self.solved_twice += 1
+            log.info("%s: takes long, so another actor solves them too", entry.block.name)
+            self._submit(entry, slots)
 
     def _add_actor(self) -> None:
         actor = self._class.remote()
@@ -167,10 +201,12 @@ class Pool:
 
     def _wait(self) -> None:
         """Wait until an actor has done something, or has died."""
-        patience = None if self._idle or any(entry for _, entry in self._underway.values()) else WAITING_S
+        solving = any(entry for _, entry in self._underway.values())
+        patience = (1.0 if self._idle else None) if solving else WAITING_S
         done, _ = self._ray.wait(list(self._underway), num_returns=1, timeout=patience)
         if not done:
-            log.info("waiting for the cluster to start an actor, which takes %s", self._what)
+            if not solving:
+                log.info("waiting for the cluster to start an actor, which takes %s", self._what)
             return
         actor, entry = self._underway.pop(done[0])
         errors = self._ray.exceptions
@@ -178,15 +214,18 @@ class Pool:
             result = self._ray.get(done[0])
         except errors.RayTaskError as error:
             raise _told(error.cause) from error
-        except errors.RayActorError as error:
+        except errors.RayError as error:  # it died, or what it gave is lost with its machine
+            self._ray.kill(actor)
             self._bury(actor, entry, error)
             return
         if entry is None:
             self._opening_deaths = 0
             self._welcome(result)
             self.places[actor] = result.place
-        else:
+        elif entry.result is None:
             entry.result = result
+            self._seconds += time.monotonic() - entry.started
+            self._puzzles += len(result[0])
         self._idle.append(actor)
 
     def _welcome(self, opened: Opened) -> None:
@@ -216,7 +255,7 @@ class Pool:
                     f"{MAX_DEATHS} actors in a row died opening the model ({reason(error)})",
                     hint="see whether the nodes have memory enough for it",
                 ) from error
-        else:
+        elif entry.result is None:
             entry.deaths += 1
             if entry.deaths >= MAX_DEATHS:
                 raise TrmDeployError(
