@@ -9,7 +9,7 @@ DEMO := build/demo
 
 .PHONY: demo test test-gpu gpu-kit lint format assets clean check-aarch64 test-aarch64 check-tensorrt-api \
     check-oldest portable evaluate verified-shares parity-grades sensitivity benchmark cost-curves ablations systems hrm \
-    table-memory hostile docs startup action web test-web
+    table-memory hostile docs startup serve-soak serve-speed action web test-web
 
 # Made again whenever what is to be installed changes.
 $(VENV)/installed: pyproject.toml
@@ -177,6 +177,17 @@ action: $(VENV)/installed
 # Seconds that commands take to start, the best of five, and the modules that take the most of them.
 startup: $(VENV)/installed
 	$(BIN)/python tools/startup.py
+
+# 10,000 requests to `trm-deploy serve` with a model of 4 x 4 Sudoku: fails where its memory grows; some minutes.
+serve-soak: $(VENV)/installed
+	mkdir -p build
+	$(BIN)/python tools/serve_soak.py --output build/serve-soak.json
+
+# Throughput and latency of `trm-deploy serve` beside `run`: the figures of docs/serving.md; needs TRM_DEPLOY_TEST_DATA and
+# a quiet machine for three minutes.
+serve-speed: $(VENV)/installed
+	$(BIN)/python tools/serve_speed.py $(TRM_DEPLOY_TEST_DATA)/data/sudoku/qqwing_expert.csv \
+	    --output docs/measurements/serving.json
 
 # That a Jetson on JetPack 6 or 7 can install the package from wheels alone.
 check-aarch64: $(VENV)/installed
