@@ -18,7 +18,7 @@ FLOORS = (
     {"artefacts", "models"},
     {"trt", "checkpoints", "web"},
     {"export", "runtimes", "train"},
-    {"evaluation", "inspection"},
+    {"evaluation", "inspection", "tracing"},
     {"api"},
     {"serving", "cluster"},
     {"cli"},

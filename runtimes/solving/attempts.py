@@ -101,6 +101,10 @@ class Forms:
             self._known.append(form)
         return True
 
+    def form(self, number: int) -> Symmetries | None:
+        """The symmetry of this number, from 0; None of the first attempt, which solves the question itself."""
+        return self._known[number] if self.has(number) else None
+
     def apply(self, number: int, question: Tokens) -> Tokens:
         """Form `number` of a question [L]."""
         form = self._known[number]

@@ -125,6 +125,11 @@ class FileRun:
         self.expected = _estimate(names)
 
     @property
+    def slots(self) -> int:
+        """Puzzles at a time."""
+        return self._source.slots
+
+    @property
     def unreadable(self) -> int:
         """See the class."""
         return self.totals.unreadable + (self._file.unreadable if self._file else 0)

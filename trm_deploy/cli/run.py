@@ -32,9 +32,10 @@ from trm_deploy.cli.options import (
     TorchPrecision,
     resumable,
 )
+from trm_deploy.cli.ray_options import Actors, GpusPerActor, Ray
+from trm_deploy.cli.run_trace import Trace, TraceFile, Watch, check_watch, refuse_unverified, run_watched
 from trm_deploy.cli.run_voting import RunFlags, run_voting
-from trm_deploy.cli.values import real, whole
-from trm_deploy.errors import InputError, UnverifiedAnswers
+from trm_deploy.errors import InputError
 from trm_deploy.support.jsontext import dumps
 from trm_deploy.support.terminal import use_colour
 
@@ -42,34 +43,6 @@ if TYPE_CHECKING:
     from trm_deploy.runtimes.solving.session import SolveOptions, SolvingSession
 
 log = logging.getLogger(__name__)
-
-Ray = Annotated[
-    Optional[str],
-    typer.Option(
-        "--ray",
-        metavar="ADDRESS",
-        help="Solve on a Ray cluster: HOST:PORT of its head, auto for the cluster of this machine, or local for one"
-        " process per core of this machine.",
-    ),
-]
-Actors = Annotated[
-    Optional[int],
-    typer.Option(
-        "--actors",
-        **whole(1),
-        help="Maximum number of processes on the Ray cluster, each with one CPU.",
-        show_default="as many as it has room for",
-    ),
-]
-GpusPerActor = Annotated[
-    Optional[float],
-    typer.Option(
-        "--gpus-per-actor",
-        **real(0),
-        help="GPUs of each process on the Ray cluster; 0.5: two share one.",
-        show_default="1 for an engine or --device cuda, else 0",
-    ),
-]
 
 
 def run(
@@ -141,6 +114,8 @@ def run(
         Optional[Path],
         typer.Option("--png", metavar="FOLDER", help="Folder for pictures of the answers: 0001.png and so on."),
     ] = None,
+    trace: Trace = None,
+    watch: Watch = False,
 ) -> None:
     """Solve puzzles and verify the answers; for ARC, vote over augmentations.
 
@@ -148,6 +123,7 @@ def run(
     file cannot be read. 5: --strict, and an answer is not verified.
     """
     from trm_deploy.runtimes.solving.session import SolveOptions, open_session
+    from trm_deploy.runtimes.solving.trace import check_shows_steps
 
     if engine and len(engine) > 1:
         raise InputError(
@@ -182,6 +158,11 @@ def run(
         "runtime": runtime,
     }
     flags = RunFlags(as_json, png, solutions or [], output, resume, force, strict, input_format, column)
+    if watch:
+        check_watch(flags, ray=ray is not None)
+    if trace is not None and ray is not None:
+        raise InputError("--trace records on this machine, and --ray solves elsewhere", hint="leave out one of them")
+    file = None if trace is None else TraceFile(trace, puzzles, force=force)
     if ray is not None:
         from trm_deploy.cluster.session import open_cluster
 
@@ -194,18 +175,31 @@ def run(
         if value is not None:
             raise InputError(f"{flag} applies to --ray", hint=f"add --ray local, or leave out {flag}")
     session = open_session(named, **opening)
-    if session.puzzle.has_rules:
-        _run_verified(session, puzzles, options, flags)
+    if watch:
+        run_watched(session, puzzles, options, flags, file)
+    elif session.puzzle.has_rules:
+        _run_verified(session, puzzles, options, flags, file)
+    elif file is not None:
+        check_shows_steps(session)
     else:
         run_voting(session, puzzles, options, flags)
 
 
-def _run_verified(session: SolvingSession, puzzles: list[str], options: SolveOptions, flags: RunFlags) -> None:
+def _run_verified(
+    session: SolvingSession,
+    puzzles: list[str],
+    options: SolveOptions,
+    flags: RunFlags,
+    trace: Optional[TraceFile] = None,
+) -> None:
     from trm_deploy.runtimes.solving.files import FileRun
+    from trm_deploy.runtimes.solving.trace import check_shows_steps
     from trm_deploy.support.progress import progress
 
     if flags.solutions:
         raise InputError(f"--solutions is for ARC, the engine is for {session.puzzle.name}", hint="leave it out")
+    if trace is not None:
+        check_shows_steps(session)
     going_on = contextlib.nullcontext() if flags.output is None else resumable(flags.output)
     # Where the answers themselves do not show how far it has come.
     silent = (flags.output is not None and not flags.as_json) or not sys.stdout.isatty()
@@ -233,15 +227,15 @@ def _run_verified(session: SolvingSession, puzzles: list[str], options: SolveOpt
                 log.error("%s", answer.error)
             elif flags.output is None:
                 print(answer.to_text(colour=use_colour(sys.stdout)), flush=True)
+            if trace is not None and answer.question is not None:
+                trace.take(answer.place, answer.question)
             advance(1, solving.totals.rate)
+    if trace is not None:
+        trace.record(session, options, slots=solving.slots)
     totals = solving.totals
     if totals.puzzles > 1 or (flags.output is not None and totals.puzzles):
         log.info(totals.to_text())
     if solving.unreadable:
         raise typer.Exit(InputError.exit_code)
-    if flags.strict and solving.unverified:
-        count = solving.done + totals.answered
-        raise UnverifiedAnswers(
-            f"{solving.unverified} of {count} answers are not verified, which --strict does not allow",
-            hint="give a puzzle more tries with --attempts",
-        )
+    if flags.strict:
+        refuse_unverified(solving.unverified, solving.done + totals.answered)

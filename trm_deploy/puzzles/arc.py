@@ -249,8 +249,10 @@ class Arc:
         """None: there is no rule to break (see `Puzzle.has_rules`)."""
         return []
 
-    def draw(self, question: Tokens, answer: Tokens, *, colour: bool) -> str:
-        """Question and answer, beside each other where the terminal is wide enough."""
+    def draw(
+        self, question: Tokens, answer: Tokens, *, colour: bool, confidence: NDArray[np.float32] | None = None
+    ) -> str:
+        """Question and answer, beside each other where the terminal is wide enough; doubt is not shown."""
         return side_by_side([draw_grid(crop(tokens), colour=colour) for tokens in (question, answer)])
 
     def plot(self, axes: Any, question: Tokens, answer: Tokens) -> None:

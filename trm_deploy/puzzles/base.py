@@ -12,6 +12,17 @@ from numpy.typing import NDArray
 Tokens = NDArray[np.int32]
 
 
+# Grounds of a terminal's 256 colours for a token below each of these probabilities, from the most doubtful on.
+SHADES = ((0.5, "48;5;130"), (0.8, "48;5;94"), (0.95, "48;5;58"))
+# Below this probability a token counts as doubtful where there are no colours; as in the page that draws traces.
+DOUBTFUL = 0.9
+
+
+def shade(confidence: float) -> str:
+    """The ground of a cell by the probability of its token; empty where that is next to sure."""
+    return next((f"{code};97" for below, code in SHADES if confidence < below), "")
+
+
 @dataclass(frozen=True)
 class Symmetries:
     """Maps that turn puzzles of a task into equivalent ones, one map a row.
@@ -111,8 +122,16 @@ class Puzzle(Protocol):
     def text(self, tokens: Tokens) -> str:
         """Question or answer [L] in the task's one-line text form."""
 
-    def draw(self, question: Tokens, answer: Tokens, *, colour: bool) -> str:
-        """The answer as a grid for the terminal, in which the givens stand out."""
+    def draw(
+        self, question: Tokens, answer: Tokens, *, colour: bool, confidence: NDArray[np.float32] | None = None
+    ) -> str:
+        """The answer as a grid for the terminal, in which the givens stand out.
+
+        Args:
+            question, answer: [L].
+            colour: whether the terminal has colours.
+            confidence: probability of each cell's token, [L]; what is in doubt is shaded by it. None: nothing is.
+        """
 
     def plot(self, axes: Any, question: Tokens, answer: Tokens) -> None:
         """The same on matplotlib's axes: a unit a cell, the first cell's centre at (0, 0), y downwards."""

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trm_deploy.errors import PuzzleError
-from trm_deploy.puzzles.base import Symmetries, TextForm, Tokens
+from trm_deploy.puzzles.base import Symmetries, TextForm, Tokens, shade
 
 CHARACTERS = "# SGo"
 WALL, OPEN, START, GOAL, PATH = range(1, 6)
@@ -160,21 +160,27 @@ class Maze:
         row, column = divmod(cell, self.columns)
         return f"row {row + 1} column {column + 1}"
 
-    def draw(self, question: Tokens, answer: Tokens, *, colour: bool) -> str:
-        """The answer as its characters; in colour the path is cyan, and what must not change has a red ground."""
+    def draw(
+        self, question: Tokens, answer: Tokens, *, colour: bool, confidence: NDArray[np.float32] | None = None
+    ) -> str:
+        """The answer as its characters; in colour the path is cyan, and what must not change has a red ground.
+
+        What is in doubt is on a coloured ground, where there are colours.
+        """
         if not colour:
             text = self.text(answer)
             return "\n".join(text[start : start + self.columns] for start in range(0, self.cells, self.columns))
         lines = []
         for row in range(self.rows):
             cells = range(row * self.columns, (row + 1) * self.columns)
-            lines.append("".join(self._coloured(int(question[cell]), int(answer[cell])) for cell in cells))
+            sure = np.ones(self.cells) if confidence is None else confidence
+            lines.append("".join(self._coloured(int(question[cell]), int(answer[cell]), sure[cell]) for cell in cells))
         return "\n".join(lines)
 
     @staticmethod
-    def _coloured(question: int, answer: int) -> str:
+    def _coloured(question: int, answer: int, sure: float) -> str:
         allowed = question == answer or (question, answer) == (OPEN, PATH)
-        colour = COLOURS.get(answer, "") if allowed else WRONG_COLOUR
+        colour = (shade(sure) or COLOURS.get(answer, "")) if allowed else WRONG_COLOUR
         return f"\x1b[{colour}m{_character(answer)}\x1b[0m" if colour else _character(answer)
 
     def plot(self, axes: Any, question: Tokens, answer: Tokens) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trm_deploy.errors import PuzzleError
-from trm_deploy.puzzles.base import Symmetries, TextForm, Tokens
+from trm_deploy.puzzles.base import DOUBTFUL, Symmetries, TextForm, Tokens, shade
 
 BLANK = 1
 BLANKS = ".0_-*Xx? ·•∙⋅□"
@@ -147,8 +147,13 @@ class Sudoku:
         ]
         return " and ".join(repeated)
 
-    def draw(self, question: Tokens, answer: Tokens, *, colour: bool) -> str:
-        """A grid with box lines. Givens are bold in colour; without colour, what was filled in is in (brackets)."""
+    def draw(
+        self, question: Tokens, answer: Tokens, *, colour: bool, confidence: NDArray[np.float32] | None = None
+    ) -> str:
+        """A grid with box lines. Givens are bold in colour; without colour, what was filled in is in (brackets).
+
+        What is in doubt is on a coloured ground; without colour it is between question marks, as in ?5?.
+        """
         width = 1 if colour else 3
         rule = "+".join(["-" * (self.box_columns * (width + 1) + 1)] * self.box_rows)
         lines = [f"+{rule}+"]
@@ -156,7 +161,8 @@ class Sudoku:
             line = "|"
             for column in range(self.side):
                 cell = row * self.side + column
-                line += " " + self._cell(int(question[cell]), int(answer[cell]), colour)
+                sure = 1.0 if confidence is None else float(confidence[cell])
+                line += " " + self._cell(int(question[cell]), int(answer[cell]), colour, sure)
                 if (column + 1) % self.box_columns == 0:
                     line += " |"
             lines.append(line)
@@ -168,12 +174,12 @@ class Sudoku:
     def _digit(token: int) -> str:
         return str(token - BLANK) if token > BLANK else "."
 
-    def _cell(self, question: int, answer: int, colour: bool) -> str:
+    def _cell(self, question: int, answer: int, colour: bool, sure: float) -> str:
         digit = self._digit(answer)
         given = question > BLANK and question == answer
         if colour:
-            return f"\x1b[1m{digit}\x1b[0m" if given else f"\x1b[36m{digit}\x1b[0m"
-        return f" {digit} " if given else f"({digit})"
+            return f"\x1b[1m{digit}\x1b[0m" if given else f"\x1b[{shade(sure) or '36'}m{digit}\x1b[0m"
+        return f" {digit} " if given else f"({digit})" if sure >= DOUBTFUL else f"?{digit}?"
 
     def plot(self, axes: Any, question: Tokens, answer: Tokens) -> None:
         """A grid with box lines; givens are black, what was filled in is blue, and changed givens are red."""

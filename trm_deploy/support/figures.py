@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from trm_deploy.errors import require
 from trm_deploy.support.files import atomic_path
@@ -65,3 +67,38 @@ def write_figure(path: Path, draw: Callable[[Any], None], *, width: float = 8.0,
     draw(figure)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png")
+
+
+def write_animation(
+    path: Path, frames: Iterable[Callable[[Any], None]], seconds: Sequence[float], *, width: float, height: float
+) -> None:
+    """Draw an animated GIF that begins anew at its end.
+
+    Args:
+        path: the file.
+        frames: each draws on matplotlib's figure.
+        seconds: for which each is shown.
+        width, height: in inches of 100 pixels.
+
+    Raises:
+        MissingPackage: matplotlib is not installed.
+        TrmDeployError: the file cannot be written.
+    """
+    require_matplotlib()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+    pictures = []
+    for draw in frames:
+        figure = Figure(figsize=(width, height), dpi=100)
+        canvas: Any = FigureCanvasAgg(figure)  # its methods have no types
+        draw(figure)
+        canvas.draw()
+        drawn = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+        pictures.append(drawn.quantize(colors=64, dither=Image.Dither.NONE))
+    durations = [round(1000 * length) for length in seconds]
+    with atomic_path(path) as temporary:
+        pictures[0].save(
+            temporary, format="GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0, disposal=1
+        )
