@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from trm_deploy.train.batch import Batch
 from trm_deploy.train.distributed import Ranks
@@ -18,28 +19,26 @@ class Window:
     def __init__(self) -> None:
         self.started = time.monotonic()
         self.optimizer_steps = 0
-        self.answer_loss = self.halting_loss = 0.0
-        self.left = self.solved = self.steps = 0
+        # Losses of the answer and of halting, samples that left, solved ones of them, their supervision steps; on the
+        # device, so that a GPU is not waited for.
+        self.totals: Tensor | None = None
 
     def add(self, result: SupervisionResult, batch: Batch) -> None:
         """Count one optimiser step with its result and the batch after it."""
         halted = batch.halted
+        counts = (halted.sum(), (halted & result.correct).sum(), (halted * batch.steps).sum())
+        added = torch.stack([value.double() for value in (result.answer_loss, result.halting_loss, *counts)])
+        self.totals = added if self.totals is None else self.totals + added
         self.optimizer_steps += 1
-        self.answer_loss += result.answer_loss.item()
-        self.halting_loss += result.halting_loss.item()
-        self.left += int(halted.sum())
-        self.solved += int((halted & result.correct).sum())
-        self.steps += int(batch.steps[halted].sum())
 
-    def line(self, ranks: Ranks, device: torch.device) -> dict[str, Any]:
+    def line(self, ranks: Ranks) -> dict[str, Any]:
         """The metrics: losses, share solved and mean steps of the samples that left, optimiser steps a second.
 
         These are samples that the weights were just updated on; `held_out_solved` is measured on others.
         All processes must call it.
         """
-        mine = (self.answer_loss, self.halting_loss, self.left, self.solved, self.steps)
-        totals = ranks.sum(torch.tensor(mine, dtype=torch.float64, device=device)).tolist()
-        answer_loss, halting_loss, left, solved, steps = totals
+        assert self.totals is not None, "no optimiser step was added"
+        answer_loss, halting_loss, left, solved, steps = ranks.sum(self.totals.clone()).tolist()
         losses, left = self.optimizer_steps * ranks.count, max(left, 1)
         return {
             "answer_loss": answer_loss / losses,

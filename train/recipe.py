@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import dataclass, field, fields, replace
 from importlib import resources
@@ -83,10 +84,15 @@ class OptimizerSection:
         _check(0 <= self.decay_share <= 1, f"optimizer.decay_share is {self.decay_share}, expected 0 to 1")
         _check(self.clip_norm >= 0, f"optimizer.clip_norm is {self.clip_norm}, expected 0 or more")
 
-    def learning_rate_factor(self, step: int, steps: int) -> float:
-        """Share of the peak learning rate at optimiser step `step` (from 0) of `steps`."""
+    def learning_rate_factor(self, step: int, steps: int, done: float = 0.0) -> float:
+        """Share of the peak learning rate at optimiser step `step` (from 0) of `steps`.
+
+        Args:
+            step, steps: how far the run is by optimiser steps.
+            done: share of the run that is over by another measure, 0 to 1; the larger one counts.
+        """
         warm = (step + 1) / (self.warmup_steps + 1)
-        cool = (steps - step) / max(self.decay_share * steps, 1)
+        cool = min(steps - step, (1 - done) * steps) / max(self.decay_share * steps, 1)
         return min(1.0, warm, cool)
 
 
@@ -115,6 +121,8 @@ class TrainingSection:
 
     Attributes:
         steps: optimiser steps; each is one supervision step of the whole batch.
+        minutes: wall-clock time after which the run ends, and to which curriculum and learning rate keep, where the
+            steps are not done sooner; 0 counts steps alone. With it, two runs are not the same bit for bit.
         batch_size: samples in the persistent batch, over all processes together.
         rotation: persistent batches that take turns. With one, a sample's supervision steps are successive updates of
             the weights, and a small batch is learned by heart on its way; with more, other samples come between.
@@ -131,12 +139,14 @@ class TrainingSection:
         curriculum: stages of other T than the model's, in order; after the last one T is the model's.
         precision: of the network's matrix products: ``fp32``, or ``bf16`` by autocast.
         device: ``cpu``, or ``cuda`` for an NVIDIA GPU; the flag ``--device`` overrides it.
-        compile: compile the supervision step with torch.compile (minutes of a long run are won, one is lost).
+        compile: compile the supervision step with torch.compile, on a GPU its networks alone (minutes of a long run
+            are won, one is lost).
         log_every: optimiser steps between lines of metrics.
         checkpoint_every: optimiser steps between checkpoints.
     """
 
     steps: int
+    minutes: float = 0.0
     batch_size: int = 128
     rotation: int = 1
     seed: int = 0
@@ -156,6 +166,7 @@ class TrainingSection:
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "rotation", "log_every", "checkpoint_every"):
             _check(getattr(self, name) > 0, f"training.{name} is {getattr(self, name)}, expected at least 1")
+        _check(0 <= self.minutes < math.inf, f"training.minutes is {self.minutes}, expected 0 or more")
         _check(self.seed >= 0, f"training.seed is {self.seed}, expected 0 or more")
         _check(0 <= self.ema < 1, f"training.ema is {self.ema}, expected 0 up to 1")
         _check(0 <= self.exploration <= 1, f"training.exploration is {self.exploration}, expected 0 to 1")

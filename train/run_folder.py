@@ -90,6 +90,7 @@ def is_finished(folder: Path, recipe: Recipe) -> bool:
     try:
         document = archive.read_pickle(folder / CHECKPOINT, mapped=True)
         training = document["training"]
-        return bool(training["recipe"] == recipe.text and training["steps"] >= recipe.training.steps)
+        done = training["steps"] >= recipe.training.steps or training.get("out_of_time", False)
+        return bool(training["recipe"] == recipe.text and done)
     except (CheckpointError, KeyError, TypeError):
         return False

@@ -29,7 +29,7 @@ from trm_deploy.models.solve import solve
 from trm_deploy.support.files import atomic_path, write_atomic
 from trm_deploy.support.progress import Advance, progress
 from trm_deploy.train import metrics, run_folder, runlog
-from trm_deploy.train.batch import Batch
+from trm_deploy.train.batch import Batch, HostCopy, moved
 from trm_deploy.train.data import sources
 from trm_deploy.train.distributed import Ranks, device_for
 from trm_deploy.train.ema import warmed_average
@@ -44,7 +44,7 @@ from trm_deploy.train.warm_start import read_start
 
 log = logging.getLogger(__name__)
 
-EVALUATION_BATCH = 64
+EVALUATION_BATCH = {"cpu": 64, "cuda": 1024}
 
 
 class Trainer:
@@ -116,8 +116,10 @@ class Trainer:
                     f"{output / run_folder.STATE}: does not fit this run ({type(error).__name__}: {reason})",
                     hint="train into another --output",
                 ) from error
+        self._free = [HostCopy(self.ranks.gather(batch.halted)) for batch in self.batches]
         self._saved = self.step  # the optimiser step of the last checkpoint
         self._whole = True  # no optimiser step has been begun and not finished
+        self._writes_every = (training.log_every, training.checkpoint_every, recipe.evaluation.every)
 
     def _make_model(self, start: Path | None) -> None:
         """The model, its average, its optimiser, and the puzzle embeddings where they are trained apart."""
@@ -147,7 +149,11 @@ class Trainer:
         self._autocast = torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=narrow)
         self._state_dtype = torch.bfloat16 if narrow else torch.float32
         supervised: Any = SupervisedStep(self.model, training, self._state_dtype)
-        if training.compile:
+        if training.compile and self.device.type == "cuda":
+            # The networks alone: compiled once for every T, and a GPU hides what the loops around them cost.
+            for network in self.model.networks:
+                network.compile(dynamic=False)
+        elif training.compile:
             supervised = torch.compile(supervised, dynamic=False)
         if self.ranks.count > 1:
             # Where y is the only state, a trained start of z gets no gradient.
@@ -189,7 +195,7 @@ class Trainer:
         training = self.recipe.training
         started, cpu_started = time.monotonic() - self.seconds, time.process_time() - self.cpu_seconds
         window = metrics.Window()
-        while self.step < training.steps:
+        while self._done() < 1:
             with held_back():
                 self._whole = False
                 result, batch = self._optimize()
@@ -197,11 +203,12 @@ class Trainer:
                 self._whole = True
             self.seconds, self.cpu_seconds = time.monotonic() - started, time.process_time() - cpu_started
             window.add(result, batch)
-            last = self.step == training.steps
+            last = self._done() >= 1
+            self._check_loss(result.loss, last)
             if self.step % training.log_every == 0 or last:
                 line = {
                     **self._now(),
-                    **window.line(self.ranks, self.device),
+                    **window.line(self.ranks),
                     "learning_rate": self._learning_rate(),
                 }
                 if written:
@@ -224,8 +231,8 @@ class Trainer:
         section = self.recipe.optimizer
         turn = self.step % len(self.batches)
         stagger = self.spec.halting.max_steps if self.step < len(self.batches) else 0
-        batch = self.batches[turn].refilled(self.source, self.ranks, stagger=stagger)
-        factor = section.learning_rate_factor(self.step, self.recipe.training.steps)
+        batch = self.batches[turn].refilled(self.source, self.ranks, self._free[turn].wait(), stagger=stagger)
+        factor = section.learning_rate_factor(self.step, self.recipe.training.steps, self._by_clock())
         for group in self.optimizer.param_groups:
             group["lr"] = section.learning_rate * factor
         rows = self.table.rows(batch.puzzles) if self.table else None
@@ -234,11 +241,6 @@ class Trainer:
         with self._autocast:
             result: SupervisionResult = self._supervised(
                 batch.tokens, batch.labels, batch.halted, last, batch.y, batch.z, self._deep(), rows
-            )
-        if not torch.isfinite(result.loss):
-            raise RecipeError(
-                f"the loss is {result.loss.item()} at step {self.step}, expected a finite number",
-                hint="lower optimizer.learning_rate in the recipe",
             )
         result.loss.backward()  # type: ignore[no-untyped-call]
         if self.table and rows is not None and rows.grad is not None:
@@ -251,6 +253,7 @@ class Trainer:
 
         halted = self._halts(steps, result.halt_logit)
         self.batches[turn] = batch._replace(y=result.y, z=result.z, steps=steps, halted=halted)
+        self._free[turn] = HostCopy(self.ranks.gather(halted))
         return result, self.batches[turn]
 
     def _halts(self, steps: Tensor, halt_logit: Tensor) -> Tensor:
@@ -259,15 +262,32 @@ class Trainer:
         count = len(steps) * self.ranks.count
         exploring = torch.rand(count, generator=self.explorer) < self.recipe.training.exploration
         least = torch.randint(2, max(limit, 2) + 1, (count,), generator=self.explorer)
-        least = self.ranks.share(torch.where(exploring, least, 0)).to(self.device)
+        least = moved(self.ranks.share(torch.where(exploring, least, 0)), self.device)
         return (steps >= limit) | ((halt_logit > 0) & (steps >= least))
 
     def _deep(self) -> int:
         """T, the latent recursions of a supervision step, at this optimiser step."""
-        training = self.recipe.training
-        done = self.step / training.steps
-        stages = (stage.deep for stage in training.curriculum if done < stage.until)
+        done = self._done()
+        stages = (stage.deep for stage in self.recipe.training.curriculum if done < stage.until)
         return next(stages, self.recipe.spec.recursion.deep)
+
+    def _done(self) -> float:
+        """The share of the run that is over, by optimiser steps or by the clock, whichever is further; 1 at its end."""
+        return min(1.0, max(self.step / self.recipe.training.steps, self._by_clock()))
+
+    def _by_clock(self) -> float:
+        """The share of the run's minutes that are over; 0 where the recipe names none."""
+        minutes = self.recipe.training.minutes
+        return self.seconds / (60 * minutes) if minutes else 0.0
+
+    def _check_loss(self, loss: Tensor, last: bool) -> None:
+        """Refuse a loss that is not finite. A GPU has to be waited for, so there only before something is written."""
+        written = last or any(self.step % every == 0 for every in self._writes_every)
+        if (written or self.device.type == "cpu") and not torch.isfinite(loss):
+            raise RecipeError(
+                f"the loss is {loss.item()} at step {self.step}, expected a finite number",
+                hint="lower optimizer.learning_rate in the recipe",
+            )
 
     def _now(self) -> dict[str, float]:
         """Where the run is: optimiser steps, seconds by the clock, and of CPU, to which others' work adds nothing."""
@@ -287,8 +307,9 @@ class Trainer:
         mine = range(self.ranks.index, len(samples.questions), self.ranks.count)
         totals = torch.zeros(3, dtype=torch.float64, device=self.device)  # solved, share of cells, steps
         halting = self.spec.halting
-        for start in range(0, len(mine), EVALUATION_BATCH):
-            rows = list(mine[start : start + EVALUATION_BATCH])
+        size = EVALUATION_BATCH[self.device.type]
+        for start in range(0, len(mine), size):
+            rows = list(mine[start : start + size])
             questions, labels, puzzles = (torch.from_numpy(array[rows]).to(self.device) for array in samples)
             with self._autocast:
                 out = solve(
@@ -311,7 +332,13 @@ class Trainer:
         batches = [Batch(*(self.ranks.gather(part).cpu() for part in batch)) for batch in self.batches]
         if not self.ranks.first:
             return
-        training = {"steps": self.step, "recipe": self.recipe.text, "seed": self.recipe.training.seed}
+        training: dict[str, Any] = {
+            "steps": self.step,
+            "recipe": self.recipe.text,
+            "seed": self.recipe.training.seed,
+        }
+        if self._done() >= 1 and self.step < self.recipe.training.steps:
+            training["out_of_time"] = True
         if self._started_from:
             training["started_from"] = self._started_from
         ema = {name: value.detach().cpu().clone() for name, value in self.averaged.state_dict().items()}

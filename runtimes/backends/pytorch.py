@@ -4,6 +4,7 @@ with.
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,10 @@ class TorchRuntime:
 
         self._torch = torch
         self._device = device
-        self._model = cast(model, precision).to(device)
+        narrowed = cast(model, precision)
+        # `to` moves a module in place: the caller's stays where it is.
+        elsewhere = narrowed is model and any(part.device.type != device for part in model.parameters())
+        self._model = (copy.deepcopy(model) if elsewhere else narrowed).to(device)
         self._dtype = DTYPES[precision]
         self._compiled: Any = None
         if compiled:

@@ -16,11 +16,11 @@ def test_the_first_batch_is_out_of_step_and_fresh_samples_start_at_zero() -> Non
     source = sources.build(asked.data, seed=0, held_out=4)
     empty = Batch.empty(RecursiveReasoner(asked.spec), 32, torch.float32, torch.device("cpu"))
     assert empty.halted.all()
-    first = empty.refilled(source, Ranks(), stagger=8)
+    first = empty.refilled(source, Ranks(), empty.halted, stagger=8)
     assert sorted(set(first.steps.tolist())) == list(range(8))
     halted = torch.zeros(32, dtype=torch.bool)
     halted[3] = True
-    later = first._replace(halted=halted).refilled(source, Ranks())
+    later = first._replace(halted=halted).refilled(source, Ranks(), halted)
     assert later.steps[3] == 0
     assert torch.equal(later.steps[4:], first.steps[4:])
     assert torch.equal(later.tokens[4:], first.tokens[4:])

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Optional
 
 import numpy as np
 import typer
@@ -196,6 +196,7 @@ def main(
     parity_puzzles: Annotated[int, typer.Option(min=1, help="Puzzles to compare with PyTorch on the CPU.")] = 200,
     limit: Annotated[int, typer.Option(min=1, help="Use the first N puzzles.")] = 1000,
     repeats: Annotated[int, typer.Option(min=1, help="Repeats of each timing.")] = 20,
+    only: Annotated[Optional[list[str]], typer.Option(help="Only the runtimes of this name; repeatable.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="The same on the CPU; its times say nothing.")] = False,
 ) -> None:
     """Measure."""
@@ -222,6 +223,8 @@ def main(
     loaded: dict[str, tuple[Row, Runtime]] = {}
     device: Device = "cpu" if dry_run else "cuda"
     for title, make in offers(model, device, output):
+        if only and title not in only:
+            continue
 
         def compare(title: str = title, make: Make = make) -> None:
             before = free_mib(device)
@@ -237,7 +240,7 @@ def main(
         bench.guarded(title, lambda row=row, runtime=runtime: bench.measure(row, runtime))  # type: ignore[misc]
         print(f"{time.monotonic() - started:5.0f} s  measured {title}", file=sys.stderr)
     print((output / "gpu.md").read_text())
-    sys.exit(NOTHING_MEASURED if not loaded else int(bench.failed))
+    sys.exit(1 if bench.failed else 0 if loaded else NOTHING_MEASURED)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import torch
 from tests.conftest import exported, random_model, tiny_spec
 from trm_deploy import runtimes
 from trm_deploy.errors import CannotRunHere, InputError
+from trm_deploy.models.recursive import RecursiveReasoner
 from trm_deploy.runtimes.backends.pytorch import TorchRuntime
 from trm_deploy.runtimes.base import initial_numpy_state
 from trm_deploy.signature import Precision
@@ -79,3 +80,8 @@ def test_an_exported_file_has_its_precision_already(tmp_path: Path, tiny_checkpo
         runtimes.load(path, compiled=True)
     assert runtimes.load(path).arithmetic == "fp32"
     assert runtimes.load(tiny_checkpoint, precision="bf16").precision == "bf16"
+
+
+def test_the_callers_model_stays_where_it_is(tiny: RecursiveReasoner) -> None:
+    TorchRuntime(tiny, device="meta")  # type: ignore[arg-type]  # stands for a GPU
+    assert {part.device.type for part in tiny.parameters()} == {"cpu"}
