@@ -57,12 +57,16 @@ export class Importer {
         this.#show(text, this.take);
     }
 
-    /** @param {string} text */
+    /** @param {string} text @returns {{puzzles: string[], faults: string[]}} */
     #puzzles(text) {
         if (text.length > MOST_BYTES) {
             return { puzzles: [], faults: [`${text.length.toLocaleString("en")} characters, expected at most ${MOST_BYTES.toLocaleString("en")}`] };
         }
-        return readPuzzles(/** @type {Task} */ (this.task), text);
+        const entries = readPuzzles(/** @type {Task} */ (this.task), text);
+        const puzzles = entries.flatMap(({ puzzle }) => puzzle ?? []);
+        // A single puzzle whose givens break the rules goes on the board, where they are marked.
+        const single = entries.length === 1 && puzzles.length === 1;
+        return { puzzles, faults: single ? [] : entries.flatMap(({ fault }) => fault ?? []) };
     }
 
     /** @param {string} text @param {(puzzle: string) => void} take */
