@@ -109,6 +109,7 @@ def test_the_command_writes_what_it_recommends(engine: Path, capsys: pytest.Capt
     assert built.schedule == RecordedSchedule(attempts=best["attempts"], attempt_steps=tuple(best["attempt_steps"]))
     assert json.loads((engine.parent / "r" / "schedule.json").read_text()) == document
     assert "| recommended |" in (engine.parent / "r" / "schedule.md").read_text()
+    assert "<td>recommended</td>" in (engine.parent / "r" / "report.html").read_text()
     assert (engine.parent / "r" / "schedule.png").read_bytes().startswith(b"\x89PNG")
     assert any("3 puzzles are few" in note for note in document["notes"])
 

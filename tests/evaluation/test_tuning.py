@@ -168,6 +168,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert (document["recommended"]["solved"], document["recommended"]["mean_steps"]) == (1.0, 1.0)
     assert json.loads((tmp_path / "t" / "tune.json").read_text()) == document
     assert "| recommended |" in (tmp_path / "t" / "tune.md").read_text()
+    assert "<td>recommended</td>" in (tmp_path / "t" / "report.html").read_text()
     for picture in (tmp_path / "t" / "tune.png", tmp_path / "o.png"):
         assert picture.read_bytes().startswith(b"\x89PNG")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -20,13 +21,17 @@ from trm_deploy.cli.options import (
     Overrides,
     Png,
     Puzzles,
+    ReportFolder,
     Speculate,
+    check_report_folder,
 )
 from trm_deploy.cli.values import whole
 from trm_deploy.evaluation import defaults
 from trm_deploy.spec import MAX_STEPS
 from trm_deploy.support.files import refuse_folder
 from trm_deploy.support.jsontext import dumps
+
+log = logging.getLogger(__name__)
 
 
 def benchmark(
@@ -69,6 +74,7 @@ def benchmark(
     allow_host_code: AllowHostCode = False,
     as_json: Json = False,
     png: Png = None,
+    report: ReportFolder = None,
 ) -> None:
     """Measure latency, throughput, solved share and verified puzzles a second of every way to run a model.
 
@@ -82,7 +88,9 @@ def benchmark(
 
         require_matplotlib()
     refuse_folder(png, "--png")
-    report = benchmark_files(
+    if report is not None:
+        check_report_folder(report)
+    found = benchmark_files(
         files,
         puzzles=puzzles,
         limit=limit,
@@ -98,6 +106,9 @@ def benchmark(
         allow_host_code=allow_host_code,
         only=only or (),
     )
-    print(dumps(report.to_plain(), indent=2) if as_json else report.table(), flush=True)
+    print(dumps(found.to_plain(), indent=2) if as_json else found.table(), flush=True)
     if png is not None:
-        report.write_png(png)
+        found.write_png(png)
+    if report is not None:
+        found.write(report)
+        log.info(f"wrote {report / 'report.html'}")

@@ -179,7 +179,10 @@ Compile = Annotated[
 ]
 Device = Annotated[machine.Device, typer.Option("--device", **one_of(machine.DEVICES), help="Device to run on.")]
 ReportFolder = Annotated[
-    Optional[Path], typer.Option("--report", metavar="FOLDER", help="Folder for the report: Markdown, JSON, pictures.")
+    Optional[Path],
+    typer.Option(
+        "--report", metavar="FOLDER", help="Folder for the report: a page (report.html), Markdown, JSON, pictures."
+    ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite an output that exists already.")]
 
@@ -187,10 +190,13 @@ Force = Annotated[bool, typer.Option("--force", help="Overwrite an output that e
 def check_report_folder(folder: Optional[Path]) -> None:
     """Before the work: what would keep a report from being written."""
     from trm_deploy.support.figures import require_matplotlib
+    from trm_deploy.support.report_page import require_markdown
 
     if folder is not None and folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file, expected a folder for the report")
     require_matplotlib()
+    if folder is not None:
+        require_markdown()
 
 
 def print_document(document: dict[str, Any], as_json: bool) -> None:

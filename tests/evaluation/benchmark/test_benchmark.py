@@ -146,6 +146,14 @@ def test_the_report_is_whole_in_every_form(report: BenchmarkReport, tmp_path: Pa
     assert re.search(r"^by schedule +verified +verified/s +steps +in vain +share of limit$", text, re.MULTILINE)
     report.write_png(tmp_path / "b.png")
     assert (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
+    report.write(tmp_path / "r")
+    assert sorted(path.name for path in (tmp_path / "r").iterdir()) == [
+        "benchmark.png", "report.html", "report.json", "report.md",
+    ]  # fmt: skip
+    page = (tmp_path / "r" / "report.html").read_text()
+    assert page.count("<table>") == 2
+    assert all(page.count(f"<td>{row.name}</td>") == 2 for row in report.rows)
+    assert 'src="data:image/png;base64,' in page
 
 
 def test_files_are_measured_as_they_are(tmp_path: Path) -> None:

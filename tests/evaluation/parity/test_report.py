@@ -180,6 +180,10 @@ def test_the_page_and_the_pictures(model: RecursiveReasoner, tmp_path: Path) -> 
     pictures = re.findall(r"!\[.*\]\((.*)\)", page)
     assert len(pictures) == 4
     assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
+    html = (tmp_path / "report.html").read_text()
+    assert html.count('src="data:image/png;base64,') == 4
+    assert html.count("<table>") == page.count("| --- |\n"), "the same tables"
+    assert BOUNDS["fp32"].reason in html
     document = json.loads((tmp_path / "report.json").read_text())
     assert document["engines"][0]["arithmetic"] == narrow.arithmetic
     assert "parity holds for the fp16 file" in rendering.table(report)

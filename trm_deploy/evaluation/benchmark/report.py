@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from trm_deploy.support.figures import require_matplotlib
-from trm_deploy.support.files import atomic_path
+from trm_deploy.support.files import atomic_path, write_atomic
+from trm_deploy.support.jsontext import dumps
+from trm_deploy.support.report_page import write_page
 
 SCHEMA = 1
 # Solved shares that differ by less are as good, in points: the issue of being fast by being wrong begins beyond.
@@ -154,6 +156,66 @@ class BenchmarkReport:
                 batch = "" if what == "one puzzle" else f" --batch {row.batch}"
                 lines.append(f"  {self.commands[row.name]}{batch} PUZZLES")
         return "\n".join(lines)
+
+    def markdown(self, picture: str) -> str:
+        """The results as a page that shows a picture."""
+        rates = ", ".join(f"{rate:.0f} GFLOP/s {precision}" for precision, rate in self.gemm_gflops.items())
+        versions = self.machine.get("versions", {})
+        machine = [f"{name} {value}" for name, value in {**self.machine, **versions}.items() if name != "versions"]
+        lines = [
+            "# Ways to run a model",
+            "",
+            f"{_count(self.puzzles, 'puzzle')}, up to {_count(self.max_steps, 'step')}, halting threshold"
+            f" {self.halt_threshold:g}, {_count(self.repeats, 'repeat')}; a step takes {self.step_gflop:.3g} GFLOP,"
+            f" matrix products of the model's shapes run at {rates}. Machine:"
+            f" {', '.join(machine)}.",
+            "",
+        ]
+        for what, row in (("one puzzle", self.fastest(alone=True)), ("many puzzles", self.fastest(alone=False))):
+            lines += [f"Fastest for {what}: **{row.name}**.", ""]
+            if row.name in self.commands:
+                batch = "" if what == "one puzzle" else f" --batch {row.batch}"
+                lines += [f"    {self.commands[row.name]}{batch} PUZZLES", ""]
+        lines += [
+            "## One attempt",
+            "",
+            "| way | one puzzle, ms | 95 % below, ms | batch | puzzles/s | spread | solved | mean steps"
+            " | share of limit, batch | share of limit, one |",
+            "|" + " --- |" * 10,
+        ]
+        lines += [
+            f"| {row.name} | {row.latency_ms_p50:.1f} | {row.latency_ms_p95:.1f} | {row.batch}"
+            f" | {row.puzzles_per_second:.2f} | {row.spread:.0%} | {row.solved:.1%} | {row.mean_steps:.2f}"
+            f" | {row.limit_share:.0%} | {row.limit_share_alone:.0%} |"
+            for row in self.rows
+        ]
+        lines += [
+            "",
+            "## By schedule",
+            "",
+            "| way | schedule | verified | verified/s | steps | in vain | share of limit |",
+            "|" + " --- |" * 7,
+        ]
+        lines += [
+            f"| {row.name} | {row.schedule} | {row.verified:.1%} | {row.verified_per_second:.2f}"
+            f" | {row.steps_per_puzzle:.2f} | {row.speculative_steps} | {row.limit_share_schedule:.0%} |"
+            for row in self.rows
+        ]
+        lines += ["", f"![verified puzzles a second, throughput and latency]({picture})", ""]
+        return "\n".join([*lines, *(f"- {line}" for line in LEGEND)]) + "\n"
+
+    def write(self, folder: Path) -> None:
+        """report.md, benchmark.png, report.html with both, and report.json in a folder.
+
+        Raises:
+            MissingPackage: matplotlib or markdown-it-py is not installed.
+            TrmDeployError: the folder cannot be written.
+        """
+        self.write_png(folder / "benchmark.png")
+        text = self.markdown("benchmark.png")
+        write_atomic(folder / "report.md", text)
+        write_page(folder / "report.html", text)
+        write_atomic(folder / "report.json", dumps(self.to_plain(), indent=2) + "\n")
 
     def write_png(self, path: Path) -> None:
         """Verified puzzles a second, throughput of one attempt and latency as bars.

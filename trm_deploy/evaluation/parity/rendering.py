@@ -12,6 +12,7 @@ from trm_deploy.evaluation.parity.report import Cosine, EngineParity, FreeRun, P
 from trm_deploy.support.figures import require_matplotlib, write_figure
 from trm_deploy.support.files import write_atomic
 from trm_deploy.support.jsontext import dumps
+from trm_deploy.support.report_page import require_markdown, write_page
 
 # Puzzles of a list that are shown; the JSON has all.
 SHOWN_NUMBERS = 20
@@ -113,13 +114,14 @@ def _holds(engine: EngineParity) -> str:
 
 
 def write(report: ParityReport, folder: Path) -> None:
-    """Write report.md, report.json and the pictures that report.md shows into a folder.
+    """Write report.md, the pictures that it shows, report.html with them inside, and report.json into a folder.
 
     Raises:
-        MissingPackage: matplotlib is not installed.
+        MissingPackage: matplotlib or markdown-it-py is not installed.
         TrmDeployError: the folder cannot be written.
     """
     require_matplotlib()
+    require_markdown()
     pictures = []
     for number, engine in enumerate(report.engines, start=1):
         # The number keeps engines apart that have one name in two folders.
@@ -127,7 +129,9 @@ def write(report: ParityReport, folder: Path) -> None:
         pictures.append((f"{stem}.drift.png", f"{stem}.halting.png"))
         write_figure(folder / pictures[-1][0], partial(_draw_drift, engine))
         write_figure(folder / pictures[-1][1], partial(_draw_halting, report, engine))
-    write_atomic(folder / "report.md", markdown(report, pictures))
+    text = markdown(report, pictures)
+    write_atomic(folder / "report.md", text)
+    write_page(folder / "report.html", text)
     # Last, so that a report.json is never older than the files beside it.
     write_atomic(folder / "report.json", dumps(report.to_plain(), indent=2) + "\n")
 

@@ -13,6 +13,7 @@ from trm_deploy.evaluation.tuning.passes import Point
 from trm_deploy.support.figures import require_matplotlib, write_figure
 from trm_deploy.support.files import write_atomic
 from trm_deploy.support.jsontext import dumps
+from trm_deploy.support.report_page import write_page
 
 SCHEMA = 1
 TABLE_ROWS = 16
@@ -104,9 +105,16 @@ class Tuned:
         return "\n".join([*lines, "", f"![solved share against mean steps]({picture})"]) + "\n"
 
     def write(self, folder: Path) -> None:
-        """tune.md, tune.json and tune.png in a folder; errors as of `write_png`."""
+        """tune.md, tune.json, tune.png, and report.html with all of it, in a folder.
+
+        Raises:
+            MissingPackage: matplotlib or markdown-it-py is not installed.
+            TrmDeployError: the folder cannot be written.
+        """
         self.write_png(folder / "tune.png")
-        write_atomic(folder / "tune.md", self.markdown("tune.png"))
+        text = self.markdown("tune.png")
+        write_atomic(folder / "tune.md", text)
+        write_page(folder / "report.html", text)
         write_atomic(folder / "tune.json", dumps(self.to_plain(), indent=2) + "\n")
 
     def write_png(self, path: Path) -> None:

@@ -10,6 +10,7 @@ from trm_deploy.evaluation.tuning.schedules import CLOSE, Outcome
 from trm_deploy.support.figures import require_matplotlib, write_figure
 from trm_deploy.support.files import write_atomic
 from trm_deploy.support.jsontext import dumps
+from trm_deploy.support.report_page import write_page
 
 SCHEMA = 1
 COLOURS = {"fixed": "#d95f02", "Luby": "#333333", "geometric": "#7aa6c2"}
@@ -97,9 +98,16 @@ class TunedSchedule:
         return "\n".join([*lines, "", *notes, f"![verified share against steps]({picture})"]) + "\n"
 
     def write(self, folder: Path) -> None:
-        """schedule.md, schedule.json and schedule.png in a folder; errors as of `write_png`."""
+        """schedule.md, schedule.json, schedule.png, and report.html with all of it, in a folder.
+
+        Raises:
+            MissingPackage: matplotlib or markdown-it-py is not installed.
+            TrmDeployError: the folder cannot be written.
+        """
         self.write_png(folder / "schedule.png")
-        write_atomic(folder / "schedule.md", self.markdown("schedule.png"))
+        text = self.markdown("schedule.png")
+        write_atomic(folder / "schedule.md", text)
+        write_page(folder / "report.html", text)
         write_atomic(folder / "schedule.json", dumps(self.to_plain(), indent=2) + "\n")
 
     def write_png(self, path: Path) -> None:
