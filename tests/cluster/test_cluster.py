@@ -116,6 +116,38 @@ def test_an_actor_that_is_killed_costs_its_block_alone(
     assert f"the actor on {place} died; another one solves {questions} line" in caplog.text
 
 
+SPEAKS = """
+import os, signal, sys, time
+from pathlib import Path
+from trm_deploy.cluster.session import open_cluster
+from trm_deploy.runtimes.solving.files import FileRun
+from trm_deploy.runtimes.solving.session import SolveOptions
+from trm_deploy.support.jsontext import dumps
+options = SolveOptions(attempts=3, attempt_steps=(2, 4), batch_size=4)
+with open_cluster(Path(sys.argv[1]), options, address=sys.argv[2]) as session:
+    with FileRun(session, sys.argv[3:], options) as run:
+        for number, answer in enumerate(run):
+            print(dumps(answer.to_plain()), flush=True)
+            if number == 2:
+                os.kill(int(next(iter(session.pool.places.values())).rpartition(" ")[2]), signal.SIGKILL)
+    time.sleep(1)
+"""
+
+
+def test_nothing_but_answers_is_printed(
+    address: str, published_bundle: Published, questions: Path, tmp_path: Path
+) -> None:
+    """Ray has much to say of an actor that died, on standard output."""
+    engine = published_bundle("step", tmp_path)
+    command = [sys.executable, "-c", SPEAKS, str(engine), address, str(questions)]
+    result = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert len(lines) == 60
+    assert all("puzzle" in line for line in lines)
+
+
 def test_an_actor_that_hangs_holds_nothing_up(
     address: str,
     published_bundle: Published,

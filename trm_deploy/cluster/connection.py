@@ -9,7 +9,7 @@ import re
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from trm_deploy.errors import CannotRunHere, InputError, require
@@ -37,15 +37,48 @@ def connected(address: str, *, store: int = 0) -> Iterator[Any]:
         InputError: nothing answers at the address.
         CannotRunHere: the cluster is of another version of Ray or Python.
     """
+    # Ray prints what its nodes complain of to standard output, among the answers; it reads this when it is imported.
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
     ray = require("ray", extra="ray", purpose="to solve with --ray")
     if ray.is_initialized():
         yield ray
         return
-    _start(ray, address, store)
+    with _sigterm_as_before() as take_back:
+        _start(ray, address, store)
+        take_back()
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
+
+
+@contextlib.contextmanager
+def _sigterm_as_before() -> Iterator[Callable[[], object]]:
+    """SIGTERM ends the block with the exit code 143, and is handled as before after it.
+
+    Ray takes the signal for itself, and while it waits makes the exit code 1 of whatever a handler raises.
+
+    Yields:
+        What takes the signal back from Ray.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+    handler = signal.getsignal(signal.SIGTERM) or signal.SIG_DFL
+    came: list[int] = []
+
+    def terminate(number: int, frame: object) -> None:
+        came.append(128 + number)
+        raise SystemExit(came[0])
+
     try:
-        yield ray
+        yield lambda: signal.signal(signal.SIGTERM, terminate)
+    except SystemExit as end:
+        if not came:
+            raise
+        raise SystemExit(came[0]) from end
     finally:
-        ray.shutdown()
+        signal.signal(signal.SIGTERM, handler)
 
 
 def _start(ray: Any, address: str, store: int) -> None:
@@ -56,16 +89,10 @@ def _start(ray: Any, address: str, store: int) -> None:
         arguments |= {"num_cpus": machine.cores(), "include_dashboard": False, "object_store_memory": STORE + 2 * store}
     else:
         _check_place(address)
-    # Ray takes SIGTERM for itself.
-    in_main = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(**arguments, log_to_driver=False, configure_logging=True, logging_level=logging.ERROR)
     except Exception as error:
         raise _refused(ray, address, error) from error
-    finally:
-        if in_main:
-            signal.signal(signal.SIGTERM, handler)
 
 
 def _check_place(address: str) -> None:
