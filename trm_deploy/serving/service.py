@@ -31,7 +31,7 @@ class Limits:
         deadline: seconds until it is given up.
     """
 
-    body: int = 4 << 20
+    body: int = 1 << 20
     puzzles: int = 1024
     deadline: float = 300.0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -223,3 +224,11 @@ def test_answers_that_are_known(tmp_path: Path) -> None:
         assert PUZZLE.text(question.answer) == SOLVED
         path = tmp_path / "p"
         assert [(row.question, row.answer) for row in reading.read_answered(str(path), PUZZLE)] == [(LINE, SOLVED)]
+
+
+def test_many_short_lines_take_time_in_proportion_to_their_number() -> None:
+    """Twenty seconds where every odd line looks for the end of those around it."""
+    started = time.perf_counter()
+    found = list(reading.read_bytes(b"1\n" * 20_000, "many", Sudoku(3, 3)))
+    assert [question.tokens for question in found] == [None]
+    assert time.perf_counter() - started < 5

@@ -194,7 +194,7 @@ def _taken(items: list[Item], kind: str, shapes: Shapes) -> list[Item]:
 def _all_whole(items: list[Item], shapes: Shapes) -> bool:
     units = _units(items, shapes)
     return any(unit.whole for unit in units) and all(
-        unit.whole or (unit.odd is not None and _is_remark(units, number)) for number, unit in enumerate(units)
+        unit.whole or is_remark for unit, is_remark in zip(units, _remarks(units))
     )
 
 
@@ -276,8 +276,8 @@ def _grids(items: Sequence[Item], reading: Reading, shapes: Shapes) -> Found:
     waiting: list[Item] = []
     grids = False
     units = _units(items, shapes)
-    for number, unit in enumerate(units):
-        if unit.odd is not None and _is_remark(units, number):
+    for unit, is_remark in zip(units, _remarks(units)):
+        if is_remark:
             continue
         if not unit.whole:
             faulty.append(unit)
@@ -296,22 +296,24 @@ def _grids(items: Sequence[Item], reading: Reading, shapes: Shapes) -> Found:
     return Found(tuple(questions), grids)
 
 
-def _is_remark(units: list[_Unit], number: int) -> bool:
-    """Whether an odd line is directly above or below whole grids, and not inside of one."""
-    unit = units[number]
-    assert unit.odd is not None
-    if unit.odd.kind == CUT:
-        return False
-    above = number - 1 if not unit.apart else -1
-    while above >= 0 and units[above].odd is not None:
-        above = above - 1 if not units[above].apart else -1
-    below = number + 1
-    while below < len(units) and units[below].odd is not None and not units[below].apart:
-        below += 1
-    beside = [units[above]] if above >= 0 else []
-    if below < len(units) and not units[below].apart:
-        beside.append(units[below])
-    return bool(beside) and all(neighbour.whole for neighbour in beside)
+def _remarks(units: list[_Unit]) -> list[bool]:
+    """Of each group whether it is an odd line directly above or below whole grids, and not inside of one."""
+    found = [False] * len(units)
+    start = 0
+    while start < len(units):
+        end = start + 1
+        if units[start].odd is not None:
+            # Odd lines that follow each other have the same neighbours.
+            while end < len(units) and units[end].odd is not None and not units[end].apart:
+                end += 1
+            beside = [units[start - 1]] if start and not units[start].apart else []
+            beside += units[end : end + 1] if end < len(units) and not units[end].apart else []
+            outside = bool(beside) and all(neighbour.whole for neighbour in beside)
+            for number in range(start, end):
+                odd = units[number].odd
+                found[number] = outside and odd is not None and odd.kind != CUT
+        start = end
+    return found
 
 
 def _cut(rows: Sequence[Item], reading: Reading, shapes: Shapes) -> Iterator[Question]:
