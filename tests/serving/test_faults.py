@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +20,12 @@ import pytest
 from tests.cli.test_commands import assert_one_line_error, trm
 from tests.serving.conftest import SMALL, Reply, Served, run_json, without_time
 from tests.serving.test_limits import metric, wait_until_idle
+from trm_deploy.runtimes.solving.session import SolveOptions, open_session
+from trm_deploy.serving import access
+from trm_deploy.serving import server as server_module
+from trm_deploy.serving.app import make_app
+from trm_deploy.serving.models import ServedModel
+from trm_deploy.serving.service import Limits
 
 Serve = Callable[..., Served]
 CLIENTS = 200
@@ -155,3 +163,39 @@ def test_nothing_of_the_openapi_document_gives_an_internal_error(server: Served,
     assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-2000:]
     assert "12 passed" in result.stdout
     assert server.ask("/v2/health/ready").status == 200
+
+
+def test_who_begins_a_request_and_does_not_go_on_is_cut_off(
+    engines: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a thread of this process, for the sake of a shorter time."""
+    monkeypatch.setattr(server_module, "HEAD_SECONDS", 0.3)
+    session = open_session(engines["loop"])
+    models = {"loop": ServedModel("loop", session, SolveOptions(), queue=10)}
+    bound = access.bind("127.0.0.1", 0, has_token=False)
+    port = bound.getsockname()[1]
+    running = server_module.make_server(make_app(models, Limits()), deadline=1)
+    thread = threading.Thread(target=running.run, args=([bound],))
+    thread.start()
+    try:
+        while not running.started:
+            time.sleep(0.01)
+        for sent in (b"", b"GET / HT", b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n"):
+            with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+                connection.sendall(sent)
+                started = time.monotonic()
+                assert connection.recv(100) == b""
+                assert 0.1 < time.monotonic() - started < 5
+        # A whole request keeps its connection, and the next one on it has its time anew.
+        kept = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        for _ in range(3):
+            kept.request("GET", "/v2/health/live")
+            assert kept.getresponse().read() == b'{"live": true}'
+            time.sleep(0.2)
+        kept.sock.sendall(b"GET ")
+        assert kept.sock.recv(100) == b""
+        kept.close()
+    finally:
+        running.should_exit = True
+        thread.join()
+        models["loop"].engine.close()

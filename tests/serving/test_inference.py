@@ -13,6 +13,7 @@ import pytest
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
+from tests.conftest import ROOT
 from tests.serving.conftest import SMALL, Served, run_json
 from trm_deploy.puzzles.sudoku import Sudoku
 
@@ -142,3 +143,16 @@ def test_bytes_that_do_not_fit_are_refused(server: Served) -> None:
     assert (
         server.ask("/v2/models/step/infer", {"inputs": [{**GOOD, "shape": [21, 16], "data": [1] * 336}]}).status == 413
     )
+
+
+def test_the_example_of_the_documentation_runs(
+    serve: Callable[..., Served], capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (ROOT / "docs" / "serving.md").read_text("utf-8")
+    examples = [code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "127.0.0.1:8080" in code]
+    assert len(examples) == 1
+    server = serve()
+    exec(examples[0].replace("127.0.0.1:8080", f"127.0.0.1:{server.port}"), {})
+    shown = capsys.readouterr().out
+    assert shown.startswith("[[5 3 4 6 7 8 9 1 2 6 7 2")
+    assert shown.endswith("[1]\n")

@@ -61,8 +61,9 @@ def serve(
     max_puzzles: Annotated[
         int, typer.Option("--max-puzzles", **whole(1), help="Maximum number of puzzles in a request.")
     ] = 1024,
-    max_body: Annotated[int, typer.Option("--max-body", **whole(1), help="Maximum size of a request in bytes.")] = 4
-    << 20,
+    max_body: Annotated[
+        int, typer.Option("--max-body", **whole(1), help="Maximum size of a request in bytes.")
+    ] = 1_048_576,
     deadline: Annotated[
         float, typer.Option("--deadline", **real(0.1), help="Seconds after which a request is given up.")
     ] = 300.0,
@@ -102,7 +103,7 @@ def serve(
     """Serve models over HTTP: /solve, and the Open Inference Protocol at /v2."""
     for package in ("fastapi", "uvicorn", "prometheus_client"):
         require(package, extra="serve", purpose="to serve")
-    from trm_deploy.runtimes.solving.session import SolveOptions, open_session, shipped_engine
+    from trm_deploy.runtimes.solving.session import SHIPPED_ENGINES, SolveOptions, open_session
     from trm_deploy.serving import access, server
     from trm_deploy.serving.app import make_app
     from trm_deploy.serving.logs import JsonLines
@@ -126,7 +127,7 @@ def serve(
         seed=seed,
     )
     models = {}
-    for name in named or [shipped_engine("step").stem]:
+    for name in named or [Path(SHIPPED_ENGINES["step"]).stem]:
         session = open_session(
             Path(named[name]) if named else None,
             device=device,

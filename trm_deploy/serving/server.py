@@ -102,15 +102,8 @@ def page(folder: Path | None) -> Path | None:
     return folder
 
 
-def run(app: FastAPI, bound: socket.socket, models: Mapping[str, ServedModel], *, deadline: float) -> None:
-    """Serve until SIGTERM or Ctrl-C; what has begun is answered.
-
-    Args:
-        app: see `app.make_app`.
-        bound: the socket, see `access.bind`.
-        models: whose threads end with it.
-        deadline: of a request, in seconds.
-    """
+def make_server(app: FastAPI, *, deadline: float) -> Server:
+    """A server of an application; a deadline in seconds, after which it does not wait for a request when it stops."""
     config = uvicorn.Config(
         app,
         http=Connection,
@@ -121,10 +114,22 @@ def run(app: FastAPI, bound: socket.socket, models: Mapping[str, ServedModel], *
         server_header=False,
         timeout_graceful_shutdown=int(deadline + ANSWER_SECONDS) + 1,
     )
+    return Server(config)
+
+
+def run(app: FastAPI, bound: socket.socket, models: Mapping[str, ServedModel], *, deadline: float) -> None:
+    """Serve until SIGTERM or Ctrl-C; what has begun is answered.
+
+    Args:
+        app: see `app.make_app`.
+        bound: the socket, see `access.bind`.
+        models: whose threads end with it.
+        deadline: of a request, in seconds.
+    """
     # uvicorn raises the signal anew once it has drained.
     before = signal.signal(signal.SIGTERM, lambda *_: None)
     try:
-        Server(config).run(sockets=[bound])
+        make_server(app, deadline=deadline).run(sockets=[bound])
     finally:
         signal.signal(signal.SIGTERM, before)
         for model in models.values():
