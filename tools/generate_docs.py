@@ -284,6 +284,21 @@ def reading_speed() -> str:
     )
 
 
+def serving() -> str:
+    """Puzzles a second and latency of the server beside `run`."""
+    found = measured("serving.json")
+    base = found["run_puzzles_per_second"]
+    rates = [("`run`", base, "", ""), ("all puzzles in one request", found["one_request_puzzles_per_second"], "", "")]
+    for row in found["clients"]:
+        clients = f"{row['clients']} client{'s' * (row['clients'] > 1)}, a puzzle a request"
+        milliseconds = (f"{row[f'p{share}_milliseconds']:,.0f} ms" for share in (50, 95))
+        rates.append((clients, row["puzzles_per_second"], *milliseconds))
+    return markdown(
+        ("", "puzzles a second", "of `run`", "p50", "p95"),
+        [(name, f"{rate:.1f}", f"{rate / base:.0%}", p50, p95) for name, rate, p50, p95 in rates],
+    )
+
+
 def signatures() -> str:
     """What goes into each graph form and what comes out."""
     # Sizes that tell the letters apart.
@@ -326,6 +341,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "signatures": signatures,
     "graph-consumers": graph_consumers,
     "reading-speed": reading_speed,
+    "serving": serving,
 }
 
 
