@@ -95,6 +95,7 @@ assets: $(VENV)/installed
 	$(BIN)/trm-deploy export trm_deploy/assets/sudoku.pt -o trm_deploy/assets/sudoku.onnx
 	$(BIN)/trm-deploy export trm_deploy/assets/sudoku.pt --graph step -o trm_deploy/assets/sudoku-step.onnx
 	$(BIN)/python tools/ship_records.py
+	$(BIN)/python tools/ship_digests.py
 
 # Solved shares of the shipped model on published puzzle sets; needs TRM_DEPLOY_TEST_DATA.
 evaluate: $(VENV)/installed

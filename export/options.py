@@ -166,7 +166,7 @@ class ExportOptions(BuilderOptions):
     def _check_files(self) -> None:
         """Every file that is named can be read or written, and none is lost."""
         if not self.source.exists():
-            raise InputError(f"{self.source}: there is no such file")
+            kind.refuse_missing(self.source)
         read = [path for path in (self.identifiers, self.calibrate) if path is not None]
         for path in read:
             if not path.is_file():

@@ -65,7 +65,7 @@ def test_the_wheel_holds_one_package_with_everything(wheel: Path) -> None:
     for needed in (
         "assets/sudoku.pt", "assets/sudoku.onnx", "assets/sudoku.onnx.json", "assets/sudoku-step.onnx",
         "assets/sudoku.onnx.golden.npz", "assets/sudoku-step.onnx.golden.npz",
-        "assets/puzzles/sudoku-9x9.txt",
+        "assets/puzzles/sudoku-9x9.txt", "assets/models.toml",
         "train/recipes/sudoku.toml", "py.typed", "web/trace.js", "web/trace.css",
     ):  # fmt: skip
         assert f"trm_deploy/{needed}" in names

@@ -33,8 +33,8 @@ RUNTIMES = {
 }
 
 
-def packages(folder: Path) -> Path:
-    """The npm packages that the page and its tests need, installed into a folder unless they are there.
+def packages(folder: Path, *, tests: bool = False) -> Path:
+    """The npm packages that the page needs, and its tests where asked, installed into a folder unless they are there.
 
     Returns:
         The folder `node_modules`.
@@ -44,14 +44,24 @@ def packages(folder: Path) -> Path:
     """
     wanted = json.loads((ROOT / "web" / "package.json").read_text())
     modules = folder / "node_modules"
-    versions = {**wanted["dependencies"], **wanted["devDependencies"]}
+    versions = {**wanted["dependencies"], **(wanted["devDependencies"] if tests else {})}
     if all(_version(modules / name) == version for name, version in versions.items()):
         return modules
     if shutil.which("npm") is None:
         raise InputError("npm is needed for onnxruntime-web and is not there", hint="apt-get install npm")
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(ROOT / "web" / "package.json", folder)
-    command = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock", "--silent"]
+    omitted = [] if tests else ["--omit=dev"]
+    command = [
+        "npm",
+        "install",
+        *omitted,
+        "--ignore-scripts",
+        "--no-audit",
+        "--no-fund",
+        "--no-package-lock",
+        "--silent",
+    ]
     if subprocess.run([*command, "--prefix", str(folder)], check=False).returncode:
         raise InputError(f"npm failed in {folder}", hint=f"type: {' '.join(command)} --prefix {folder}")
     return modules

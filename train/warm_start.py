@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
-from trm_deploy import checkpoints, hub
-from trm_deploy.artefacts import identifiers
+from trm_deploy import checkpoints
+from trm_deploy.artefacts import identifiers, shipped
 from trm_deploy.checkpoints import Checkpoint
 from trm_deploy.errors import CheckpointError, shown
 from trm_deploy.spec import ModelSpec
@@ -30,7 +30,7 @@ def read_start(path: Path, spec: ModelSpec, names: Path | None) -> Checkpoint:
     Raises:
         CheckpointError: it cannot be read, or it is of another architecture or task.
     """
-    path = hub.local(path)
+    path = shipped.local(path, "checkpoint")
     found = checkpoints.load(path)
     if differing := list(_differences(found.spec, spec)):
         raise CheckpointError(

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trm_deploy import hub
+from trm_deploy.artefacts import shipped
 from trm_deploy.errors import InputError, PuzzleError, TrmDeployError, require
 from trm_deploy.puzzles.arc import Arc
 from trm_deploy.puzzles.reading import Question
@@ -100,7 +100,7 @@ class Solver:
             if value is not None and value < least:
                 raise InputError(f"{name} is {value}, expected {least} or more")
         self._arguments: dict[str, Any] = {
-            "path": None if path is None else path if hub.is_name(path) else Path(path).absolute(),
+            "path": None if path is None else path if shipped.is_name(path) else Path(path).absolute(),
             "runtime": runtime,
             "precision": precision,
             "attempts": attempts,
@@ -298,7 +298,7 @@ def export_model(
     from trm_deploy.export.pipeline import run_export
 
     given = options_of(
-        source=hub.local(Path(source)),
+        source=shipped.local(Path(source), "checkpoint"),
         output=None if output is None else Path(output),
         format=format,
         graph=graph,

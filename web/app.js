@@ -5,7 +5,7 @@ import { bestStep, formOf, rulesOf, solve } from "./attempts.js";
 import { Editor } from "./editor.js";
 import { Engine, hasGpu, missing, remember, remembered } from "./engine.js";
 import { Importer } from "./importer.js";
-import { randomMaze } from "./maze.js";
+import { randomMaze, shortest } from "./maze.js";
 import { solveOnServer } from "./server.js";
 import { conflicts, countAnswers, randomPuzzle } from "./sudoku.js";
 import { Player, SCHEMA } from "./trace.js";
@@ -35,6 +35,11 @@ class Page {
         this.sizes = {};
         /** @type {Engine | null} */
         this.engine = null;
+        this.model = this.models[0];
+        this.task = taskOf(this.model.task);
+        // Made where a model is chosen.
+        this.editor = /** @type {Editor} */ (/** @type {unknown} */ (null));
+        this.player = /** @type {Player} */ (/** @type {unknown} */ (null));
         this.stop = new AbortController();
         this.running = false;
         this.noted = 0;
@@ -44,7 +49,7 @@ class Page {
         this.importer = new Importer((text) => this.take(text));
         this.#listen();
         this.#tasks();
-        this.choose(this.models[0]);
+        this.choose(this.model);
     }
 
     // ------------------------------------------------------------------------------------------------ what is chosen
@@ -55,7 +60,7 @@ class Page {
             const { kind, rows, columns } = names[number];
             const label = `${kind === "sudoku" ? "Sudoku" : "Maze"} ${rows} × ${columns}`;
             const button = make("button", "", { type: "button", "aria-pressed": "false" }, label);
-            button.addEventListener("click", () => model !== this.model && this.choose(model));
+            button.addEventListener("click", () => (model === this.model ? undefined : this.choose(model)));
             return button;
         }));
     }
@@ -202,7 +207,7 @@ class Page {
         this.#button(faults.length > 0);
         at("note").classList.toggle("bad", faults.length > 0);
         if (faults.length) at("note").textContent = `${sudoku ? "The givens break the rules: " : ""}${faults.slice(0, 4).join("; ")}.`;
-        else if (!sudoku) at("note").textContent = `The shortest path takes ${rulesOf(this.task).shortest(this.task, tokens)} steps.`;
+        else if (!sudoku) at("note").textContent = `The shortest path takes ${shortest(this.task, tokens)} steps.`;
         else {
             const givens = Array.from(tokens).filter((token) => token > 1).length;
             at("note").textContent = `${givens} given${givens === 1 ? "" : "s"}${whole ? this.#answers(tokens) : ""}.`;

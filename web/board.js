@@ -95,6 +95,7 @@ export class Board {
     constructor(host, task, { label = "Puzzle", small = false } = {}) {
         this.task = task;
         this.small = small;
+        /** @type {Record<string, string | number>} */
         const role = small ? { role: "img" } : { role: "grid", "aria-rowcount": task.rows, "aria-colcount": task.columns };
         this.element = make("div", `board ${task.kind}${small ? " small" : ""}`, { ...role, "aria-label": label });
         this.element.style.setProperty("--columns", String(task.columns));

@@ -28,7 +28,9 @@ const ROWS_ALIKE = [ROW, EITHER, OPEN, BARRED, ODD];
 export class Shapes {
     /** @param {Task} task */
     constructor(task) {
-        [this.rows, this.columns, this.cells] = [task.rows, task.columns, task.cells];
+        this.rows = task.rows;
+        this.columns = task.columns;
+        this.cells = task.cells;
         this.spaces = task.kind === "maze";
         this.digits = new Set(this.spaces ? "" : "123456789".slice(0, task.columns));
         this.symbols = new Set([...this.digits, ...BLANKS.replace(" ", "")]);
@@ -153,12 +155,16 @@ export function content(text) {
 class Reader {
     /** @param {Shapes} shapes @param {(text: string, line: number) => Entry} finish @param {(name: string) => boolean} isQuestion */
     constructor(shapes, finish, isQuestion) {
-        [this.shapes, this.finish, this.isQuestion] = [shapes, finish, isQuestion];
+        this.shapes = shapes;
+        this.finish = finish;
+        this.isQuestion = isQuestion;
         /** @type {Item[]} */
         this.run = [];
         /** @type {[number, string][]} */
         this.remarks = [];
-        [this.afterGrid, this.any, this.skipping] = [false, false, ""];
+        this.afterGrid = false; // whether the last puzzle was a grid
+        this.any = false; // whether there was a puzzle, or something that should be one
+        this.skipping = ""; // the word of a heading under which there is no question
         /** @type {Entry[]} */
         this.found = [];
     }

@@ -5,15 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trm_deploy import hub, puzzles
-from trm_deploy.artefacts import kind, record
+from trm_deploy import puzzles
+from trm_deploy.artefacts import kind, record, shipped
 from trm_deploy.artefacts.record import BuildRecord, RecordedSchedule
 from trm_deploy.errors import InputError
 from trm_deploy.puzzles import reading
@@ -24,13 +23,12 @@ from trm_deploy.runtimes.base import Device, Runtime, StepRuntime, check_step_li
 from trm_deploy.runtimes.solving.answer import Answer
 from trm_deploy.runtimes.solving.attempts import Schedule, solve_stream
 from trm_deploy.runtimes.solving.scheduling import Executor, Work, check_batch, executor
-from trm_deploy.signature import Graph, Precision
+from trm_deploy.signature import Precision
 from trm_deploy.support.files import is_regular_file
 
 # Text (one line, or a grid of several lines), or token ids int32 [L].
 PuzzleLike = str | NDArray[Any] | Sequence[int]
 
-SHIPPED_ENGINES: dict[Graph, str] = {"loop": "sudoku.onnx", "step": "sudoku-step.onnx"}
 # Puzzles at a time with the step form. More gain little on a CPU, and make a puzzle wait longer.
 DEFAULT_SLOTS = 8
 
@@ -68,17 +66,9 @@ class SolveOptions:
             raise InputError(f"--attempt-steps is {list(self.attempt_steps)}, expected numbers of at least 1")
 
 
-def shipped_engine(graph: Graph = "loop") -> Path:
-    """The model that comes with the package, as ONNX in the loop or the step form.
-
-    Raises:
-        InputError: this installation lacks it.
-    """
-    entry = resources.files("trm_deploy") / "assets" / SHIPPED_ENGINES[graph]
-    path = Path(str(entry))
-    if not path.is_file():
-        raise InputError(f"{path}: this installation lacks the shipped model", hint="name one with --engine")
-    return path
+def shipped_engine(graph: Literal["loop", "step"] = "loop") -> Path:
+    """The first of the shipped models, for Sudoku, as ONNX; raises as `ShippedModel.path` does."""
+    return shipped.models()[0].path(graph)
 
 
 @dataclass(frozen=True)
@@ -295,7 +285,9 @@ def open_session(
     overrides: Sequence[str] = (),
     runtime: str | None = None,
 ) -> SolvingSession:
-    """Load a model, the shipped one where None; see `trm_deploy.runtimes.load`. It may be a name on the hub.
+    """Load a model, the shipped one where None; see `trm_deploy.runtimes.load`.
+
+    It may be the name of a shipped model, or one on the hub.
 
     Without the name of a runtime it gets the fastest by `registry.fastest`.
 
@@ -303,7 +295,7 @@ def open_session(
         InputError: a file that is not ours, or whose task nothing names.
         CannotRunHere: the package or device that it needs is missing.
     """
-    path = shipped_engine("step") if engine is None else hub.local(engine)
+    path = shipped_engine("step") if engine is None else shipped.local(engine)
     loaded = load(
         path,
         registry.fastest(path, kind.of(path), device, runtime).name,

@@ -82,7 +82,8 @@ def check_shows_steps(session: SolvingSession) -> None:
     runtime = session.runtime
     if not session.puzzle.has_rules:
         raise InputError(
-            f"{session.path}: {session.puzzle.name} has no rules that verify an answer", hint="type: trm-deploy run"
+            f"{session.path}: {session.puzzle.name} has no rules that verify an answer",
+            hint="its answers vote: trm-deploy run FILES",
         )
     if runtime.fixed_steps is not None:
         raise InputError(

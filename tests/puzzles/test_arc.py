@@ -250,6 +250,8 @@ def changed(**parts: Any) -> dict[str, Any]:
         ([TASK], "is a JSON list"),
         ({}, "is a JSON object that is empty"),
         ("{", "is not valid JSON"),
+        ("version https://git-lfs.github.com/spec/v1\n", "is a git-lfs pointer, not the file itself"),
+        ("<!doctype html>\n<html>", "is a web page"),
         ("\x80", "is not valid JSON"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import re
 import shutil
@@ -142,13 +143,21 @@ def solve(page: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def modules() -> Path:
+    """npm's packages, for the page and for its tests; of several processes one installs them, the others wait."""
+    NPM.mkdir(parents=True, exist_ok=True)
+    with (NPM / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            return Path(load_tool("build_web").packages(NPM, tests=True))
+        except InputError as error:
+            pytest.skip(f"{error}")
+
+
+@pytest.fixture(scope="session")
+def built(modules: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `make web` makes of the shipped models."""
     tool = load_tool("build_web")
-    try:
-        modules = tool.packages(NPM)
-    except InputError as error:
-        pytest.skip(f"{error}")
     folder = tmp_path_factory.mktemp("web") / "site"
     tool.build(folder, tool.shipped_models(), modules)
     return folder

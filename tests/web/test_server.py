@@ -37,9 +37,7 @@ def test_without_webassembly_files_the_server_computes(page: Any, server: Served
     assert expected[-1].attempt == 2
     page.goto(server.address)
     page.locator("#solve:enabled").wait_for()
-    assert page.get_by_label("Compute").locator("option").all_text_contents() == [
-        "on the server that this page is from"
-    ]
+    assert page.locator("#way").locator("option").all_text_contents() == ["on the server that this page is from"]
     type_in(page, PUZZLE)
     assert summary(page).startswith(f"Verified in attempt 2, step {expected[-1].step}: 2 attempts of up to 64,")
     assert "Computed by the server, ONNX Runtime" in page.text_content("#summary")
@@ -57,7 +55,7 @@ def test_with_them_the_visitor_chooses(page: Any, built: Path) -> None:
         type_in(page, PUZZLE)
         here = summary(page)
         assert "in this browser" in here
-        page.get_by_label("Compute").select_option("server")
+        page.locator("#way").select_option("server")
         there = summary(page)
         assert "Computed by the server" in there
         assert there.partition(":")[0] == here.partition(":")[0]

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trm_deploy.artefacts import foreign
 from trm_deploy.errors import InputError, SpecError, shown
 from trm_deploy.support import npy
 from trm_deploy.support.files import atomic_path, check_output_folder, sha256, write_atomic
@@ -170,6 +171,8 @@ def _array(path: Path, digest: object) -> Integers:
     except FileNotFoundError as error:
         raise InputError(f"{path}: there is no such file", hint="build the dataset again") from error
     except (OSError, ValueError) as error:
+        if path.is_file() and (known := foreign.recognize(path)) is not None:
+            raise InputError(f"{path}: is {known.what}", hint=known.cure) from error
         raise InputError(
             f"{path}: is not an array, or a truncated one ({error})", hint="build the dataset again"
         ) from error

@@ -58,7 +58,7 @@ def of(path: Path) -> Kind:
         ArtefactError: there is no such file, it is empty, text, a truncated checkpoint, or a folder without one.
     """
     if not path.exists():
-        _refuse_missing(path)
+        refuse_missing(path)
     known = None
     if is_checkpoint(path):
         known = foreign.recognize_archive(path) if zipfile.is_zipfile(path) else None
@@ -158,12 +158,14 @@ def _is_text(head: bytes) -> bool:
     return all(character.isprintable() or character.isspace() for character in text) and "\ufffd" not in text
 
 
-def _refuse_missing(path: Path) -> NoReturn:
-    """There is no such file: the nearest name in its folder, else the command that makes such a file."""
+def refuse_missing(path: Path) -> NoReturn:
+    """There is no such file: raises with the nearest name in its folder, else with what to type instead."""
     near: list[str] = []
     if path.parent.is_dir():
         near = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1, cutoff=0.8)
-    hint = f"did you mean {path.with_name(near[0])}?" if near else MADE_BY.get(path.suffix)
+    from trm_deploy.artefacts.shipped import hint_for  # which `trm-deploy --help` need not import
+
+    hint = f"did you mean {path.with_name(near[0])}?" if near else MADE_BY.get(path.suffix) or hint_for(path)
     raise ArtefactError(f"{path}: there is no such file", hint=hint)
 
 

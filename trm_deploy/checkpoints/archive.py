@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trm_deploy.artefacts import foreign
+from trm_deploy.artefacts import foreign, shipped
 from trm_deploy.artefacts.kind import is_checkpoint
 from trm_deploy.checkpoints import plain_values
 from trm_deploy.errors import CheckpointError
@@ -35,7 +35,7 @@ def read_pickle(path: Path, *, mapped: bool = False) -> Any:
         CheckpointError: missing, a folder, truncated, not from `torch.save`, or a pickle that asks for code.
     """
     if not path.exists():
-        raise CheckpointError(f"{path}: there is no such file")
+        raise CheckpointError(f"{path}: there is no such file", hint=shipped.hint_for(path))
     if path.is_dir():
         raise CheckpointError(f"{path}: is a folder, expected a checkpoint file")
     if not is_checkpoint(path):

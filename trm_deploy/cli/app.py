@@ -21,6 +21,7 @@ from trm_deploy.cli.evaluate import evaluate
 from trm_deploy.cli.export import export
 from trm_deploy.cli.fetch import fetch
 from trm_deploy.cli.inspect import inspect
+from trm_deploy.cli.models import models
 from trm_deploy.cli.parity import parity
 from trm_deploy.cli.profile import profile
 from trm_deploy.cli.run import run
@@ -66,7 +67,21 @@ def _options(
 
 app.command(cls=Command)(train)
 app.add_typer(data_app, name="data")
-for _command in (export, run, serve, evaluate, parity, verify, tune, benchmark, profile, inspect, fetch, doctor):
+for _command in (
+    export,
+    run,
+    serve,
+    evaluate,
+    parity,
+    verify,
+    tune,
+    benchmark,
+    profile,
+    inspect,
+    models,
+    fetch,
+    doctor,
+):
     app.command(cls=Command)(_command)
 
 

@@ -110,7 +110,8 @@ def run_watched(
     from trm_deploy.tracing.recording import Recording
 
     check_shows_steps(session)
-    live.check_fits(session.puzzle)
+    colour = use_colour(sys.stdout)
+    live.check_fits(session.puzzle, colour=colour)
     source = session.read(puzzles, options, input_format=flags.input_format, column=flags.column)
     unreadable = unverified = solved = 0
     recordings = []
@@ -120,7 +121,7 @@ def run_watched(
             log.error("%s", question.error)
             continue
         recording = Recording(session, question.tokens, options, place=question.place, slots=source.slots)
-        live.watch(recording, _write, colour=use_colour(sys.stdout))
+        live.watch(recording, _write, colour=colour)
         solved += 1
         unverified += not recording.steps[-1].shown.verified
         if trace is not None and trace.take(question.place, question.tokens):

@@ -103,7 +103,7 @@ def serve(
     """Serve models over HTTP: /solve, and the Open Inference Protocol at /v2."""
     for package in ("fastapi", "uvicorn", "prometheus_client"):
         require(package, extra="serve", purpose="to serve")
-    from trm_deploy.runtimes.solving.session import SHIPPED_ENGINES, SolveOptions, open_session
+    from trm_deploy.runtimes.solving.session import SolveOptions, open_session, shipped_engine
     from trm_deploy.serving import access, server
     from trm_deploy.serving.app import make_app
     from trm_deploy.serving.logs import JsonLines
@@ -127,7 +127,7 @@ def serve(
         seed=seed,
     )
     models = {}
-    for name in named or [Path(SHIPPED_ENGINES["step"]).stem]:
+    for name in named or [shipped_engine("step").stem]:
         session = open_session(
             Path(named[name]) if named else None,
             device=device,

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from trm_deploy import hub, puzzles
-from trm_deploy.artefacts import kind
+from trm_deploy import puzzles
+from trm_deploy.artefacts import kind, shipped
 from trm_deploy.cluster.connection import LOCAL, connected
 from trm_deploy.cluster.pool import Pool
 from trm_deploy.cluster.shipping import files_of, ship
@@ -129,7 +129,7 @@ def open_cluster(
         CannotRunHere: Ray is missing or another version than the cluster's, the nodes lack what the model needs, or
             there are no GPUs.
     """
-    path, files = files_of(shipped_engine("step") if engine is None else hub.local(engine))
+    path, files = files_of(shipped_engine("step") if engine is None else shipped.local(engine))
     if gpus_per_actor is None:
         gpus_per_actor = float(device == "cuda" or kind.of(path).is_plan)
     with connected(address, store=sum(file.stat().st_size for file in files)) as ray:

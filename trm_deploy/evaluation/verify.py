@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from trm_deploy import hub, puzzles
-from trm_deploy.artefacts import embeddings, golden, kind, onnx_file
+from trm_deploy import puzzles
+from trm_deploy.artefacts import embeddings, golden, kind, onnx_file, shipped
 from trm_deploy.artefacts.golden import GoldenVectors
 from trm_deploy.artefacts.kind import Kind
 from trm_deploy.errors import ArtefactError, InputError, SpecError
@@ -53,7 +53,7 @@ def verify(
         ArtefactError: no golden vectors, or they are cut, altered, of a newer schema or of another model.
         CannotRunHere: the package or device that the artefact needs is missing.
     """
-    path = hub.local(path)
+    path = shipped.local(path)
     if kind.of(path) is Kind.checkpoint:
         raise InputError(
             f"{path}: is a checkpoint, and verify replays in an exported file what the checkpoint computes",

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from trm_deploy import hub
-from trm_deploy.artefacts import embeddings, onnx_file, record
+from trm_deploy.artefacts import embeddings, onnx_file, record, shipped
 from trm_deploy.artefacts.kind import digest as digest_of
 from trm_deploy.artefacts.kind import is_checkpoint
 from trm_deploy.artefacts.kind import of as kind_of
@@ -34,13 +34,13 @@ def inspect(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """What a checkpoint, an ONNX file or a plan is, as plain values. A plan is read without TensorRT or a GPU.
 
     Args:
-        path: the file, the folder of a published checkpoint, or a name on the hub.
+        path: the file, the folder of a published checkpoint, the name of a shipped model or one on the hub.
         overrides: KEY=VALUE, what a published checkpoint does not say of itself.
 
     Raises:
         ArtefactError, CheckpointError: it cannot be read, or is not ours.
     """
-    path = hub.local(path)
+    path = shipped.local(path)
     if path.is_dir():
         path = _checkpoints(path).locate(path)
     digest = digest_of(path) if path.is_file() else ""

@@ -25,6 +25,7 @@ import numpy as np
 
 from trm_deploy.errors import InputError, PuzzleError, shown
 from trm_deploy.puzzles.arc import SIDE, Grid, grid_from, text_of, to_tokens
+from trm_deploy.puzzles.other_files import refuse_other_kind
 from trm_deploy.puzzles.reading import Question
 
 log = logging.getLogger(__name__)
@@ -298,6 +299,7 @@ def _document(name: str) -> dict[str, Any]:
     try:
         document = json.loads(data)
     except (ValueError, RecursionError) as error:
+        refuse_other_kind(place, data)
         raise InputError(f"{place}: is not valid JSON ({error}), {EXPECTED}") from error
     if not isinstance(document, dict) or not document:
         raise InputError(f"{place}: is a JSON {_kind(document)}, {EXPECTED}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -14,17 +15,20 @@ from trm_deploy.tracing.recording import RecordedStep, Recording
 LEAST_SECONDS = 0.15
 # Broken rules that are named.
 SHOWN_FAULTS = 3
+_CODES = re.compile(r"\x1b\[[\d;]*m")
 
 
-def check_fits(puzzle: Puzzle) -> None:
-    """Raises `InputError` where a grid has more lines than the terminal: nothing could be drawn over them."""
+def check_fits(puzzle: Puzzle, *, colour: bool) -> None:
+    """Raises `InputError` where a grid is larger than the terminal: it could not be drawn over."""
     example = puzzle.examples()[0]
-    needed = len(puzzle.draw(example, example, colour=False).split("\n")) + 3
-    there = shutil.get_terminal_size(fallback=(80, 24)).lines
-    if there < needed:
+    lines = _CODES.sub("", puzzle.draw(example, example, colour=colour)).split("\n")
+    needed = max(map(len, lines)), len(lines) + 3
+    there = shutil.get_terminal_size(fallback=(80, 24))
+    if there.columns < needed[0] or there.lines < needed[1]:
         raise InputError(
-            f"--watch: the terminal has {there} lines, a grid of {puzzle.name} needs {needed}",
-            hint="make it taller, or write a page: --trace FILE.html",
+            f"--watch: the terminal has {there.columns} columns and {there.lines} lines, a grid of {puzzle.name} needs"
+            f" {needed[0]} and {needed[1]}",
+            hint="make it larger, or write a page: --trace FILE.html",
         )
 
 
@@ -52,7 +56,8 @@ def watch(recording: Recording, write: Callable[[str], None], *, colour: bool, l
 def _frame(recording: Recording, step: RecordedStep, *, colour: bool) -> str:
     shown = step.shown
     grid = recording.puzzle.draw(recording.question, shown.tokens, colour=colour, confidence=shown.confidence)
-    return f"{grid}\n{step.in_words()}\n"
+    words = step.in_words()[: shutil.get_terminal_size(fallback=(80, 24)).columns]  # a line that wraps would be two
+    return f"{grid}\n{words}\n"
 
 
 def _verdict(recording: Recording) -> str:

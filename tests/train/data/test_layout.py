@@ -59,6 +59,14 @@ def test_a_missing_array_is_named(split: Split, tmp_path: Path) -> None:
         read_split(tmp_path, "train")
 
 
+def test_a_pointer_in_the_place_of_an_array_is_named(split: Split, tmp_path: Path) -> None:
+    write_split(tmp_path, "train", split)
+    path = tmp_path / "train" / "all__inputs.npy"
+    path.write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{'a' * 64}\nsize 99\n")
+    with pytest.raises(InputError, match=r"all__inputs\.npy: is a git-lfs pointer to a file of 99 bytes"):
+        read_split(tmp_path, "train")
+
+
 def test_sets_of_other_names_are_read_one_behind_the_other(split: Split, tmp_path: Path) -> None:
     place = tmp_path / "test"
     write_split(tmp_path, "test", split)

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from trm_deploy import hub
 from trm_deploy import puzzles as tasks
-from trm_deploy.artefacts import record
+from trm_deploy.artefacts import record, shipped
 from trm_deploy.errors import InputError
 from trm_deploy.evaluation.benchmark.candidates import Candidate, candidates
 from trm_deploy.evaluation.benchmark.measure import BenchmarkSettings, benchmark
@@ -65,7 +64,7 @@ def benchmark_files(
         InputError: a file cannot be read, or the model's task has no rules to tell right answers by.
         CannotRunHere: a file needs a package or device that is missing.
     """
-    files = [hub.local(file) for file in files]
+    files = [shipped.local(file, "checkpoint") for file in files]
     with tempfile.TemporaryDirectory(prefix="trm-deploy-") as folder:
         found = candidates(
             files,

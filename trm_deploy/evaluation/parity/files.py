@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import trm_deploy
-from trm_deploy import checkpoints, hub
+from trm_deploy import checkpoints
 from trm_deploy import puzzles as tasks
-from trm_deploy.artefacts import onnx_file
+from trm_deploy.artefacts import onnx_file, shipped
 from trm_deploy.artefacts.kind import Kind, is_checkpoint
 from trm_deploy.checkpoints import Checkpoint
 from trm_deploy.errors import CannotRunHere, InputError
@@ -107,7 +107,7 @@ def compare_files(
             of another comparison.
         CannotRunHere: none of the engines can run here.
     """
-    checkpoint, engines = hub.local(checkpoint), [hub.local(engine) for engine in engines]
+    checkpoint, engines = shipped.local(checkpoint, "checkpoint"), [shipped.local(engine) for engine in engines]
     settings = ParitySettings(**how)
     tolerance = settings.tolerance()
     accepted = None if settings.baseline is None else baselines.read(settings.baseline)

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trm_deploy import hub
-from trm_deploy.artefacts import kind, layer_groups, onnx_graph, record
+from trm_deploy.artefacts import kind, layer_groups, onnx_graph, record, shipped
 from trm_deploy.artefacts.kind import Kind
 from trm_deploy.artefacts.layer_groups import Place
 from trm_deploy.errors import InputError
@@ -43,7 +42,7 @@ def profile_file(
     """Where the time of a supervision step goes.
 
     Args:
-        path: checkpoint, ONNX file or plan, or its name on the hub.
+        path: checkpoint, ONNX file or plan, the name of a shipped model or one on the hub.
         runtime: a name in `trm_deploy.runtimes.registry`; the one that `run` takes where None.
         batch: puzzles at a time.
         options: how it is loaded.
@@ -53,7 +52,7 @@ def profile_file(
         TrmDeployError: see `trm_deploy.runtimes.load`.
     """
     options = options or LoadOptions()
-    path = hub.local(path)
+    path = shipped.local(path)
     found = kind.of(path)
     backend = registry.fastest(path, found, options.device, runtime)
     check_options(path, backend, options)

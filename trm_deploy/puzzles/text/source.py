@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from trm_deploy.errors import InputError
+from trm_deploy.puzzles.other_files import refuse_other_kind
 
 # A CSV line is under 300 characters in the published Sudoku sets, under 2,000 in Maze-Hard, and under 8,400 with the
 # largest mazes.
@@ -25,17 +26,6 @@ MARKS = (
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
-# How other kinds of files begin, what they are, what to do.
-OTHERS = (
-    (b"PK\x03\x04", "a ZIP archive, as spreadsheets (.xlsx, .ods) are", "save the sheet as CSV, or unpack the archive"),
-    (b"\xd0\xcf\x11\xe0", "a file of Excel or Word in their old format", "save the sheet as CSV"),
-    (b"\x1f\x8b", "packed with gzip", "unpack it: gunzip FILE"),
-    (b"BZh", "packed with bzip2", "unpack it: bunzip2 FILE"),
-    (b"\xfd7zXZ", "packed with xz", "unpack it: unxz FILE"),
-    (b"PAR1", "a Parquet file", "write it anew: pandas.read_parquet(FILE).to_csv('puzzles.csv', index=False)"),
-    (b"%PDF", "a PDF", "copy the puzzles out of it into a text file"),
-    (b"version https://git-lfs.", "a git-lfs pointer, not the file itself", "type in its clone: git lfs pull"),
 )
 # Bytes that no text has: control characters but tab, line ends, form feed and the end mark of old files.
 CONTROL = frozenset(range(32)) - set(b"\t\n\r\f\x1a") | {0x7F}
@@ -104,15 +94,7 @@ class Source:
     def refuse_other_kinds(self) -> None:
         """Raises `InputError` where the beginning is that of another kind of file, which is named."""
         self.peek(1)
-        for magic, what, cure in OTHERS:
-            if self._buffer.startswith(magic):
-                raise InputError(f"{self.name}: is {what}, expected a file with puzzles", hint=cure)
-        for odd in (0, 1):
-            head = self._buffer[:40]
-            if len(head) > 8 and not any(head[odd::2]) and all(head[1 - odd : len(head) - 1 : 2]):
-                raise InputError(
-                    f"{self.name}: looks like UTF-16 without the mark that says so", hint="save it as UTF-8"
-                )
+        refuse_other_kind(self.name, self._buffer)
 
     def lines(self) -> Iterator[Line]:
         """All lines from the first on.

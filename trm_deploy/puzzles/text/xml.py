@@ -32,13 +32,9 @@ def read(source: Source, reading: Reading) -> Iterator[Question]:
     """The puzzles of a document.
 
     Raises:
-        InputError: it is not sound XML, too large, a web page, or defines entities.
+        InputError: it is not sound XML, too large, or defines entities.
     """
     text = source.document().lstrip("\ufeff")
-    if text[:200].lstrip().lower().startswith(("<!doctype html", "<html")):
-        raise InputError(
-            f"{reading.name}: is a web page, expected a file with puzzles", hint="download the file that it links to"
-        )
     candidates = _Candidates(reading)
     candidates.parse(text)
     for element in candidates.elements:
