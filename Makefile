@@ -94,6 +94,7 @@ format: $(VENV)/installed
 assets: $(VENV)/installed
 	$(BIN)/trm-deploy export trm_deploy/assets/sudoku.pt -o trm_deploy/assets/sudoku.onnx
 	$(BIN)/trm-deploy export trm_deploy/assets/sudoku.pt --graph step -o trm_deploy/assets/sudoku-step.onnx
+	$(BIN)/trm-deploy export trm_deploy/assets/maze.pt --graph step -o trm_deploy/assets/maze-step.onnx
 	$(BIN)/python tools/ship_records.py
 	$(BIN)/python tools/ship_digests.py
 

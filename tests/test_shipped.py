@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from pathlib import Path
@@ -16,39 +17,64 @@ from trm_deploy import checkpoints, puzzles, runtimes
 from trm_deploy.artefacts import record
 from trm_deploy.evaluation.parity.files import compare_files
 from trm_deploy.models.solve import solve
+from trm_deploy.puzzles.maze import Maze
 from trm_deploy.puzzles.sudoku import Sudoku
 from trm_deploy.runtimes.solving.attempts import Schedule, solve_verified
 from trm_deploy.runtimes.solving.session import shipped_engine
 from trm_deploy.support.files import sha256
 from trm_deploy.train import recipe
+from trm_deploy.train.data.generators.maze import default_min_path
+from trm_deploy.train.data.generators.maze import generate as generate_mazes
 from trm_deploy.train.data.generators.sudoku import generate
 from trm_deploy.train.data.settings import GeneratedPuzzles
 
 ROOT = Path(__file__).parent.parent
 
 
-def test_the_checkpoint_is_small_and_came_from_the_shipped_recipe() -> None:
-    path = ASSETS / "sudoku.pt"
+# Model -> recipe, and what its run did: it ended by the clock, and the recipe counts steps instead.
+RUNS = {"sudoku": ("sudoku-gpu", 4500, 3.72), "maze": ("maze-12x12", 6118, 3.55)}
+ENGINES = [
+    ("sudoku", "sudoku.onnx", "loop"),
+    ("sudoku", "sudoku-step.onnx", "step"),
+    ("maze", "maze-step.onnx", "step"),
+]
+
+
+@pytest.mark.parametrize("model", RUNS)
+def test_the_checkpoint_is_small_and_came_from_the_shipped_recipe(model: str) -> None:
+    name, steps, minutes = RUNS[model]
+    path = ASSETS / f"{model}.pt"
     assert path.stat().st_size <= 3_000_000
     loaded = checkpoints.load(path)
-    made_by = recipe.parse(loaded.training["recipe"], source="sudoku.pt")
-    shipped = recipe.load("sudoku")
+    made_by, shipped = recipe.parse(loaded.training["recipe"], source=path.name), recipe.load(name)
+    by_clock = dataclasses.replace(shipped.training, steps=60_000, minutes=minutes)
     assert (made_by.data, made_by.model, made_by.optimizer, made_by.training) == (
-        shipped.data, shipped.model, shipped.optimizer, shipped.training,
+        shipped.data, shipped.model, shipped.optimizer, by_clock,
     )  # fmt: skip
-    assert loaded.training["steps"] == shipped.training.steps
+    assert loaded.training["steps"] == steps
+    assert abs(shipped.training.steps - steps) <= 400
     assert loaded.spec == shipped.spec
 
 
-def test_the_onnx_files_were_made_from_the_checkpoint_and_hold_parity() -> None:
-    engines = [shipped_engine(graph) for graph in ("loop", "step")]
-    for graph, engine in zip(("loop", "step"), engines):
-        built = record.read(engine)
-        assert built is not None
-        assert built.graph == graph
-        assert built.checkpoint_sha256 == sha256(ASSETS / "sudoku.pt")
-        assert built.artefact_sha256 == sha256(engine)
-    compare_files(ASSETS / "sudoku.pt", engines, limit=4).raise_if_failed()
+@pytest.mark.parametrize(("model", "engine", "graph"), ENGINES)
+def test_the_onnx_files_were_made_from_the_checkpoint_and_hold_parity(model: str, engine: str, graph: str) -> None:
+    built = record.read(ASSETS / engine)
+    assert built is not None
+    assert built.graph == graph
+    assert built.checkpoint_sha256 == sha256(ASSETS / f"{model}.pt")
+    assert built.artefact_sha256 == sha256(ASSETS / engine)
+    compare_files(ASSETS / f"{model}.pt", [ASSETS / engine], limit=4).raise_if_failed()
+
+
+def test_mazes_of_a_new_seed_are_solved() -> None:
+    maze = puzzles.get("maze-12x12")
+    assert isinstance(maze, Maze)
+    (pairs,) = generate_mazes(maze, 20, min_path=default_min_path(maze), seed=20261127)
+    runtime = runtimes.load(ASSETS / "maze-step.onnx")
+    schedule = Schedule(attempts=8, attempt_steps=(3,), halt_threshold=0.0)
+    answers = [solve_verified(runtime, maze, row[None].astype(np.int32), schedule)[0] for row in pairs[:, 0]]
+    assert all(answer.verified for answer in answers)
+    assert sum(answer.attempts == 1 for answer in answers) >= 16
 
 
 def hard_questions(count: int) -> np.ndarray:

@@ -253,6 +253,29 @@ def hostile(place: int) -> str:
     return hostile_tables.tables(measured("hostile.json"))[place] + "\n"
 
 
+def gpu() -> str:
+    """What each runtime gave on a GPU."""
+    found = measured("gpu-h200.json")
+    batches = ("1", "8", "64", "512")
+    rows = []
+    for row in found["rows"]:
+        parity, times = row["parity"], row["milliseconds"]
+        rows.append(
+            (
+                row["runtime"],
+                "holds" if parity["passed"] else "fails",
+                "fails" if row["verify"] else "holds",
+                f"{parity['solved']:.1%}",
+                f"{parity['mean_steps']:.2f}",
+                *(f"{times[batch]:.0f}" if times else "-" for batch in batches),
+                f"{row['verified_per_second']:,.0f}" if row["verified_per_second"] else "-",
+                f"{row['memory_mib']:.0f}",
+            )
+        )
+    head = ("runtime", "parity", "verify", "solved", "mean steps", *(f"batch {batch}, ms" for batch in batches))
+    return markdown((*head, "verified puzzles a second", "MiB"), rows)
+
+
 def graph_consumers() -> str:
     """Which consumer takes which graph form."""
     rows = measured("graph-consumers.json")["rows"]
@@ -340,6 +363,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "hostile-parsers": lambda: hostile(2),
     "signatures": signatures,
     "graph-consumers": graph_consumers,
+    "gpu": gpu,
     "reading-speed": reading_speed,
     "serving": serving,
 }

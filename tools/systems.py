@@ -33,19 +33,20 @@ from trm_deploy.train.data.settings import GeneratedPuzzles
 from trm_deploy.train.runlog import read_metrics
 from trm_deploy.train.trainer import Trainer
 
-SCHEMA = 1
-SYSTEMS = {"trm-mlp": "TRM-MLP", "trm-att": "TRM-Att", "hrm": "HRM"}
+SCHEMA = 2
+SYSTEMS = {"trm-mlp": "TRM-MLP", "trm-att": "TRM-Att", "hrm": "HRM", "hrm-gpu": "HRM, trained on a GPU"}
 # The recipes of each, one after the other.
 LEGS = {
     "trm-mlp": ["sudoku-6x6-trm-mlp"],
     "trm-att": ["sudoku-6x6-trm-att"],
     "hrm": ["sudoku-6x6-hrm", "sudoku-6x6-hrm-2"],
+    "hrm-gpu": ["sudoku-6x6-hrm-gpu"],
 }
 SHARES = (0.5, 0.9)
 # T that the trained weights are tried with; the recipes train with 1 and 2.
 DEPTHS = (1, 2, 4, 8)
 BATCH = 100
-COLOURS = {"trm-mlp": "#08519c", "trm-att": "#d95f02", "hrm": "#1b9e77"}
+COLOURS = {"trm-mlp": "#08519c", "trm-att": "#d95f02", "hrm": "#1b9e77", "hrm-gpu": "#66c2a5"}
 
 
 def recipe_of(name: str, leg: int = 0) -> recipe.Recipe:
@@ -139,6 +140,8 @@ def described(name: str, folders: Sequence[Path]) -> dict[str, Any]:
         "system": name,
         "parameters": spec.parameters,
         "deep": spec.recursion.deep,
+        "device": recipe_of(name).training.device,
+        "batch_size": recipe_of(name).training.batch_size,
         "optimiser_steps": lines[-1]["step"],
         "seconds": lines[-1]["seconds"],
         "cpu_seconds": lines[-1]["cpu_seconds"],
@@ -154,11 +157,18 @@ def described(name: str, folders: Sequence[Path]) -> dict[str, Any]:
     }
 
 
+def minutes(row: dict[str, Any], when: dict[str, Any]) -> str:
+    """How long a system took until `when`: minutes of CPU, or, where a GPU computed, by the clock."""
+    on_gpu = row["device"] == "cuda"
+    return f"{when['seconds'] / 60:.1f} of a GPU" if on_gpu else f"{when['cpu_seconds'] / 60:.0f}"
+
+
 def table(document: dict[str, Any]) -> str:
     """The systems as a Markdown table."""
     head = (
         "system",
         "parameters",
+        "batch",
         "optimiser steps",
         "CPU minutes",
         *(f"to {share:.0%}: steps, CPU minutes" for share in SHARES),
@@ -170,14 +180,15 @@ def table(document: dict[str, Any]) -> str:
     for row in document["systems"]:
         (fresh,) = (depth for depth in row["unseen"] if depth["deep"] == row["deep"])
         reached = [
-            "not reached" if found is None else f"{found['step']:,}, {found['cpu_seconds'] / 60:.0f}"
+            "not reached" if found is None else f"{found['step']:,}, {minutes(row, found)}"
             for found in row["reached"].values()
         ]
         cells = (
             SYSTEMS[row["system"]],
             f"{row['parameters']:,}",
+            f"{row['batch_size']}",
             f"{row['optimiser_steps']:,}",
-            f"{row['cpu_seconds'] / 60:.0f}",
+            minutes(row, row),
             *reached,
             f"{fresh['solved']:.1%}",
             f"{fresh['mean_steps']:.2f}",
@@ -202,17 +213,18 @@ def plot(document: dict[str, Any], output: Path) -> None:
     """Loss and solved share against optimiser steps, and solved share against CPU minutes, as a PNG."""
 
     def draw(figure: Any) -> None:
-        loss, steps, minutes = figure.subplots(1, 3)
+        loss, steps, spent = figure.subplots(1, 3)
         for row in document["systems"]:
             style = {"color": COLOURS[row["system"]], "label": SYSTEMS[row["system"]]}
             losses, held_out = np.array(row["loss"]), np.array(row["held_out"])
             loss.plot(losses[:, 0], losses[:, 2], **style)
             steps.plot(held_out[:, 0], 100 * held_out[:, 2], marker=".", **style)
-            minutes.plot(held_out[:, 1] / 60, 100 * held_out[:, 2], marker=".", **style)
+            if row["device"] == "cpu":
+                spent.plot(held_out[:, 1] / 60, 100 * held_out[:, 2], marker=".", **style)
         loss.set(xlabel="optimiser step", title="loss of the answer, per cell")
         steps.set(xlabel="optimiser step", title="held-out puzzles solved, %", ylim=(0, 100))
-        minutes.set(xlabel="CPU minutes", title="held-out puzzles solved, %", ylim=(0, 100))
-        for axis in (loss, steps, minutes):
+        spent.set(xlabel="CPU minutes", title="held-out puzzles solved, %", ylim=(0, 100))
+        for axis in (loss, steps, spent):
             axis.grid(alpha=0.3)
             axis.legend()
 
@@ -229,7 +241,9 @@ def main(
     seed: Annotated[int, typer.Option(min=0, help="Random seed of the unseen puzzles.")] = 4711,
 ) -> None:
     """Train the systems and write what came of them."""
-    names = system or list(SYSTEMS)
+    names = system or [
+        name for name in SYSTEMS if recipe_of(name).training.device == "cpu" or torch.cuda.is_available()
+    ]
     if unknown := set(names) - set(SYSTEMS):
         raise InputError(f"--system is {sorted(unknown)[0]}, expected one of {', '.join(SYSTEMS)}")
     rows = []
@@ -239,8 +253,13 @@ def main(
         questions = unseen(name, puzzles, seed)
         depths = [evaluate(name, checkpoint, questions, deep) for deep in DEPTHS]
         rows.append({**described(name, folders), "unseen": depths})
-    document = {"schema": SCHEMA, "seed": seed, "puzzles": puzzles, "torch": torch.__version__, "systems": rows}
     folder = output or runs
+    kept = folder / "systems.json"
+    # What is not trained here now, such as what needs a GPU, stays as it was measured.
+    before = json.loads(kept.read_text())["systems"] if kept.is_file() else []
+    rows += [row for row in before if row["system"] not in names]
+    rows.sort(key=lambda row: list(SYSTEMS).index(row["system"]))
+    document = {"schema": SCHEMA, "seed": seed, "puzzles": puzzles, "torch": torch.__version__, "systems": rows}
     write_atomic(folder / "systems.json", json.dumps(document, indent=1) + "\n")
     plot(document, folder / "systems.png")
     print(table(document), end="")

@@ -23,7 +23,10 @@ def tool() -> ModuleType:
 
 def test_the_systems_are_the_published_ones_on_the_same_puzzles(tool: ModuleType) -> None:
     found = {name: tool.recipe_of(name) for name in tool.SYSTEMS}
-    assert len({(recipe.data, recipe.training.batch_size) for recipe in found.values()}) == 1
+    assert len({recipe.data for recipe in found.values()}) == 1
+    on_cpu = {name: recipe for name, recipe in found.items() if recipe.training.device == "cpu"}
+    assert set(on_cpu) == {"trm-mlp", "trm-att", "hrm"}
+    assert len({recipe.training.batch_size for recipe in on_cpu.values()}) == 1
     kinds = {
         name: (recipe.spec.architecture.mixer, recipe.spec.architecture.networks, recipe.spec.halting.rule)
         for name, recipe in found.items()
@@ -32,7 +35,9 @@ def test_the_systems_are_the_published_ones_on_the_same_puzzles(tool: ModuleType
         "trm-mlp": ("mlp", "shared", "halt"),
         "trm-att": ("attention", "shared", "halt"),
         "hrm": ("attention", "separate", "halt-continue"),
+        "hrm-gpu": ("attention", "separate", "halt-continue"),
     }
+    assert found["hrm-gpu"].spec == found["hrm"].spec
     assert {name: recipe.training.gradient for name, recipe in found.items()}["hrm"] == "one-step"
     for name, legs in tool.LEGS.items():
         for number in range(len(legs)):
@@ -64,6 +69,8 @@ def test_a_run_is_told_by_its_log(tool: ModuleType, tmp_path: Path) -> None:
     document = {"systems": [{**row, "unseen": depths}]}
     assert "| HRM |" in tool.table(document)
     assert "| 500, 4 | not reached | 90.0% | 2.00 | 2.0% |" in tool.table(document)
+    on_gpu = {"systems": [{**row, "device": "cuda", "unseen": depths}]}
+    assert "| 16.7 of a GPU | 500, 8.3 of a GPU | not reached |" in tool.table(on_gpu)
     assert tool.depth_table(document).count("90.0%, 2.00") == len(tool.DEPTHS)
     tool.plot(document, tmp_path / "curves.png")
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")

@@ -24,6 +24,10 @@ SHIPPED: dict[str, tuple[str, float | None]] = {
     "sudoku-6x6-trm-att": ("sudoku-6x6", None),
     "sudoku-6x6-hrm": ("sudoku-6x6", None),
     "sudoku-6x6-hrm-2": ("sudoku-6x6", None),
+    "sudoku-6x6-hrm-gpu": ("sudoku-6x6", None),
+    "sudoku-gpu": ("sudoku-9x9", None),
+    "maze-12x12": ("maze-12x12", None),
+    "arc-8x8": ("arc-8x8", None),
     "sudoku-extreme": ("sudoku-9x9", 5),
     "maze-hard": ("maze-30x30", 7),
     "arc-agi-1": ("arc", 7),
@@ -91,7 +95,7 @@ def test_mistakes_are_named(old: str, new: str, message: str) -> None:
 
 def test_an_unknown_name_lists_the_recipes(tmp_path: Path) -> None:
     with pytest.raises(
-        RecipeError, match=r"no recipe or file has that name, expected one of arc-agi-1, .*, sudoku or a TOML file"
+        RecipeError, match=r"no recipe or file has that name, expected one of arc-8x8, .*, sudoku or a TOML file"
     ):
         recipe.load("chess")
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
