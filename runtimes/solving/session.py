@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from trm_deploy import puzzles
 from trm_deploy.artefacts import kind, record, shipped
 from trm_deploy.artefacts.record import BuildRecord, RecordedSchedule
+from trm_deploy.artefacts.shipped import ShippedModel
 from trm_deploy.errors import InputError
 from trm_deploy.puzzles import reading
 from trm_deploy.puzzles.base import Puzzle, TextPuzzle, Tokens
@@ -25,6 +27,8 @@ from trm_deploy.runtimes.solving.attempts import Schedule, solve_stream
 from trm_deploy.runtimes.solving.scheduling import Executor, Work, check_batch, executor
 from trm_deploy.signature import Precision
 from trm_deploy.support.files import is_regular_file
+
+log = logging.getLogger(__name__)
 
 # Text (one line, or a grid of several lines), or token ids int32 [L].
 PuzzleLike = str | NDArray[Any] | Sequence[int]
@@ -69,6 +73,19 @@ class SolveOptions:
 def shipped_engine(graph: Literal["loop", "step"] = "loop") -> Path:
     """The first of the shipped models, for Sudoku, as ONNX; raises as `ShippedModel.path` does."""
     return shipped.models()[0].path(graph)
+
+
+def path_of(engine: Path | ShippedModel | None) -> Path:
+    """The artefact: of a name, of a shipped model in the step form, and the first of these where None."""
+    if isinstance(engine, Path):
+        return shipped.local(engine)
+    return shipped_engine("step") if engine is None else engine.path("step")
+
+
+def announce(engine: object) -> None:
+    """Log which shipped model was taken, where nobody named one."""
+    if isinstance(engine, ShippedModel):
+        log.info("model: %s, for %s (shipped with the package)", engine.name, engine.task)
 
 
 @dataclass(frozen=True)
@@ -276,7 +293,7 @@ class SolvingSession:
 
 
 def open_session(
-    engine: Path | None = None,
+    engine: Path | ShippedModel | None = None,
     *,
     device: Device = "cpu",
     allow_host_code: bool = False,
@@ -287,7 +304,7 @@ def open_session(
 ) -> SolvingSession:
     """Load a model, the shipped one where None; see `trm_deploy.runtimes.load`.
 
-    It may be the name of a shipped model, or one on the hub.
+    It may be the name of a shipped model, or one on the hub; or a shipped model that nobody named.
 
     Without the name of a runtime it gets the fastest by `registry.fastest`.
 
@@ -295,7 +312,7 @@ def open_session(
         InputError: a file that is not ours, or whose task nothing names.
         CannotRunHere: the package or device that it needs is missing.
     """
-    path = shipped_engine("step") if engine is None else shipped.local(engine)
+    path = path_of(engine)
     loaded = load(
         path,
         registry.fastest(path, kind.of(path), device, runtime).name,
@@ -311,8 +328,9 @@ def open_session(
             f"{path}: its spec names no task, so text cannot be turned into tokens",
             hint=f"{say} --set task=sudoku-9x9, or whichever it is",
         )
+    announce(engine)
     built = None if path.is_dir() else record.read_matching(path)
-    return SolvingSession(path, loaded, puzzles.get(loaded.spec.task.name), built, assumed=engine is None)
+    return SolvingSession(path, loaded, puzzles.get(loaded.spec.task.name), built, assumed=not isinstance(engine, Path))
 
 
 def _tokens(question: Question) -> Tokens | None:

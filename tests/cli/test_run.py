@@ -29,8 +29,8 @@ def test_a_puzzle_as_the_argument_is_solved(tmp_path: Path) -> None:
     assert_one_line_error(
         trm("run", "1234341221434321", cwd=tmp_path),
         2,
-        "looks like 4 x 4; this engine is for 9 x 9",
-        "the shipped model was assumed",
+        "argument: holds a Sudoku of 4 x 4, for which no model is shipped (shipped: sudoku for sudoku-9x9",
+        "--engine FILE, or train one: trm-deploy train sudoku-4x4",
     )
 
 

@@ -56,8 +56,8 @@ def run(
             "-e",
             "--engine",
             metavar="FILE",
-            help="ONNX file, TensorRT plan or checkpoint.",
-            show_default="the model shipped with the package",
+            help="ONNX file, TensorRT plan or checkpoint; or the name of a shipped model, see `trm-deploy models`.",
+            show_default="the shipped model whose task the puzzles are of",
         ),
     ] = None,
     attempts: Attempts = None,
@@ -122,6 +122,7 @@ def run(
     Exit code 0: every puzzle has an answer, verified or not (with --strict: every answer is verified). 2: a puzzle or
     file cannot be read. 5: --strict, and an answer is not verified.
     """
+    from trm_deploy.runtimes.solving.choosing import choose
     from trm_deploy.runtimes.solving.session import SolveOptions, open_session
     from trm_deploy.runtimes.solving.trace import check_shows_steps
 
@@ -148,7 +149,7 @@ def run(
         in_flight=in_flight,
         seed=seed,
     )
-    named = engine[0] if engine else None
+    named = engine[0] if engine else choose(puzzles, input_format=input_format, column=column)
     opening: dict[str, Any] = {
         "device": device,
         "allow_host_code": allow_host_code,

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from trm_deploy import puzzles
-from trm_deploy.artefacts import kind, shipped
+from trm_deploy.artefacts import kind
+from trm_deploy.artefacts.shipped import ShippedModel
 from trm_deploy.cluster.connection import LOCAL, connected
 from trm_deploy.cluster.pool import Pool
 from trm_deploy.cluster.shipping import files_of, ship
@@ -23,7 +24,7 @@ from trm_deploy.puzzles.reading import Question
 from trm_deploy.runtimes.base import Device
 from trm_deploy.runtimes.solving.answer import Answer
 from trm_deploy.runtimes.solving.scheduling import Work
-from trm_deploy.runtimes.solving.session import SolveOptions, SolvingSession, shipped_engine
+from trm_deploy.runtimes.solving.session import SolveOptions, SolvingSession, announce, path_of
 from trm_deploy.signature import Precision
 
 # Puzzles in a block, for each slot: at most, when the first blocks, of one each, have shared a small input out.
@@ -99,7 +100,7 @@ def _blocks(questions: Iterable[Question], slots: int, actors: int) -> Iterator[
 
 @contextlib.contextmanager
 def open_cluster(
-    engine: Path | None,
+    engine: Path | ShippedModel | None,
     options: SolveOptions,
     *,
     address: str = LOCAL,
@@ -129,7 +130,7 @@ def open_cluster(
         CannotRunHere: Ray is missing or another version than the cluster's, the nodes lack what the model needs, or
             there are no GPUs.
     """
-    path, files = files_of(shipped_engine("step") if engine is None else shipped.local(engine))
+    path, files = files_of(path_of(engine))
     if gpus_per_actor is None:
         gpus_per_actor = float(device == "cuda" or kind.of(path).is_plan)
     with connected(address, store=sum(file.stat().st_size for file in files)) as ray:
@@ -151,7 +152,10 @@ def open_cluster(
                     f"{path}: is for {task.name}, whose answers vote, and --ray solves puzzles one by one",
                     hint="leave out --ray",
                 )
-            yield ClusterSession(path, opened.runtime, task, opened.built, assumed=engine is None, pool=pool)
+            announce(engine)
+            yield ClusterSession(
+                path, opened.runtime, task, opened.built, assumed=not isinstance(engine, Path), pool=pool
+            )
         finally:
             pool.close()
 

@@ -197,6 +197,8 @@ def opened(name: str) -> Iterator[Source]:
         InputError: it is missing, a folder, or cannot be read.
     """
     if name == "-":
+        if sys.stdin is None:
+            raise InputError("standard input: is closed", hint="name a file with puzzles")
         yield Source(sys.stdin.buffer, "standard input")
         return
     with opened_bytes(name) as file:
