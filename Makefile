@@ -39,7 +39,7 @@ web: $(VENV)/installed
 # The page in a real browser; needs chromium (apt-get install chromium) and npm, and skips with that command without.
 # Screenshots are kept in build/screenshots.
 test-web: $(VENV)/installed
-	$(BIN)/python -m pytest -n 0 tests/web
+	$(BIN)/python -m pytest tests/web
 
 # On a machine with an NVIDIA GPU: parity, latency and memory of every runtime there; build/gpu/gpu.json and gpu.md.
 # Its own environment, which sees the system's packages (a Jetson has TensorRT from apt) and takes ONNX Runtime and

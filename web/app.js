@@ -19,6 +19,8 @@ import { Player, SCHEMA } from "./trace.js";
 const THEMES = ["as the system", "light", "dark"];
 /** Of the search for further answers while a visitor types. */
 const PATIENCE = 50_000;
+/** Milliseconds that a GPU may take for its first steps before it is given up. */
+const TRIAL = 20_000;
 
 /** @param {string} id @returns {any} */
 const at = (id) => document.getElementById(id);
@@ -163,7 +165,8 @@ class Page {
         const other = new Engine(model, this.document.runtime, "webgpu", () => {});
         try {
             const tokens = toTokens(this.task, this.editor.text);
-            const gpu = await other.measure(tokens);
+            const slow = new Promise((_, refuse) => setTimeout(() => refuse(new Error("slow")), TRIAL));
+            const gpu = await Promise.race([other.measure(tokens), slow]);
             while (this.running) await new Promise((done) => setTimeout(done, 500));
             if (this.engine !== engine) return;
             const faster = gpu < (await engine.measure(tokens)) ? "webgpu" : "wasm";

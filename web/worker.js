@@ -81,7 +81,7 @@ async function open(asked) {
     ort.env.logLevel = "error";
     const started = performance.now();
     try {
-        session = await ort.InferenceSession.create(bytes, { executionProviders: [asked.way], graphOptimizationLevel: "all" });
+        session = await ort.InferenceSession.create(bytes, { executionProviders: [asked.way], logSeverityLevel: 3 });
     } catch (error) {
         throw new Refused(`ONNX Runtime Web cannot run ${file}: ${error instanceof Error ? error.message : error}`);
     }
