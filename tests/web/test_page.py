@@ -22,6 +22,7 @@ def test_the_page_loads_at_once_and_takes_its_first_step_soon(page: Any, site: S
     page.locator("#solve:enabled").wait_for()
     assert page.evaluate("performance.now()") < 3000
     page.wait_for_selector("html[data-model=ready]")
+    page.get_by_label("Example").select_option(EXAMPLES[0]["puzzles"][0])
     solve(page)
     page.get_by_role("button", name="First step").click()
     milliseconds = re.search(r", (\d+) ms$", page.text_content(".where"))

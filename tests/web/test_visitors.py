@@ -196,6 +196,7 @@ def test_nothing_leaves_the_page_and_it_works_without_a_network(context: Any, si
     assert [url for url in asked if not url.startswith((site.address, "data:"))] == []
     context.set_offline(True)
     ready(page, site.address)
+    type_in(page, PUZZLE)
     assert solve(page)["summary"].startswith("Verified")
 
 
