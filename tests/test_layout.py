@@ -59,6 +59,8 @@ def module_files() -> set[str]:
 def test_the_wheel_holds_one_package_with_everything(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"trm_deploy"}
+    assert wheel.stat().st_size < 20e6
+    assert not any(name.endswith((".wasm", ".mjs")) for name in names), "ONNX Runtime Web comes from make web alone"
     modules = {name for name in names if name.endswith(".py")}
     # A package that pyproject.toml forgets is missing here; one too many there keeps the wheel from being made.
     assert modules == {f"trm_deploy/{name}" for name in module_files()}
@@ -66,7 +68,7 @@ def test_the_wheel_holds_one_package_with_everything(wheel: Path) -> None:
         "assets/sudoku.pt", "assets/sudoku.onnx", "assets/sudoku.onnx.json", "assets/sudoku-step.onnx",
         "assets/sudoku.onnx.golden.npz", "assets/sudoku-step.onnx.golden.npz",
         "assets/puzzles/sudoku-9x9.txt", "assets/models.toml",
-        "train/recipes/sudoku.toml", "py.typed", "web/trace.js", "web/trace.css",
+        "train/recipes/sudoku.toml", "py.typed", "web/index.html", "web/trace.js", "web/trace.css", "web/examples.json",
     ):  # fmt: skip
         assert f"trm_deploy/{needed}" in names
 

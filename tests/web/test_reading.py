@@ -13,7 +13,7 @@ import pytest
 
 from tests.puzzles.text import test_forms, test_spreadsheets
 from tests.puzzles.text.writers import FILES, GRIDS, LINE
-from tests.web.conftest import Served
+from tests.web.conftest import Served, shown, type_in
 from trm_deploy import puzzles
 from trm_deploy.errors import InputError
 from trm_deploy.puzzles import reading
@@ -75,6 +75,26 @@ def lines_of(task: Sudoku, seed: int, count: int) -> list[str]:
         kept[rng.integers(task.cells)] = True
         made.append("".join(str(token - 1) if keep else "." for token, keep in zip(tokens, kept)))
     return made
+
+
+def test_every_format_is_pasted(page: Any, site: Served) -> None:
+    """Through the clipboard, onto the board."""
+    page.goto(site.address)
+    page.locator("#solve:enabled").wait_for()
+    blank = "0" * 81
+    texts = {name: write([LINE]) for name, write in FILES.items()}
+    texts |= {name: write(LINE) for name, (write, _) in GRIDS.items()}
+    for name, text in texts.items():
+        type_in(page, text)
+        assert shown(page) == LINE.replace(".", "0"), name
+        page.get_by_role("button", name="Clear").click()
+        assert shown(page) == blank
+    type_in(page, "\n".join([LINE, LINE[::-1]]))
+    page.locator("#import-number").select_option("1")
+    page.get_by_role("button", name="Take it").click()
+    assert shown(page) == LINE[::-1].replace(".", "0")
+    type_in(page, "1...2...3...4...")
+    assert "looks like 4 x 4; the model is for 9 x 9" in page.text_content("#import-problem")
 
 
 @pytest.mark.parametrize("task", SUDOKUS, ids=lambda task: task.name)
