@@ -40,7 +40,7 @@ def serve(
             "--engine",
             metavar="[NAME=]FILE",
             help="ONNX file, TensorRT plan or checkpoint, and the name that clients know it by; repeatable.",
-            show_default="the model shipped with the package, as sudoku-step",
+            show_default="the model shipped with the package, sudoku",
         ),
     ] = None,
     host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
@@ -103,14 +103,17 @@ def serve(
     """Serve models over HTTP: /solve, and the Open Inference Protocol at /v2."""
     for package in ("fastapi", "uvicorn", "prometheus_client"):
         require(package, extra="serve", purpose="to serve")
-    from trm_deploy.runtimes.solving.session import SolveOptions, open_session, shipped_engine
+    from trm_deploy.artefacts import shipped
+    from trm_deploy.runtimes.solving.session import SolveOptions, open_session
     from trm_deploy.serving import access, server
     from trm_deploy.serving.app import make_app
     from trm_deploy.serving.logs import JsonLines
     from trm_deploy.serving.models import ServedModel
     from trm_deploy.serving.service import Limits
 
-    named = server.names_of(engine or [])
+    named: dict[str, Optional[str]] = {shipped.listed()[0]: None}
+    if engine:
+        named = {**server.names_of(engine)}
     token = None if token_file is None else access.read_token(token_file)
     page = server.page(web)
     bound = access.bind(host, port, has_token=token is not None)
@@ -127,9 +130,9 @@ def serve(
         seed=seed,
     )
     models = {}
-    for name in named or [shipped_engine("step").stem]:
+    for name, file in named.items():
         session = open_session(
-            Path(named[name]) if named else None,
+            None if file is None else Path(file),
             device=device,
             allow_host_code=allow_host_code,
             precision=precision,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import logging
+import re
 import signal
 import socket
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 # Seconds in which a client must have sent the head of a request.
 HEAD_SECONDS = 20.0
 INDEX = "index.html"
+# What a model's name has not, since it is part of an address.
+UNFIT = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 class Connection(H11Protocol):
@@ -68,16 +71,20 @@ class Server(uvicorn.Server):
 
 
 def names_of(engines: Sequence[str]) -> dict[str, str]:
-    """The file or name behind each model's name: NAME=FILE, else the file's name without its ending.
+    """The file, or name of a shipped model, behind each name: NAME=FILE, else the file's name without its ending.
 
     Raises:
-        InputError: two models have one name.
+        InputError: two models have one name, or one has none that fits into an address.
     """
     found: dict[str, str] = {}
     for engine in engines:
         name, equals, file = engine.partition("=")
-        if not equals or Path(engine).exists() or not file or "/" in name:
-            name, file = Path(engine.partition("@")[0]).stem, engine
+        if not equals or Path(engine).exists():
+            name, file = UNFIT.sub("-", Path(engine.partition("@")[0]).stem), engine
+        if not name or UNFIT.search(name) or not file:
+            raise InputError(
+                f"--engine {engine}: expected NAME=FILE with letters, digits and . _ - in the name, or FILE alone"
+            )
         if name in found:
             raise InputError(
                 f"--engine {engine}: {found[name]} has the name {name!r} already",
