@@ -64,7 +64,9 @@ def test_what_is_no_name_is_left_alone(tmp_path: Path) -> None:
     assert hub.local(tmp_path / "hf") == tmp_path / "hf"
 
 
-def test_a_file_comes_with_what_is_read_beside_it(server: FakeHub, tmp_path: Path) -> None:
+def test_a_file_comes_with_what_is_read_beside_it(
+    server: FakeHub, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     server.add(
         "o/n",
         {"run/step_5": BIG, "run/all_config.yaml": CONFIG, "run/trm.py": b"code", "all_config.yaml": b"another"},
@@ -76,8 +78,12 @@ def test_a_file_comes_with_what_is_read_beside_it(server: FakeHub, tmp_path: Pat
     assert not path.with_name("trm.py").exists()
     assert (found.revision, found.sha256, found.bytes) == (COMMIT, hashlib.sha256(BIG).hexdigest(), len(BIG))
     assert fetched.read(path) == found
-    hub.fetch("hf://o/n/run/step_5")
-    assert len(server.downloads("step_5")) == 1, "it was there"
+    server.requests.clear()
+    with caplog.at_level("INFO", "trm_deploy"):
+        hub.fetch("hf://o/n/run/step_5")
+    assert "fetching" not in caplog.text
+    for file in ("step_5", "all_config.yaml"):
+        assert not [path for _, path, _ in server.requests if path.endswith(f"/{file}")], "it was there"
 
 
 def test_the_file_is_found_where_none_is_named(server: FakeHub) -> None:

@@ -99,13 +99,15 @@ def fetch(name: str | Path) -> tuple[Path, Fetched]:
     file = _chosen(wanted, listing)
     folder = cache_folder() / wanted.repository / listing.commit
     _check_room(folder)
+    # Written last: what is there beside it was compared when it came.
+    came = fetched.path_of(folder / file).is_file()
     for path in [*_beside(file, listing.files), file]:
-        _bring(hub, wanted, listing, path, folder, endpoint)
+        _bring(hub, wanted, listing, path, folder, endpoint, came=came)
     pieces = _pieces(file, folder)
     for path in pieces:
         if path not in listing.files:
             raise InputError(f"{wanted}: the index names {path}, which the repository does not have")
-        _bring(hub, wanted, listing, path, folder, endpoint)
+        _bring(hub, wanted, listing, path, folder, endpoint, came=came)
     entry = listing.files[file]
     found = Fetched(
         repository=wanted.repository,
@@ -240,11 +242,13 @@ def _beside(file: str, paths: Iterable[str]) -> list[str]:
     return [path for path in paths if path in wanted or path.startswith(f"{file}.")]
 
 
-def _bring(hub: Any, wanted: HubName, listing: _Listing, path: str, folder: Path, endpoint: str | None) -> None:
-    """Fetch one file into a folder, unless it is there, and compare it with the hub's digest."""
+def _bring(
+    hub: Any, wanted: HubName, listing: _Listing, path: str, folder: Path, endpoint: str | None, *, came: bool
+) -> None:
+    """Fetch one file into a folder, and compare it with the hub's digest; not where all came before and it is there."""
     entry = listing.files[path]
     place = folder / path
-    if fetched.path_of(place).is_file() and place.is_file() and place.stat().st_size == entry.size:
+    if came and place.is_file() and place.stat().st_size == entry.size:
         return  # compared when it came; whoever reads it computes its digest again
     log.info("fetching hf://%s/%s, %s", wanted.repository, path, _size(entry.size))
     for tries_left in reversed(range(TRIES)):
