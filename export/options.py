@@ -118,6 +118,11 @@ class ExportOptions(BuilderOptions):
             self._refuse("calibrate", "applies to --precision int8")
         if self.graph != "unrolled":
             self._refuse("steps", f"applies to --graph unrolled, not to --graph {self.graph or DEFAULT_GRAPH}")
+        if self.precision == "bf16" and self.format == "triton" and not self.model_form.kind.is_plan:
+            raise InputError(
+                "--precision bf16 is not for ONNX Runtime, which computes none on CPUs",
+                hint="use --precision fp16, or --backend tensorrt",
+            )
         if self.graph == "step":
             self._refuse("bake_limits", "applies to --graph loop and unrolled: a step has no limits")
 

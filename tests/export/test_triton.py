@@ -105,6 +105,23 @@ def test_the_configuration_has_the_tensors_of_the_file(
     assert (told["trm_deploy.task"], told["trm_deploy.max_steps"]) == ("sudoku-4x4", "6")
 
 
+def test_a_model_with_many_puzzles_takes_their_numbers(tmp_path: Path) -> None:
+    """A row a sample with nothing beside it: Triton has no such tensor, and reshapes one."""
+    path = tmp_path / "m.onnx"
+    model = random_model(tiny_spec("trm-mlp", identifiers=5))
+    path.write_bytes(export_onnx(model, graph="unrolled", steps=2, baked=BakedLimits(2, 0.5)).SerializeToString())
+    found = text_format.Parse(
+        config("m", "onnxruntime", onnx_file.read(path), largest_batch=8), model_config_pb2.ModelConfig()
+    )
+    session = onnxruntime.InferenceSession(str(path))
+    inputs, outputs = tensors(found)
+    assert inputs == {tensor.name: (tensor.type, tensor.shape) for tensor in session.get_inputs()}
+    assert outputs == {tensor.name: (tensor.type, tensor.shape) for tensor in session.get_outputs()}
+    assert inputs["puzzle_ids"] == ("tensor(int32)", ["batch"])
+    assert found.input[1].dims == [1]
+    assert found.parameters["trm_deploy.halt_threshold"].string_value == "0.5"
+
+
 def test_sequences_give_the_steps_of_the_step_form(tmp_path: Path) -> None:
     """As the server does it: a first request comes with START, and with whatever is in memory as its state."""
     model = random_model(tiny_spec("trm-mlp"))
@@ -226,6 +243,7 @@ def test_what_is_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
         ({"source": step, "backend": "tensorrt"}, "takes `reset` as a row, which Triton cannot batch"),
         ({"name": "../up"}, "--name is '../up', expected letters"),
         ({"workspace_mib": 5}, "--workspace applies to --backend tensorrt"),
+        ({"precision": "bf16"}, "--precision bf16 is not for ONNX Runtime"),
         ({"batch": "1:8:64"}, "expected one number, the largest batch of the server"),
         ({"backend": "python"}, "--backend is 'python', expected one of onnxruntime, tensorrt"),
         ({"bake_limits": True}, "--bake-limits applies to --format onnx, not to --format triton"),

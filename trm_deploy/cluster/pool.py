@@ -28,8 +28,9 @@ WINDOW = 4
 MAX_DEATHS = 3
 # Seconds without an actor after which a message says what is waited for.
 WAITING_S = 30.0
-# A block is given to a second actor when it takes this many times the usual, and at least these seconds.
-SLOW, SLOW_S = 3.0, 5.0
+# A block is given to a second actor when it takes this many times the usual, and at least these seconds. An actor that
+# is slower by less than the window delays nobody.
+SLOW, SLOW_S = 5.0, 5.0
 NO_MODULE = "No module named 'trm_deploy"
 
 

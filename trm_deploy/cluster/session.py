@@ -27,7 +27,8 @@ from trm_deploy.runtimes.solving.scheduling import Work
 from trm_deploy.runtimes.solving.session import SolveOptions, SolvingSession, announce, path_of
 from trm_deploy.signature import Precision
 
-# Puzzles in a block, for each slot: at most, when the first blocks, of one each, have shared a small input out.
+# Puzzles in a block, for each slot, at most. The first blocks, of one each, share a small input out; then they double:
+# the slots of an actor run empty at the end of each.
 LARGEST_BLOCK = 32
 
 
@@ -91,7 +92,7 @@ def _blocks(questions: Iterable[Question], slots: int, actors: int) -> Iterator[
     """Blocks of whole batches, small ones first so that few puzzles are shared out too."""
     source = iter(questions)
     for number in itertools.count():
-        size = slots * min(1 + number // actors, LARGEST_BLOCK)
+        size = slots * min(2 ** min(number // actors, 16), LARGEST_BLOCK)
         block = list(itertools.islice(source, size))
         if not block:
             return

@@ -47,6 +47,7 @@ def doctor() -> dict[str, Any]:
     return document | {
         "onnx": _installed("onnx", "export"),
         "numba": _installed("numba", "train"),
+        "ray": _installed("ray", "ray"),
         "cuda_python": _cuda_python(),
     }
 
