@@ -9,7 +9,7 @@ DEMO := build/demo
 
 .PHONY: demo test test-gpu gpu-kit lint format assets clean check-aarch64 test-aarch64 check-tensorrt-api \
     check-oldest portable evaluate verified-shares parity-grades sensitivity benchmark cost-curves ablations systems hrm \
-    table-memory hostile docs startup serve-soak serve-speed action web test-web
+    table-memory hostile docs startup serve-soak serve-speed action web test-web pictures
 
 # Made again whenever what is to be installed changes.
 $(VENV)/installed: pyproject.toml
@@ -23,6 +23,7 @@ demo: $(VENV)/installed
 	$(BIN)/trm-deploy export trm_deploy/assets/sudoku.pt --format onnx -o $(DEMO)/sudoku.onnx
 	$(BIN)/trm-deploy parity trm_deploy/assets/sudoku.pt $(DEMO)/sudoku.onnx --limit 4
 	$(BIN)/trm-deploy run --engine $(DEMO)/sudoku.onnx examples/puzzle.txt
+	$(BIN)/trm-deploy run examples/maze.txt
 
 lint: $(VENV)/installed
 	$(BIN)/ruff format --check .
@@ -203,6 +204,10 @@ test-aarch64: $(VENV)/installed
 # The tables of README.md and docs/ that come from measurements and from the code; a test fails where they differ.
 docs: $(VENV)/installed
 	$(BIN)/python tools/generate_docs.py
+
+# README's pictures of solved puzzles, drawn by models of this repository.
+pictures: $(VENV)/installed
+	$(BIN)/python tools/pictures.py
 
 clean:
 	rm -rf $(VENV) $(GPU_VENV) $(OLDEST_VENV) build dist *.egg-info

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_commands import assert_one_line_error, trm
+from tests.cli.test_commands import ROOT, assert_one_line_error, trm
 
 NINE = "53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5....8..79"
 HARD = "8..........36......7..9.2...5...7.......457.....1...3...1....68..85...1..9....4.."
@@ -32,6 +32,34 @@ def test_a_puzzle_as_the_argument_is_solved(tmp_path: Path) -> None:
         "argument: holds a Sudoku of 4 x 4, for which no model is shipped (shipped: sudoku for sudoku-9x9",
         "--engine FILE, or train one: trm-deploy train sudoku-4x4",
     )
+
+
+def test_without_an_engine_the_puzzles_choose_the_model(tmp_path: Path) -> None:
+    maze = (ROOT / "examples" / "maze.txt").read_text()
+    for words in ((ROOT / "examples" / "maze.txt",), (maze,), ("--engine", "maze", maze)):
+        result = trm("run", *words, cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        assert "verified: " in result.stdout
+        assert ("model: maze, for maze-12x12" in result.stderr) == (len(words) == 1)
+    (tmp_path / "m.txt").write_text("#####\n#S G#\n#####\n")
+    assert_one_line_error(
+        trm("run", "m.txt", cwd=tmp_path),
+        2,
+        "m.txt: holds a maze of 3 x 5, for which no model is shipped (shipped: sudoku for sudoku-9x9, ",
+        "maze for maze-12x12",
+        "--engine FILE, or train one: trm-deploy data build maze --size 3x5",
+    )
+    assert_one_line_error(trm("run", "-e", "mase", "m.txt", cwd=tmp_path), 2, "mase: there is no such file", "maze")
+
+
+def test_the_shipped_models_are_listed() -> None:
+    text, document = trm("models").stdout, json.loads(trm("models", "--json").stdout)
+    for model in document["models"]:
+        assert f"{model['name']}: {model['task']}\n" in text
+        assert Path(model["card"]).is_file()
+        for measured in model["measured"]:
+            assert f"{measured['verified']:.1%} of {measured['puzzles']}" in text
+    assert {"sudoku", "maze"} <= {model["name"] for model in document["models"]}
 
 
 def test_strict_exits_with_5_where_an_answer_is_not_verified(tmp_path: Path) -> None:

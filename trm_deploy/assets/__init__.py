@@ -1,1 +1,1 @@
-"""The shipped model, its ONNX file and a few puzzles."""
+"""The shipped models, see models.toml, and a few puzzles."""
