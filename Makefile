@@ -95,6 +95,7 @@ format: $(VENV)/installed
 assets: $(VENV)/installed
 	$(BIN)/trm-deploy export trm_deploy/assets/sudoku.pt -o trm_deploy/assets/sudoku.onnx
 	$(BIN)/trm-deploy export trm_deploy/assets/sudoku.pt --graph step -o trm_deploy/assets/sudoku-step.onnx
+	$(BIN)/trm-deploy export trm_deploy/assets/sudoku-6x6.pt --graph step -o trm_deploy/assets/sudoku-6x6-step.onnx
 	$(BIN)/trm-deploy export trm_deploy/assets/maze.pt --graph step -o trm_deploy/assets/maze-step.onnx
 	$(BIN)/python tools/ship_records.py
 	$(BIN)/python tools/ship_digests.py
@@ -125,7 +126,7 @@ build/parity/%/report.json: $(ENGINES)
 # Every way to run the shipped model side by side, as docs/performance.md tells it; needs TRM_DEPLOY_TEST_DATA.
 benchmark: $(VENV)/installed
 	mkdir -p build
-	$(BIN)/trm-deploy benchmark $(SHIPPED) --attempts 64 --attempt-steps 3 --limit 500 \
+	$(BIN)/trm-deploy benchmark $(SHIPPED) --attempts 128 --attempt-steps 2 --limit 500 \
 	    --puzzles $(TRM_DEPLOY_TEST_DATA)/data/sudoku/qqwing_expert.csv \
 	    --png build/benchmark.png --json > build/benchmark.json
 

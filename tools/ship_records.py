@@ -2,10 +2,10 @@
 
     python tools/ship_records.py [MODEL ...]
 
-The schedules: three steps an attempt, because the models seldom halt later; for Sudoku 64 attempts, because the hardest
-puzzles take dozens (`trm-deploy tune --schedule` compares others), for mazes their eight symmetric forms. bfloat16 is
-accepted where parity holds in it (docs/precision.md). The golden vectors are of
-all examples and all 16 supervision steps, where the check after an export takes a few of either.
+The schedules: two or three steps an attempt, because the models seldom halt later; for Sudoku 128 attempts, because the
+hardest puzzles take dozens (`trm-deploy tune --schedule` compares others), for mazes their eight symmetric forms.
+bfloat16 is accepted where parity holds in it (docs/precision.md). The golden vectors are of all examples and all 16
+supervision steps, where the check after an export takes a few of either.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from trm_deploy.evaluation.parity.export_check import verify_export
 ASSETS = Path(__file__).parent.parent / "trm_deploy" / "assets"
 # A model -> its artefacts, its schedule, and the narrowest arithmetic that is accepted.
 SHIPPED: dict[str, tuple[tuple[str, ...], RecordedSchedule, Literal["", "bf16"]]] = {
-    "sudoku": (("sudoku.onnx", "sudoku-step.onnx"), RecordedSchedule(attempts=64, attempt_steps=(3,)), "bf16"),
+    "sudoku": (("sudoku.onnx", "sudoku-step.onnx"), RecordedSchedule(attempts=128, attempt_steps=(2,)), "bf16"),
+    "sudoku-6x6": (("sudoku-6x6-step.onnx",), RecordedSchedule(attempts=16, attempt_steps=(3,)), ""),
     "maze": (("maze-step.onnx",), RecordedSchedule(attempts=8, attempt_steps=(3,)), ""),
 }
 

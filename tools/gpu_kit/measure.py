@@ -22,7 +22,7 @@ BATCHES = (1, 8, 64, 512)
 STEPS = 16
 REPEATS = 20
 # The shipped model's, see docs/performance.md.
-SCHEDULE = Schedule(attempts=64, attempt_steps=(3,), halt_threshold=0.0)
+SCHEDULE = Schedule(attempts=128, attempt_steps=(2,), halt_threshold=0.0)
 
 
 @dataclass

@@ -48,8 +48,8 @@ Attempts = Annotated[
         **whole(1),
         help="Maximum number of attempts at a puzzle; each one after the first solves a symmetric form of it. Without"
         " --attempt-steps, each has the model's own steps. For ARC: augmentations that vote.",
-        show_default="the artefact's schedule; the shipped model's is 64 attempts of 3 steps; 8 where it has none; for"
-        " ARC all that were trained",
+        show_default="the artefact's schedule; the shipped Sudoku model's is 128 attempts of 2 steps; 8 where it has"
+        " none; for ARC all that were trained",
     ),
 ]
 ATTEMPT_STEPS: dict[str, Any] = {
