@@ -144,7 +144,7 @@ def _forms(puzzle: Puzzle, count: int, seed: int) -> list[dict[str, list[int]]]:
 
 
 def _examples(puzzle: Puzzle) -> list[dict[str, Any]]:
-    """Puzzles by grade: the page's own, else the task's; of mazes none, since the page makes them."""
+    """Puzzles by grade: the page's own, else the task's; of mazes of other sizes none, since the page makes them."""
     own = json.loads((resources.files("trm_deploy.web") / "examples.json").read_text("utf-8"))
     if puzzle.name in own:
         return list(own[puzzle.name])

@@ -26,7 +26,7 @@ def test_the_picture_of_the_readme(browser: Any, site: Served) -> None:
     context = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
     page = context.new_page()
     ready(page, site.address)
-    page.get_by_label("Example").select_option(label="Very hard 1")
+    page.get_by_label("Example").select_option(label="17 givens 1")
     found = solve(page)
     assert found["summary"].startswith("Verified in attempt 4, step 3:")
     page.get_by_role("button", name="Step back").click()

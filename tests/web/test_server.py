@@ -13,7 +13,7 @@ from tests.conftest import ASSETS
 from tests.serving.conftest import Served
 from tests.web.conftest import ready, shown, type_in
 
-PUZZLE = "056400300908007006000000700000008020070005600000600130000000460807200000200056009"
+PUZZLE = "064000300000021000000000000006370000007000500000000010050000000210400009000000700"
 
 
 @pytest.fixture(scope="module")
