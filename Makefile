@@ -169,6 +169,11 @@ table-memory: $(VENV)/installed
 hostile: $(VENV)/installed
 	$(BIN)/python -m tools.hostile --output build/hostile.json
 
+# How puzzles a second grow with the actors of run --ray local, and what a billion puzzles would take: docs/scale.md; needs
+# TRM_DEPLOY_TEST_DATA and a quiet machine.
+scaling: $(VENV)/installed
+	$(BIN)/python tools/scaling.py --output docs/measurements/scaling.json
+
 # The steps of action.yml on the shipped model, as docs/ci.md describes them: without an accepted report, then with it.
 action: $(VENV)/installed
 	rm -rf build/action

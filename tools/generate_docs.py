@@ -18,6 +18,7 @@ from typing import Annotated, Any
 
 import ablations
 import parity_table
+import scaling
 import sensitivity
 import systems
 import typer
@@ -345,6 +346,11 @@ def signatures() -> str:
     return markdown(("graph", "inputs", "outputs"), rows)
 
 
+def scaling_table(head: Sequence[str], rows: Callable[[Any], list[list[object]]]) -> str:
+    """One of the tables of docs/scale.md."""
+    return markdown(head, rows(measured("scaling.json")))
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "evaluation": evaluation,
     "verified-shares": verified_shares,
@@ -366,6 +372,16 @@ TABLES: dict[str, Callable[[], str]] = {
     "gpu": gpu,
     "reading-speed": reading_speed,
     "serving": serving,
+    "scaling": lambda: scaling_table(
+        ("", "puzzles a second", "of the cores' own time", "to one thread", "to start"), scaling.measured_rows
+    ),
+    "scaling-driver": lambda: scaling_table(("of the process that hands out", ""), scaling.driver_rows),
+    "scaling-billion": lambda: scaling_table(
+        ("machines of 64 cores", "puzzles a second", "10^9 puzzles take", "runs at a time"), scaling.billion_rows
+    ),
+    "scaling-simulated": lambda: scaling_table(
+        ("64 actors, a million puzzles", "takes", "of what they could do"), scaling.simulated_rows
+    ),
 }
 
 

@@ -13,7 +13,7 @@ from trm_deploy.errors import InputError
 
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
-    for used in ("ablations", "parity_table", "sensitivity", "systems", "hostile"):
+    for used in ("ablations", "parity_table", "scaling", "sensitivity", "systems", "hostile"):
         load_tool(used)
     return load_tool("generate_docs")
 
