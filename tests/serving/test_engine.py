@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,8 @@ from trm_deploy.runtimes import load
 from trm_deploy.runtimes.base import StepResult, StepRuntime
 from trm_deploy.runtimes.solving.scheduling import InFlight, Limits, Request
 from trm_deploy.serving.engine import EngineFailed, EngineThread, Job, Once, QueueFull
+from trm_deploy.serving.http import Frame
+from trm_deploy.serving.metrics import Metrics
 
 PUZZLE = Sudoku(2, 2)
 QUESTIONS = [PUZZLE.parse_line(line) for line in SMALL]
@@ -147,3 +150,25 @@ def test_closing_ends_what_is_left(start: Start) -> None:
     with pytest.raises(EngineFailed, match="the server was stopped"):
         endless.ended.result(timeout=10)
     assert not engine.works
+
+
+def test_what_nobody_foresaw_is_a_500_with_the_id_of_the_request(caplog: pytest.LogCaptureFixture) -> None:
+    async def wrong(scope: Any, receive: Any, send: Any) -> None:
+        raise ValueError("a defect")
+
+    async def receive() -> Any:
+        return {"type": "http.disconnect"}
+
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    metrics = Metrics({})
+    scope = {"type": "http", "path": "/solve", "method": "POST", "headers": [(b"x-request-id", b"mine")]}
+    asyncio.run(Frame(wrong, token=None, deadline=1, metrics=metrics)(scope, receive, send))
+    assert sent[0]["status"] == 500
+    assert (b"x-request-id", b"mine") in sent[0]["headers"]
+    assert b"see its log, id mine" in sent[1]["body"]
+    assert "a defect" in caplog.text
+    assert b'endpoint="other",status="500"} 1.0' in metrics.text()

@@ -7,6 +7,7 @@ import http.client
 import json
 import re
 import socket
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ import pytest
 
 from tests.cli.test_commands import assert_one_line_error, trm
 from tests.serving.conftest import SMALL, Served
+from trm_deploy.cli import main, messages
 
 Serve = Callable[..., Served]
 TOKEN = "0123456789abcdef"
@@ -141,6 +143,9 @@ def test_a_token_is_asked_for(serve: Serve, engines: dict[str, Path], tmp_path: 
     assert server.ask("/solve", SMALL[0].encode(), Authorization=f"bearer {TOKEN}").status == 200
     for path in ("/v2/health/live", "/v2/health/ready", "/openapi.json"):
         assert server.ask(path).status == 200, "probes need no token"
+    document = server.ask("/openapi.json").json()
+    assert document["security"] == [{"token": []}]
+    assert document["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
     assert TOKEN not in "".join(server.lines)
 
 
@@ -159,7 +164,23 @@ def test_every_request_has_an_id_and_a_line_of_the_log(serve: Serve, engines: di
     assert (lines[made]["status"], lines[made]["path"]) == (404, "/nothing")
 
 
-def test_what_cannot_be_served_is_one_line(serve: Serve, engines: dict[str, Path], tmp_path: Path) -> None:
+def test_what_cannot_be_served_is_one_line(
+    serve: Serve,
+    engines: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(messages, "show_also", lambda *_: None)  # what it does stays with the process
+
+    def assert_refused(*flags: object, said: tuple[str, ...]) -> None:
+        monkeypatch.setattr(sys, "argv", ["trm-deploy", "serve", "--port", "0", *map(str, flags)])
+        with pytest.raises(SystemExit, match="2"):
+            main()
+        lines = capsys.readouterr().err.splitlines()
+        assert [line.partition(":")[0] for line in lines] == ["error"], lines
+        assert all(part in lines[0] for part in said), lines
+
     engine = engines["step"]
     (tmp_path / "open").write_text(TOKEN)
     (tmp_path / "open").chmod(0o644)
@@ -183,7 +204,7 @@ def test_what_cannot_be_served_is_one_line(serve: Serve, engines: dict[str, Path
     ]
     for flags, said in refused:
         given = flags if "--engine" in flags or "--web" in flags else ("--engine", engine, *flags)
-        assert_one_line_error(trm("serve", "--port", 0, *given, cwd=tmp_path), 2, *said)
+        assert_refused(*given, said=said)
     running = serve("--engine", engine)
     result = trm("serve", "--port", running.port, "--engine", engine, cwd=tmp_path)
     assert_one_line_error(result, 2, f"another program listens on 127.0.0.1 port {running.port}", "--port")

@@ -106,17 +106,13 @@ def make_app(
             return json_response(known)
 
         app.mount("/", Page(app.routes, directory=web, html=True))
-    _name_models(app, list(models))
-    return app
-
-
-def _name_models(app: FastAPI, models: list[str]) -> None:
     general = app.openapi
 
-    def named() -> dict[str, Any]:
-        return schemas.with_names(general(), models, inference.VERSION)
+    def document() -> dict[str, Any]:
+        return schemas.as_served(general(), list(models), inference.VERSION, has_token=token is not None)
 
-    app.openapi = named  # type: ignore[method-assign]  # as FastAPI's documentation does it
+    app.openapi = document  # type: ignore[method-assign]  # as FastAPI's documentation does it
+    return app
 
 
 class Page(StaticFiles):
@@ -177,7 +173,3 @@ def _answer_errors(app: FastAPI) -> None:
         if error.status_code in (404, 405):
             message = f"there is no {request.method} {request.url.path[:80]!r} here: see /docs"
         return error_response(error.status_code, message, dict(error.headers or {}))
-
-    @app.exception_handler(Exception)
-    async def unforeseen(request: Request, error: Exception) -> Response:
-        return error_response(500, f"the server failed: see its log, id {trace_of(request).id}")

@@ -8,7 +8,6 @@ import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -130,6 +129,11 @@ class Frame:
                 await asyncio.wait_for(self._app(scope, receive, named), self._deadline + ANSWER_SECONDS)
         except (asyncio.TimeoutError, ClientDisconnect):
             pass  # who does not read the answer is cut off
+        except Exception:
+            log.exception("request %s failed", trace.id)
+            if status == CLIENT_GONE:
+                response = error_response(500, f"the server failed: see its log, id {trace.id}")
+                await response(scope, receive, named)
         finally:
             self._write(scope, trace, status)
 
@@ -171,16 +175,6 @@ class Bodies:
         self._largest = largest
         self._held = 0
 
-    @contextmanager
-    def _hold(self, size: int) -> Any:
-        if self._held + size > BODIES * self._largest:
-            raise Refused(503, "too many large requests at once", {"Retry-After": "1", "Connection": "close"})
-        self._held += size
-        try:
-            yield
-        finally:
-            self._held -= size
-
     async def read(self, request: Request) -> bytes:
         """The body.
 
@@ -194,20 +188,27 @@ class Bodies:
         claimed = request.headers.get("content-length", "")
         if claimed.isdigit() and int(claimed[:20]) > self._largest:
             raise self._too_large()
-        with self._hold(int(claimed) if claimed.isdigit() else self._largest):
-            try:
-                return await asyncio.wait_for(self._gather(request), min(BODY_SECONDS, trace_of(request).left))
-            except asyncio.TimeoutError as error:
-                raise Refused(408, f"the body did not come within {BODY_SECONDS:.0f} s", CLOSE) from error
+        seconds = min(BODY_SECONDS, trace_of(request).left)
+        try:
+            return await asyncio.wait_for(self._gather(request), seconds)
+        except asyncio.TimeoutError as error:
+            raise Refused(408, f"the body did not come within {seconds:.0f} s", CLOSE) from error
 
     async def _gather(self, request: Request) -> bytes:
         body = bytearray()
         stream: AsyncIterator[bytes] = request.stream()
-        async for chunk in stream:
-            if len(body) + len(chunk) > self._largest:
-                raise self._too_large()
-            body += chunk
-        return bytes(body)
+        try:
+            async for chunk in stream:
+                if len(body) + len(chunk) > self._largest:
+                    raise self._too_large()
+                # What has come is counted, not what is claimed: slow clients keep nobody out.
+                if self._held + len(chunk) > BODIES * self._largest:
+                    raise Refused(503, "too many large requests at once", {**CLOSE, "Retry-After": "1"})
+                self._held += len(chunk)
+                body += chunk
+            return bytes(body)
+        finally:
+            self._held -= len(body)
 
     def _too_large(self) -> Refused:
         return Refused(413, f"the body has more than {self._largest:,} bytes, expected at most that many", CLOSE)

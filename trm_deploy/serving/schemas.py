@@ -140,8 +140,11 @@ INFERRED: dict[int | str, dict[str, Any]] = {
 }
 
 
-def with_names(document: dict[str, Any], models: list[str], version: str) -> dict[str, Any]:
-    """The OpenAPI document with the names that there are, in the place of any text."""
+def as_served(document: dict[str, Any], models: list[str], version: str, *, has_token: bool) -> dict[str, Any]:
+    """The OpenAPI document with the names that there are, in the place of any text, and the token that is asked for."""
+    if has_token:
+        document.setdefault("components", {})["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        document["security"] = [{"token": []}]
     names = {"name": models, "model": models, "version": [version]}
     for path in document["paths"].values():
         for operation in path.values():
