@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import re
+import signal
 import socket
 import sys
 import time
@@ -175,8 +176,12 @@ def test_what_cannot_be_served_is_one_line(
 
     def assert_refused(*flags: object, said: tuple[str, ...]) -> None:
         monkeypatch.setattr(sys, "argv", ["trm-deploy", "serve", "--port", "0", *map(str, flags)])
-        with pytest.raises(SystemExit, match="2"):
-            main()
+        before = signal.getsignal(signal.SIGTERM)
+        try:
+            with pytest.raises(SystemExit, match="2"):
+                main()
+        finally:
+            signal.signal(signal.SIGTERM, before)
         lines = capsys.readouterr().err.splitlines()
         assert [line.partition(":")[0] for line in lines] == ["error"], lines
         assert all(part in lines[0] for part in said), lines
