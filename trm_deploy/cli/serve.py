@@ -116,33 +116,37 @@ def serve(
         named = {**server.names_of(engine)}
     token = None if token_file is None else access.read_token(token_file)
     page = server.page(web)
-    bound = access.bind(host, port, has_token=token is not None)
-    as_json = log_format == "json" or (log_format is None and not sys.stderr.isatty())
-    messages.show_also("uvicorn", JsonLines() if as_json else None)
-    options = SolveOptions(
-        attempts=attempts,
-        attempt_steps=attempt_steps,
-        budget=budget,
-        speculate=speculate,
-        halt_threshold=halt_threshold,
-        batch_size=batch,
-        in_flight=in_flight,
-        seed=seed,
-    )
-    models = {}
-    for name, file in named.items():
-        session = open_session(
-            None if file is None else Path(file),
-            device=device,
-            allow_host_code=allow_host_code,
-            precision=precision,
-            compiled=compiled,
-            overrides=overrides or (),
-            runtime=runtime,
+    with access.bind(host, port, has_token=token is not None) as bound:
+        as_json = log_format == "json" or (log_format is None and not sys.stderr.isatty())
+        messages.show_also("uvicorn", JsonLines() if as_json else None)
+        options = SolveOptions(
+            attempts=attempts,
+            attempt_steps=attempt_steps,
+            budget=budget,
+            speculate=speculate,
+            halt_threshold=halt_threshold,
+            batch_size=batch,
+            in_flight=in_flight,
+            seed=seed,
         )
-        models[name] = ServedModel(name, session, options, queue=queue)
-        log.info(
-            "%s: %s, %s, %d slots", name, session.puzzle.name, session.runtime.description, models[name].engine.slots
-        )
-    app = make_app(models, Limits(max_body, max_puzzles, deadline), token=token, web=page)
-    server.run(app, bound, models, deadline=deadline)
+        models = {}
+        for name, file in named.items():
+            session = open_session(
+                None if file is None else Path(file),
+                device=device,
+                allow_host_code=allow_host_code,
+                precision=precision,
+                compiled=compiled,
+                overrides=overrides or (),
+                runtime=runtime,
+            )
+            models[name] = ServedModel(name, session, options, queue=queue)
+            log.info(
+                "%s: %s, %s, %d slots",
+                name,
+                session.puzzle.name,
+                session.runtime.description,
+                models[name].engine.slots,
+            )
+        app = make_app(models, Limits(max_body, max_puzzles, deadline), token=token, web=page)
+        server.run(app, bound, models, deadline=deadline)
