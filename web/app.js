@@ -206,7 +206,8 @@ class Page {
         const tokens = toTokens(this.task, this.editor.text);
         const faults = rulesOf(this.task).questionFaults(this.task, tokens);
         const sudoku = this.task.kind === "sudoku";
-        this.editor.board.show(this.editor.text, { faulty: sudoku ? conflicts(this.task, tokens) : undefined });
+        // An answer that came in the meantime stays on the board.
+        if (this.player.place < 0) this.editor.board.show(this.editor.text, { faulty: sudoku ? conflicts(this.task, tokens) : undefined });
         this.#button(faults.length > 0);
         at("note").classList.toggle("bad", faults.length > 0);
         if (faults.length) at("note").textContent = `${sudoku ? "The givens break the rules: " : ""}${faults.slice(0, 4).join("; ")}.`;

@@ -23,12 +23,13 @@ def test_the_page_loads_at_once_and_takes_its_first_step_soon(page: Any, site: S
     assert page.evaluate("performance.now()") < 3000
     page.wait_for_selector("html[data-model=ready]")
     page.get_by_label("Example").select_option(EXAMPLES[-1]["puzzles"][1])
-    assert len(solve(page)["steps"]) == 5
+    count = len(solve(page)["steps"])
     page.get_by_role("button", name="First step").click()
     times = []
-    for _ in range(5):
+    for _ in range(count):
         times.append(int(page.text_content(".where").rpartition(" ms")[0].split()[-1]))
-        page.get_by_role("button", name="Step forward").click(force=True)
+        if len(times) < count:
+            page.get_by_role("button", name="Step forward").click()
     # Where other tests take this machine's time, the first step is at least none that waits for something.
     assert times[0] < 1000 or times[0] < 3 * min(times)
     assert min(times) > 0

@@ -34,18 +34,16 @@ def summary(page: Any) -> str:
 def test_without_webassembly_files_the_server_computes(page: Any, server: Served) -> None:
     with trm.Solver(ASSETS / "sudoku-step.onnx", runtime="onnxruntime", batch=1) as solver:
         expected = list(solver.trace(PUZZLE))
-    assert expected[-1].attempt == 2
+    attempt, step = expected[-1].attempt, expected[-1].step
     page.goto(server.address)
     page.locator("#solve:enabled").wait_for()
     assert page.locator("#way").locator("option").all_text_contents() == ["on the server that this page is from"]
     type_in(page, PUZZLE)
-    assert summary(page).startswith(f"Verified in attempt 2, step {expected[-1].step}: 2 attempts of up to 64,")
+    assert summary(page).startswith(f"Verified in attempt {attempt}, step {step}: {attempt} attempt")
     assert "Computed by the server, ONNX Runtime" in page.text_content("#summary")
     assert shown(page) == expected[-1].answer
     assert page.locator(".plot .dot").count() == len(expected)
-    assert (
-        page.locator(".seen figcaption").text_content().startswith("What the network sees in attempt 2: digits renamed")
-    )
+    assert page.locator(".seen").is_visible() == (attempt > 1)
 
 
 def test_with_them_the_visitor_chooses(page: Any, built: Path) -> None:
