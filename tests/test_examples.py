@@ -23,7 +23,12 @@ def test_the_table_holds_puzzles_with_their_only_solution() -> None:
 
 
 def test_the_examples_need_no_engine_to_be_named() -> None:
-    for name, model in {"puzzle.txt": "sudoku", "puzzles.csv": "sudoku", "maze.txt": "maze"}.items():
+    for name, model in {
+        "puzzle.txt": "sudoku",
+        "puzzles.csv": "sudoku",
+        "maze.txt": "maze",
+        "puzzles-6x6.txt": "sudoku-6x6",
+    }.items():
         assert choose([str(ROOT / "examples" / name)]).name == model
 
 

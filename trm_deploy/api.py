@@ -70,8 +70,8 @@ class Solver:
         """Open a model.
 
         Args:
-            path: ONNX file, TensorRT plan or checkpoint, or its name on the hub, hf://OWNER/NAME/FILE@REVISION; the
-                shipped Sudoku model where None.
+            path: ONNX file, TensorRT plan or checkpoint, its name on the hub, hf://OWNER/NAME/FILE@REVISION, or the
+                name of a shipped model, such as "maze"; the shipped Sudoku model where None.
             runtime: what runs it, such as "onnxruntime"; where None the fastest that is installed (`trm-deploy
                 doctor` says which).
             precision: to run a checkpoint in; other files have their own, but OpenVINO computes ONNX files in "fp32" or

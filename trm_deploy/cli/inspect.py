@@ -15,7 +15,9 @@ from trm_deploy.cli.options import (
 
 
 def inspect(
-    artefact: Annotated[Path, typer.Argument(metavar="FILE", help="Checkpoint, ONNX file or TensorRT plan.")],
+    artefact: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Checkpoint, ONNX file or TensorRT plan; or a shipped model's name.")
+    ],
     overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:

@@ -13,7 +13,10 @@ from trm_deploy.support.jsontext import dumps
 
 def verify(
     artefact: Annotated[
-        Path, typer.Argument(metavar="ENGINE", help="ONNX file or TensorRT plan, its .golden.npz beside it.")
+        Path,
+        typer.Argument(
+            metavar="ENGINE", help="ONNX file or TensorRT plan, its .golden.npz beside it; or a shipped model's name."
+        ),
     ],
     runtime: RuntimeOfKind = None,
     device: Device = "cpu",
