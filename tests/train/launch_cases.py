@@ -131,7 +131,7 @@ def test_a_run_ends_with_its_result_and_a_finished_one_writes_nothing_again(
 
 
 def test_requests_that_make_no_sense(tmp_path: Path, recipe_file: str) -> None:
-    with pytest.raises(InputError, match=r"no recipe is named, expected one of arc-agi-1, .* or a TOML file$"):
+    with pytest.raises(InputError, match=r"no recipe is named, expected one of arc-8x8, .* or a TOML file$"):
         launch(RunRequest(output=tmp_path))
     with pytest.raises(InputError, match="or a TOML file; or resume a run: trm-deploy train --output FOLDER --resume"):
         launch(RunRequest(resume=True))

@@ -31,8 +31,8 @@ def test_every_recipe_loads_without_numba_and_without_torch(tmp_path: Path) -> N
     )
     done = python(code, cache=tmp_path)
     assert done.stdout.split() == [
-        "arc", "arc", "sudoku-9x9", "maze-30x30", "sudoku-4x4",
-        *["sudoku-6x6"] * 4, "sudoku-9x9", "sudoku-9x9",
+        "arc-8x8", "arc", "arc", "sudoku-9x9", "maze-12x12", "maze-30x30", "sudoku-4x4",
+        *["sudoku-6x6"] * 5, *["sudoku-9x9"] * 3,
     ], done.stderr  # fmt: skip
 
 

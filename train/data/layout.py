@@ -171,7 +171,8 @@ def _array(path: Path, digest: object) -> Integers:
     except FileNotFoundError as error:
         raise InputError(f"{path}: there is no such file", hint="build the dataset again") from error
     except (OSError, ValueError) as error:
-        if path.is_file() and (known := foreign.recognize(path)) is not None:
+        known = foreign.recognize(path) if path.is_file() and not npy.is_npy(path) else None
+        if known is not None:
             raise InputError(f"{path}: is {known.what}", hint=known.cure) from error
         raise InputError(
             f"{path}: is not an array, or a truncated one ({error})", hint="build the dataset again"

@@ -19,6 +19,14 @@ from trm_deploy.errors import shown
 # NumPy itself refuses longer ones.
 MAX_HEADER = 10_000
 
+MAGIC = b"\x93NUMPY"
+
+
+def is_npy(path: Path) -> bool:
+    """Whether a file begins as an array does, whatever follows."""
+    with path.open("rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
+
 
 def open_array(path: Path) -> NDArray[Any]:
     """The array in a `.npy` file, mapped into memory for reading.
@@ -60,7 +68,7 @@ def from_bytes(data: bytes) -> NDArray[Any]:
 def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
     """Shape, whether it is in Fortran's order, type, and where the data begin."""
     magic = file.read(8)
-    if magic[:6] != b"\x93NUMPY" or magic[6:] not in (b"\x01\x00", b"\x02\x00"):
+    if magic[:6] != MAGIC or magic[6:] not in (b"\x01\x00", b"\x02\x00"):
         raise ValueError(f"it begins with {magic!r}")
     read = np.lib.format.read_array_header_1_0 if magic[6] == 1 else np.lib.format.read_array_header_2_0
     width = 2 if magic[6] == 1 else 4
