@@ -68,3 +68,5 @@ def test_a_server_that_goes_away_is_named(page: Any) -> None:
     served.stop()
     page.get_by_role("button", name="Solve").click()
     page.locator("#problem").get_by_text("The server cannot be reached").wait_for()
+    assert "The server cannot be reached" in page.text_content("#problem")
+    assert page.text_content("#summary") == ""

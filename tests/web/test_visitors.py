@@ -247,6 +247,7 @@ def flip(folder: Path) -> None:
 def test_damaged_files_are_named(page: Any, damaged: Any, change: Callable[[Path], None], message: str) -> None:
     page.goto(damaged(change))
     page.locator("#problem").get_by_text(message).wait_for()
+    assert message in page.text_content("#problem")
 
 
 def test_a_browser_without_simd_is_told_what_is_missing(page: Any, site: Served) -> None:

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 from trm_deploy.errors import require
 from trm_deploy.support.files import write_atomic
+from trm_deploy.support.jsontext import dumps
 
 STYLE = """
 :root { color-scheme: light dark; --ground: #fffefb; --ink: #1e1c19; --soft: #5c564c; --line: #cdc6b8;
@@ -98,6 +99,24 @@ def write_page(path: Path, markdown: str) -> None:
         TrmDeployError: the file cannot be written, or a picture cannot be read.
     """
     write_atomic(path, page(markdown, path.parent))
+
+
+def write_report(folder: Path, name: str, markdown: str, plain: object) -> None:
+    """Write a report whose pictures are in a folder: NAME.md, NAME.json, and report.html with all of it.
+
+    Args:
+        folder: for the files.
+        name: of the Markdown and the JSON file.
+        markdown: the report.
+        plain: what the JSON file holds.
+
+    Raises:
+        MissingPackage: markdown-it-py is not installed.
+        TrmDeployError: a file cannot be written, or a picture cannot be read.
+    """
+    write_atomic(folder / f"{name}.md", markdown)
+    write_page(folder / "report.html", markdown)
+    write_atomic(folder / f"{name}.json", dumps(plain, indent=2) + "\n")
 
 
 def page(markdown: str, folder: Path) -> str:

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from trm_deploy.support.figures import require_matplotlib
-from trm_deploy.support.files import atomic_path, write_atomic
-from trm_deploy.support.jsontext import dumps
-from trm_deploy.support.report_page import write_page
+from trm_deploy.support.files import atomic_path
+from trm_deploy.support.report_page import write_report
 
 SCHEMA = 1
 # Solved shares that differ by less are as good, in points: the issue of being fast by being wrong begins beyond.
@@ -212,10 +211,7 @@ class BenchmarkReport:
             TrmDeployError: the folder cannot be written.
         """
         self.write_png(folder / "benchmark.png")
-        text = self.markdown("benchmark.png")
-        write_atomic(folder / "report.md", text)
-        write_page(folder / "report.html", text)
-        write_atomic(folder / "report.json", dumps(self.to_plain(), indent=2) + "\n")
+        write_report(folder, "report", self.markdown("benchmark.png"), self.to_plain())
 
     def write_png(self, path: Path) -> None:
         """Verified puzzles a second, throughput of one attempt and latency as bars.

@@ -11,9 +11,7 @@ import numpy as np
 
 from trm_deploy.evaluation.tuning.passes import Point
 from trm_deploy.support.figures import require_matplotlib, write_figure
-from trm_deploy.support.files import write_atomic
-from trm_deploy.support.jsontext import dumps
-from trm_deploy.support.report_page import write_page
+from trm_deploy.support.report_page import write_report
 
 SCHEMA = 1
 TABLE_ROWS = 16
@@ -112,10 +110,7 @@ class Tuned:
             TrmDeployError: the folder cannot be written.
         """
         self.write_png(folder / "tune.png")
-        text = self.markdown("tune.png")
-        write_atomic(folder / "tune.md", text)
-        write_page(folder / "report.html", text)
-        write_atomic(folder / "tune.json", dumps(self.to_plain(), indent=2) + "\n")
+        write_report(folder, "tune", self.markdown("tune.png"), self.to_plain())
 
     def write_png(self, path: Path) -> None:
         """Solved share against mean steps.

@@ -8,9 +8,7 @@ from typing import Any
 
 from trm_deploy.evaluation.tuning.schedules import CLOSE, Outcome
 from trm_deploy.support.figures import require_matplotlib, write_figure
-from trm_deploy.support.files import write_atomic
-from trm_deploy.support.jsontext import dumps
-from trm_deploy.support.report_page import write_page
+from trm_deploy.support.report_page import write_report
 
 SCHEMA = 1
 COLOURS = {"fixed": "#d95f02", "Luby": "#333333", "geometric": "#7aa6c2"}
@@ -105,10 +103,7 @@ class TunedSchedule:
             TrmDeployError: the folder cannot be written.
         """
         self.write_png(folder / "schedule.png")
-        text = self.markdown("schedule.png")
-        write_atomic(folder / "schedule.md", text)
-        write_page(folder / "report.html", text)
-        write_atomic(folder / "schedule.json", dumps(self.to_plain(), indent=2) + "\n")
+        write_report(folder, "schedule", self.markdown("schedule.png"), self.to_plain())
 
     def write_png(self, path: Path) -> None:
         """Verified share against steps a puzzle, a line a schedule that grows by attempts.
