@@ -165,6 +165,29 @@ def test_ctrl_c_at_any_moment_of_the_start_is_one_line() -> None:
         assert (process.returncode, errors) == (130, "error: interrupted\n"), delay
 
 
+LOSE_CTRL_C = """
+import signal, sys, weakref
+from trm_deploy.cli import main
+
+class Finder:  # presses Ctrl-C inside a callback, whose errors Python drops, while the command's own code is imported
+    def find_spec(name, path=None, target=None):
+        if name == "trm_deploy.inspection.doctor":
+            thing = Finder()
+            watch = weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGINT))
+            del thing
+
+sys.meta_path.insert(0, Finder)
+main()
+"""
+
+
+def test_ctrl_c_is_not_lost_in_code_whose_errors_python_drops() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LOSE_CTRL_C, "doctor"], capture_output=True, text=True, cwd=ROOT, timeout=120
+    )
+    assert (done.returncode, done.stderr) == (130, "error: interrupted\n")
+
+
 class Screen:
     """A terminal."""
 
