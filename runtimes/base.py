@@ -96,6 +96,10 @@ class Runtime(Protocol):
         """Step limit and halting threshold, where both are constants of the graph."""
 
     @property
+    def smallest_batch(self) -> int:
+        """Samples that a call computes at the least: where there are fewer, it is filled up."""
+
+    @property
     def largest_batch(self) -> int | None:
         """Maximum number of samples in a single step; None where any number. `solve` takes any number."""
 

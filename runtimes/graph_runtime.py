@@ -84,6 +84,10 @@ class Session(Protocol):
         """As `inputs`."""
 
     @property
+    def smallest_batch(self) -> int:
+        """Samples that a run computes at the least."""
+
+    @property
     def largest_batch(self) -> int | None:
         """Maximum number of samples in one run; None where any number."""
 
@@ -208,6 +212,7 @@ class GraphRuntime:
         # A graph of one batch size takes no other: smaller batches are filled up, larger ones split.
         size = next(tensor.shape[0] for tensor in session.inputs if tensor.name == TOKENS)
         self._batch = None if isinstance(size, str) else size
+        self.smallest_batch = self._batch or session.smallest_batch
         self.largest_batch = self._batch or session.largest_batch
         self.baked = loaded.baked
         self.fixed_steps = loaded.baked.max_steps if loaded.baked else loaded.steps

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import json
 import logging
 import os
 import shutil
@@ -222,3 +223,16 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     (path,) = folder.glob("*.whl")
     return path
+
+
+def run_json(*arguments: object) -> list[dict[str, Any]]:
+    """The answers of `run --json`."""
+    result = subprocess.run(
+        [sys.executable, "-m", "trm_deploy", "run", "--json", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert result.returncode in (0, 2), result.stderr
+    return [json.loads(line) for line in result.stdout.splitlines()]

@@ -43,6 +43,7 @@ class FakeRuntime:
         arithmetic: str | None = None,
         description: str = "fake",
         fixed_steps: int | None = None,
+        smallest_batch: int = 1,
         largest_batch: int | None = None,
     ) -> None:
         self.spec = spec
@@ -51,6 +52,7 @@ class FakeRuntime:
         self.arithmetic = arithmetic or precision
         self.description = description
         self.fixed_steps = fixed_steps
+        self.smallest_batch = smallest_batch
         self.largest_batch = largest_batch
         self.calls: list[Call] = []
         self._answer = answer

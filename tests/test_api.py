@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import multiprocessing
-import os
 import pickle
 import re
 import subprocess
@@ -19,7 +18,7 @@ import onnx
 import pytest
 
 import trm_deploy as trm
-from tests.conftest import ROOT, exported, random_model, tiny_spec
+from tests.conftest import ROOT, exported, random_model, run_json, tiny_spec
 from trm_deploy import api, checkpoints
 from trm_deploy.checkpoints import Checkpoint
 from trm_deploy.puzzles.sudoku import Sudoku
@@ -40,18 +39,6 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     onnx.save(exported("trm-mlp", "step"), folder / "step.onnx")
     onnx.save(exported("trm-mlp", "unrolled", steps=3), folder / "unrolled.onnx")
     return {path.stem: path for path in folder.iterdir()}
-
-
-def run_json(*arguments: object) -> list[dict[str, Any]]:
-    result = subprocess.run(
-        [sys.executable, "-m", "trm_deploy", "run", "--json", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    assert result.returncode in (0, 2), result.stderr
-    return [json.loads(line) for line in result.stdout.splitlines()]
 
 
 def plain(answer: trm.Answer) -> dict[str, Any]:

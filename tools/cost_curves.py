@@ -42,7 +42,7 @@ SLOTS = 32
 SCHEDULE = Schedule(attempts=1, attempt_steps=(16,), halt_threshold=0.0)
 CHECKPOINT = Path(__file__).parent.parent / "trm_deploy" / "assets" / "sudoku.pt"
 # Runtimes that the curves compare, by the name in the legend.
-RUNTIMES = ("PyTorch fp32", "PyTorch compiled bf16", "ONNX Runtime fp32", "ONNX Runtime int8")
+RUNTIMES = ("PyTorch fp32", "PyTorch compiled bf16", "ONNX Runtime fp32", "ONNX Runtime int8", "OpenVINO bf16")
 
 Curve = dict[str, Any]
 
@@ -57,7 +57,9 @@ def runtime_of(name: str, folder: Path) -> StepRuntime:
         return TorchRuntime(loaded.model())
     if name == "PyTorch compiled bf16":
         return TorchRuntime(loaded.model(), precision="bf16", compiled=True)
-    precision = name.rpartition(" ")[2]
+    library, _, arithmetic = name.rpartition(" ")
+    in_openvino = library == "OpenVINO"  # which computes the float32 file in what it is told to
+    precision = "fp32" if in_openvino else arithmetic
     path = folder / f"{precision}.onnx"
     if not path.is_file():
         import onnx
@@ -65,7 +67,7 @@ def runtime_of(name: str, folder: Path) -> StepRuntime:
         from trm_deploy.export.graph.assemble import export_onnx
 
         onnx.save(export_onnx(loaded.model(), graph="step", precision=precision), path)  # type: ignore[arg-type]
-    runtime = load(path)
+    runtime = load(path, "openvino", precision="bf16") if in_openvino else load(path)
     assert isinstance(runtime, StepRuntime)
     return runtime
 
@@ -116,7 +118,7 @@ def puzzles_curve(folder: Path, limit: int) -> Curve:
     """Puzzles a second against how many there are, 32 slots or as many as there are puzzles."""
     chosen = questions("qqwing_expert", min(limit, max(COUNTS)))
     rows: dict[str, dict[str, float]] = {}
-    for name in ("PyTorch compiled bf16", "ONNX Runtime fp32"):
+    for name in ("PyTorch compiled bf16", "ONNX Runtime fp32", "OpenVINO bf16"):
         runtime = runtime_of(name, folder)
         rows[name] = {}
         for count in (count for count in COUNTS if count <= len(chosen)):
@@ -129,7 +131,7 @@ def puzzles_curve(folder: Path, limit: int) -> Curve:
 
 def difficulty_curve(folder: Path, limit: int) -> Curve:
     """Supervision steps a puzzle, by published set."""
-    runtime = runtime_of("PyTorch compiled bf16", folder)
+    runtime = runtime_of("OpenVINO bf16", folder)
     rows = {}
     for name in SETS:
         _, steps = solve(runtime, questions(name, limit), SLOTS)

@@ -1,6 +1,7 @@
 """Verified share against attempts on the published Sudoku sets, as JSON and PNG; goes on where it was stopped.
 
-    TRM_DEPLOY_TEST_DATA=FOLDER python tools/verified_shares.py [--engine FILE] [--limit N] [--output FILE.json]
+    TRM_DEPLOY_TEST_DATA=FOLDER python tools/verified_shares.py [--engine FILE] [--runtime NAME]
+        [--precision P] [--limit N] [--output FILE.json]
 
 FOLDER/data/sudoku holds the sets as CSV files: the four grades of QQWing, and puzzles of Gordon Royle's 17-clue list.
 Up to 16 supervision steps an attempt, halting on. The JSON, written every 256 puzzles, has all that is known: which
@@ -148,7 +149,8 @@ def plot(document: dict[str, Any], path: Path) -> None:
 
 def main(
     engine: Annotated[Optional[Path], typer.Option(help="The shipped model as ONNX if left out.")] = None,
-    precision: Annotated[Optional[str], typer.Option(help="Of a checkpoint: fp32, bf16 or fp16.")] = None,
+    runtime_name: Annotated[Optional[str], typer.Option("--runtime", help="As of `run`; else the file's own.")] = None,
+    precision: Annotated[Optional[str], typer.Option(help="Of a checkpoint, or of what a runtime computes in.")] = None,
     compiled: Annotated[bool, typer.Option("--compile", help="Run a checkpoint through torch.compile.")] = False,
     limit: Annotated[Optional[int], typer.Option(min=1, help="Puzzles a set; all if left out.")] = None,
     output: Annotated[Path, typer.Option(help="JSON file, continued where it exists; the PNG is beside it.")] = (
@@ -161,7 +163,7 @@ def main(
         raise InputError("TRM_DEPLOY_TEST_DATA is not set", hint="name the folder that holds data/sudoku")
     require_matplotlib()
     path = engine or shipped_engine("step")
-    runtime = load(path, precision=precision, compiled=compiled)
+    runtime = load(path, runtime_name, precision=precision, compiled=compiled)
     puzzle = puzzles.get(runtime.spec.task.name)
     threshold = record.halting_threshold(None, path, runtime.spec)
     settings = {

@@ -343,7 +343,8 @@ def compare(
         max_steps: maximum number of supervision steps; the checkpoint's own where None.
         halt_threshold: threshold in force for all.
         attempts: maximum number of attempts a puzzle, for the verified share; 1 where None.
-        controls: number of ulp-perturbed controls; 3 where None.
+        controls: number of ulp-perturbed controls, each of which answers every puzzle; None: 3, which share the puzzles
+            of the free run.
         overrides: KEY=VALUE, what a published checkpoint does not say of itself.
         device: where the engines run.
         options: `allow_host_code`, see `trm_deploy.runtimes.load`, and the other fields of

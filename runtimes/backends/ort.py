@@ -83,6 +83,7 @@ class OrtSession:
         CannotRunHere: ONNX Runtime or its CUDA provider is missing.
     """
 
+    smallest_batch = 1
     largest_batch = None
 
     def __init__(self, path: Path, device: Device, *, profile: Path | None = None) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from trm_deploy.artefacts import onnx_file, record
 from trm_deploy.errors import ArtefactError, CannotRunHere, InputError, require
 from trm_deploy.runtimes.base import LoadOptions
+from trm_deploy.runtimes.dividing import parts_of
 from trm_deploy.runtimes.graph_runtime import NUMPY, GraphRuntime, LoadedGraph, open_graph
 from trm_deploy.signature import BATCH, DType, Precision, TensorSpec, signature
 from trm_deploy.support import machine
@@ -104,6 +105,7 @@ def choose_arithmetic(path: Path, asked: Precision | None, capabilities: list[st
 class OpenVinoSession:
     """An ONNX file in OpenVINO: a `trm_deploy.runtimes.graph_runtime.Session`."""
 
+    smallest_batch = 1
     largest_batch = None
 
     def __init__(
@@ -118,10 +120,10 @@ class OpenVinoSession:
     ) -> None:
         self._openvino, self._path = openvino, path
         self._core = core
+        self._threads = machine.threads()
         self._config = {
             "INFERENCE_PRECISION_HINT": ARITHMETIC[arithmetic][0],
-            "INFERENCE_NUM_THREADS": machine.threads(),
-            "NUM_STREAMS": 1,
+            "INFERENCE_NUM_THREADS": self._threads,
             # Pinned threads would stay on cores that a quota or another process has taken.
             "ENABLE_CPU_PINNING": False,
             "PERF_COUNT": counters,
@@ -138,10 +140,13 @@ class OpenVinoSession:
         self.runs = 0  # done so far
         self.inputs = tuple(_tensor(port, names) for port in compiled.inputs)
         self.outputs = tuple(_tensor(port, names) for port in compiled.outputs)
+        # One request has its counters, and a graph of one batch size is not divided.
+        self._divides = not counters and all(tensor.shape[0] == BATCH for tensor in self.inputs if tensor.shape)
+        self._requests = {1: [self.request]}  # by their number
 
-    def compile(self, model: Any) -> Any:
+    def compile(self, model: Any, streams: int = 1) -> Any:
         """A graph as OpenVINO executes it, with the settings of this session."""
-        return self._core.compile_model(model, "CPU", self._config)
+        return self._core.compile_model(model, "CPU", {**self._config, "NUM_STREAMS": streams})
 
     def run(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
         """See `Session.run`; outputs are arrays of their own, which the next run does not overwrite."""
@@ -149,22 +154,31 @@ class OpenVinoSession:
         # Held until the run is over: OpenVINO reads them in place.
         arrays = {name: np.ascontiguousarray(value) if value.ndim else value for name, value in feeds.items()}
         results = {}
-        for name, value in arrays.items():
-            self.request.set_tensor(name, self._tensor_of(value))
         for tensor in self.outputs:
             # Memory of its own for each run: a state that comes out is the next run's input, without a copy.
             shape = tuple(batch if size == BATCH else size for size in tensor.shape)
             results[tensor.name] = np.empty(cast("tuple[int, ...]", shape), NUMPY[tensor.dtype])
-            self.request.set_tensor(tensor.name, self._tensor_of(results[tensor.name]))
-        try:
-            self.request.infer()
-            self.runs += 1
-        except RuntimeError as error:
+        parts = parts_of(batch, self._threads) if self._divides else [slice(None)]
+        requests = self._requests_of(len(parts))
+        for rows, request in zip(parts, requests):
+            for name, value in (*arrays.items(), *results.items()):
+                request.set_tensor(name, self._tensor_of(value[rows] if value.ndim else value))
+            request.start_async()
+        failures = [error for request in requests if (error := _wait(request)) is not None]
+        if failures:
             raise ArtefactError(
-                f"{self._path}: OpenVINO cannot run it ({_reason(error)})",
+                f"{self._path}: OpenVINO cannot run it ({_reason(failures[0])})",
                 hint="add --runtime onnxruntime",
-            ) from error
+            ) from failures[0]
+        self.runs += 1
         return results
+
+    def _requests_of(self, count: int) -> list[Any]:
+        """So many requests that run side by side, each with its part of the threads."""
+        if count not in self._requests:
+            compiled = self.compile(self.model, count)
+            self._requests[count] = [compiled.create_infer_request() for _ in range(count)]
+        return self._requests[count]
 
     def _tensor_of(self, array: Any) -> Any:
         return self._openvino.Tensor(array, shared_memory=True)
@@ -179,6 +193,15 @@ def _tensor(port: Any, names: Collection[str]) -> TensorSpec:
     kind = port.get_element_type().get_type_name()
     sizes = (size.get_length() if size.is_static else BATCH for size in port.get_partial_shape())
     return TensorSpec(name, DTYPES.get(kind, cast(DType, kind)), tuple(sizes))
+
+
+def _wait(request: Any) -> RuntimeError | None:
+    """Wait for a request that was started; what went wrong."""
+    try:
+        request.wait()
+    except RuntimeError as error:
+        return error
+    return None
 
 
 def _reason(error: Exception) -> str:

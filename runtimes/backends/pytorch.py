@@ -40,6 +40,7 @@ class TorchRuntime:
     graph: Graph = "step"
     fixed_steps = None
     baked = None
+    smallest_batch = 1
     largest_batch = None
 
     def __init__(

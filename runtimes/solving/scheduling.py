@@ -29,6 +29,9 @@ from trm_deploy.runtimes.base import (
     initial_numpy_state,
 )
 
+# Puzzles at a time with the step form. More gain little on a CPU, and make a puzzle wait longer.
+DEFAULT_SLOTS = 8
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -166,6 +169,18 @@ class Executor(Protocol):
         Returns:
             The supervision steps that were computed for it; None where it does not hold the request.
         """
+
+
+def default_batch(runtime: Runtime, *, in_flight: bool | None = None) -> int:
+    """Puzzles at a time where nobody says: one for a model whose batches wait for their slowest, faster on a CPU.
+
+    Args:
+        runtime: computes.
+        in_flight: see `executor`.
+    """
+    flies = isinstance(runtime, StepRuntime) and in_flight is not False
+    size = max(DEFAULT_SLOTS if flies else 1, runtime.smallest_batch)
+    return min(size, runtime.largest_batch or size)
 
 
 def check_batch(runtime: Runtime, size: int, name: str) -> None:

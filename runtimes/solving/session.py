@@ -21,10 +21,10 @@ from trm_deploy.puzzles import reading
 from trm_deploy.puzzles.base import Puzzle, TextPuzzle, Tokens
 from trm_deploy.puzzles.reading import Question
 from trm_deploy.runtimes import load, registry
-from trm_deploy.runtimes.base import Device, Runtime, StepRuntime, check_step_limit
+from trm_deploy.runtimes.base import Device, Runtime, check_step_limit
 from trm_deploy.runtimes.solving.answer import Answer
 from trm_deploy.runtimes.solving.attempts import Schedule, solve_stream
-from trm_deploy.runtimes.solving.scheduling import Executor, Work, check_batch, executor
+from trm_deploy.runtimes.solving.scheduling import Executor, Work, check_batch, default_batch, executor
 from trm_deploy.signature import Precision
 from trm_deploy.support.files import is_regular_file
 
@@ -32,9 +32,6 @@ log = logging.getLogger(__name__)
 
 # Text (one line, or a grid of several lines), or token ids int32 [L].
 PuzzleLike = str | NDArray[Any] | Sequence[int]
-
-# Puzzles at a time with the step form. More gain little on a CPU, and make a puzzle wait longer.
-DEFAULT_SLOTS = 8
 
 
 @dataclass(frozen=True)
@@ -181,7 +178,7 @@ class SolvingSession:
     def batch_size(self, options: SolveOptions) -> int:
         """Puzzles at a time, where there are that many.
 
-        By default one for a model whose batches wait for their slowest puzzle: faster on a CPU.
+        See `default_batch`.
 
         Raises:
             InputError: more than the model takes.
@@ -189,9 +186,7 @@ class SolvingSession:
         if options.batch_size is not None:
             check_batch(self.runtime, options.batch_size, str(self.path))
             return options.batch_size
-        in_flight = isinstance(self.runtime, StepRuntime) and options.in_flight is not False
-        size = DEFAULT_SLOTS if in_flight else 1
-        return min(size, self.runtime.largest_batch or size)
+        return default_batch(self.runtime, in_flight=options.in_flight)
 
     def executor(self, size: int, options: SolveOptions) -> Executor:
         """What computes the attempts, `size` at a time; raises `InputError` where the model cannot."""

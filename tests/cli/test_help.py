@@ -85,14 +85,14 @@ def test_defaults_and_choices_are_shown(monkeypatch: pytest.MonkeyPatch, capsys:
 
 def test_what_help_says_of_a_default_is_the_default() -> None:
     """Modules that are too heavy to import for a help text have these; the text is held to them here."""
-    from trm_deploy.runtimes.solving import session
+    from trm_deploy.runtimes.solving import scheduling
     from trm_deploy.train.data.generators import maze
 
     def shown(path: tuple[str, ...], name: str) -> str:
         (found,) = [parameter.show_default for parameter in COMMANDS[path].params if parameter.name == name]
         return str(found)
 
-    assert shown(("run",), "batch").startswith(f"{session.DEFAULT_SLOTS} ")
+    assert shown(("run",), "batch").startswith(f"{scheduling.DEFAULT_SLOTS} ")
     assert shown(("data", "build", "maze"), "min_path").startswith(f"{maze.HARD} ")
 
 

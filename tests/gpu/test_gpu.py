@@ -23,6 +23,7 @@ from trm_deploy.errors import CannotRunHere
 from trm_deploy.evaluation import parity
 from trm_deploy.evaluation.parity import rendering
 from trm_deploy.evaluation.parity.bounds import BOUNDS
+from trm_deploy.evaluation.parity.compare import Known
 from trm_deploy.evaluation.parity.pytorch import reference_and_controls
 from trm_deploy.evaluation.verify import replay
 from trm_deploy.export.engine.build import build_engine
@@ -45,8 +46,8 @@ PUZZLES = 1000
 BATCH = BatchProfile(1, 64, 512)
 
 
-# The runs of the reference and its control, shared by all comparisons.
-known: dict[int, Any] = {}
+# What the reference and its control compute, shared by all comparisons.
+known = Known()
 
 
 @functools.cache

@@ -23,6 +23,7 @@ class Recorded:
 
     def __init__(self, found: Signature, largest_batch: int | None = None) -> None:
         self.inputs, self.outputs = found.inputs, found.outputs
+        self.smallest_batch = 1
         self.largest_batch = largest_batch
         self.feeds: list[dict[str, Any]] = []
 

@@ -34,6 +34,7 @@ from trm_deploy.signature import signature
 
 
 class Session:
+    smallest_batch = 1
     largest_batch = None
 
     def __init__(self, path, expected):

@@ -117,18 +117,5 @@ def serve() -> Iterator[Callable[..., Served]]:
         server.stop()
 
 
-def run_json(*arguments: object) -> list[dict[str, Any]]:
-    """The answers of `run --json`."""
-    result = subprocess.run(
-        [sys.executable, "-m", "trm_deploy", "run", "--json", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    assert result.returncode in (0, 2), result.stderr
-    return [json.loads(line) for line in result.stdout.splitlines()]
-
-
 def without_time(answers: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{key: value for key, value in answer.items() if key != "milliseconds"} for answer in answers]

@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.test_commands import assert_one_line_error, trm
-from tests.serving.conftest import SMALL, Reply, Served, run_json, without_time
+from tests.conftest import run_json
+from tests.serving.conftest import SMALL, Reply, Served, without_time
 from tests.serving.test_limits import metric, wait_until_idle
 from trm_deploy.runtimes.solving.session import SolveOptions, open_session
 from trm_deploy.serving import access

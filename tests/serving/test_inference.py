@@ -13,8 +13,8 @@ import pytest
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
-from tests.conftest import ROOT
-from tests.serving.conftest import SMALL, Served, run_json
+from tests.conftest import ROOT, run_json
+from tests.serving.conftest import SMALL, Served
 from trm_deploy.puzzles.sudoku import Sudoku
 
 PUZZLE = Sudoku(2, 2)

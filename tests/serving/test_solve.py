@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving.conftest import SMALL, Served, run_json, without_time
+from tests.conftest import run_json
+from tests.serving.conftest import SMALL, Served, without_time
 
 Serve = Callable[..., Served]
 NINE = "53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5....8..79"

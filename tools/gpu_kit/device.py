@@ -23,7 +23,9 @@ from trm_deploy import checkpoints, puzzles
 from trm_deploy.artefacts import golden
 from trm_deploy.errors import CannotRunHere
 from trm_deploy.evaluation import parity
+from trm_deploy.evaluation.defaults import CONTROLS
 from trm_deploy.evaluation.parity.bounds import BOUNDS
+from trm_deploy.evaluation.parity.compare import Known
 from trm_deploy.evaluation.parity.pytorch import reference_and_controls
 from trm_deploy.evaluation.verify import replay
 from trm_deploy.export.engine.build import build_engine
@@ -100,7 +102,7 @@ class Bench:
     parity_puzzles: int
     repeats: int
     deadline: float
-    known: dict[int, Any] = field(default_factory=dict)
+    known: Known = field(default_factory=Known)
     failed: bool = False
 
     def guarded(self, name: str, work: Callable[[], None]) -> None:
@@ -129,6 +131,7 @@ class Bench:
             solved=lambda answers: np.array([not sudoku.answer_faults(*pair) for pair in zip(tokens, answers)]),
             max_steps=16,
             halt_threshold=0.0,
+            in_turn=True,
             known=self.known,
         )
         row = Row(name, parity_of(compared), verify=replayed.engines[0].failures)
@@ -219,7 +222,7 @@ def main(
     )
     output.mkdir(parents=True, exist_ok=True)
     model = checkpoints.load(FILES / "sudoku.pt").model()
-    reference = reference_and_controls(model, 1)
+    reference = reference_and_controls(model, CONTROLS)
     loaded: dict[str, tuple[Row, Runtime]] = {}
     device: Device = "cpu" if dry_run else "cuda"
     for title, make in offers(model, device, output):

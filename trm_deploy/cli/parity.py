@@ -54,9 +54,14 @@ def parity(
         ),
     ] = defaults.ATTEMPTS,
     controls: Annotated[
-        int,
-        typer.Option("--controls", **whole(1), help="Number of control runs: PyTorch with ulp-perturbed weights."),
-    ] = defaults.CONTROLS,
+        Optional[int],
+        typer.Option(
+            "--controls",
+            **whole(1),
+            help="Number of controls, PyTorch with ulp-perturbed weights, each of which answers every puzzle.",
+            show_default=f"{defaults.CONTROLS}, which share the puzzles",
+        ),
+    ] = None,
     report: ReportFolder = None,
     baseline: Annotated[
         Optional[Path],

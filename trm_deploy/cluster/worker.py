@@ -54,6 +54,7 @@ class RemoteRuntime:
     description: str
     fixed_steps: int | None
     baked: BakedLimits | None
+    smallest_batch: int
     largest_batch: int | None
 
     @staticmethod
@@ -68,6 +69,7 @@ class RemoteRuntime:
             runtime.description,
             runtime.fixed_steps,
             runtime.baked,
+            runtime.smallest_batch,
             runtime.largest_batch,
         )
 

@@ -87,10 +87,15 @@ def replay(name: str, engine: Runtime, vectors: GoldenVectors, bounds: Bounds) -
     step_form = isinstance(engine, StepRuntime)
     rows = min(vectors.recorded, (step_form and engine.largest_batch) or vectors.recorded)
     report = report_of(
-        runs, vectors.tokens, step_puzzles=rows, max_steps=meta.max_steps, halt_threshold=meta.halt_threshold
+        runs,
+        vectors.tokens,
+        step_puzzles=rows,
+        step_controls=len(runs) - 1,
+        max_steps=meta.max_steps,
+        halt_threshold=meta.halt_threshold,
     )
     steps = _replay_steps(engine, vectors, bounds, rows)
-    run = questions.free_run(engine, meta.max_steps, lambda count: None)
+    run = questions.engine_run(engine, meta.max_steps, lambda count: None)
     judged = judge(name, engine, steps, run, runs, bounds, limit=meta.max_steps, max_steps=meta.max_steps)
     report.engines.append(replace(judged, precision=meta.precision))
     report.sources.update(golden=golden.path_of(Path(name)).name, checkpoint_sha256=meta.checkpoint)

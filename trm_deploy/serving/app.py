@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
@@ -31,6 +31,14 @@ InputFormat = Annotated[str | None, Query(description="Format of puzzle text, as
 Column = Annotated[str | None, Query(description="Column or key that holds the puzzles, as of `run --column`.")]
 
 
+async def _asked(attempts: Attempts = None, input_format: InputFormat = None, column: Column = None) -> SolveRequest:
+    """What the query asks of the solving."""
+    return SolveRequest(attempts, input_format, column)
+
+
+Asked = Annotated[SolveRequest, Depends(_asked)]
+
+
 def make_app(
     models: Mapping[str, ServedModel], limits: Limits, *, token: str | None = None, web: Path | None = None
 ) -> FastAPI:
@@ -51,16 +59,10 @@ def make_app(
     app.add_middleware(Frame, token=token, deadline=limits.deadline, metrics=service.metrics)
 
     @app.post("/solve", responses=schemas.SOLVED, openapi_extra=schemas.PUZZLES)
-    async def solve(
-        request: Request,
-        model: Model = None,
-        attempts: Attempts = None,
-        input_format: InputFormat = None,
-        column: Column = None,
-    ) -> Response:
+    async def solve(request: Request, asked: Asked, model: Model = None) -> Response:
         """Solve puzzles: text in any format that `run` reads, or JSON."""
         served = service.model(model)
-        questions, tries = await service.questions(request, served, SolveRequest(attempts, input_format, column))
+        questions, tries = await service.questions(request, served, asked)
         solving = served.solving(questions, tries)
         served.engine.submit(solving.job)
         await wait_for(solving.job, served.engine, request)
@@ -71,16 +73,10 @@ def make_app(
         return json_response({"answers": [answer.to_plain() for answer in answers]})
 
     @app.post("/solve/stream", responses=schemas.STREAMED, openapi_extra=schemas.PUZZLES)
-    async def stream(
-        request: Request,
-        model: Model = None,
-        attempts: Attempts = None,
-        input_format: InputFormat = None,
-        column: Column = None,
-    ) -> Response:
+    async def stream(request: Request, asked: Asked, model: Model = None) -> Response:
         """Solve puzzles, and show every supervision step as it is computed, as server-sent events."""
         served = service.model(model)
-        questions, tries = await service.questions(request, served, SolveRequest(attempts, input_format, column))
+        questions, tries = await service.questions(request, served, asked)
         events = Stream(served, questions, tries, trace_of(request), service.metrics)
         # A proxy passes on what comes when it comes.
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}

@@ -107,7 +107,7 @@ class PlanSession:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.inputs, self.outputs = engine.inputs, engine.outputs
-        self.largest_batch = engine.largest
+        self.smallest_batch, self.largest_batch = engine.smallest, engine.largest
 
     def run(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
         """See `Session.run`; one enqueue."""

@@ -68,6 +68,7 @@ class NetworkSession:
         evaluator: has the turns that the loops took in the last run.
     """
 
+    smallest_batch = 1
     largest_batch = None
 
     def __init__(self, network: Network, path: Path) -> None:

@@ -25,6 +25,7 @@ def report(solved: float = 0.8, agreement: float = 0.9, *, turned: int = 0, name
     return ParityReport(
         puzzles=100,
         questions_sha256="ab" * 32,
+        step_controls=1,
         step_puzzles=32,
         max_steps=16,
         halt_threshold=math.inf,

@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from trm_deploy.checkpoints import Checkpoint
 from trm_deploy.errors import ArtefactError, CannotRunHere, CheckpointError, InputError, ParityFailure
 from trm_deploy.evaluation import parity
 from trm_deploy.evaluation.parity import ParityReport, rendering
+from trm_deploy.evaluation.parity.compare import Known
 from trm_deploy.evaluation.parity.export_check import affordable
 from trm_deploy.evaluation.parity.files import compare_files
 from trm_deploy.evaluation.parity.pytorch import reference_and_controls
@@ -123,6 +125,83 @@ def test_a_wrong_free_run_fails_though_every_step_is_right(
     (engine,) = compare(model, wrong(model, **how)).engines
     assert [failure for failure in engine.failures if message in failure]
     assert all(difference.passed for difference in engine.step_differences)
+
+
+@pytest.fixture
+def few_step_puzzles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer than the puzzles of a free run, as with real sets."""
+    module = sys.modules["trm_deploy.evaluation.parity.compare"]  # whose name in its package is the function's
+    monkeypatch.setattr(module, "STEP_PUZZLES", 3)
+
+
+@pytest.mark.usefixtures("few_step_puzzles")
+def test_controls_take_turns_in_a_free_run(model: RecursiveReasoner) -> None:
+    right = TorchRuntime(model).solve(TOKENS, max_steps=6, halt_threshold=0.0).answer
+    controls = [TorchRuntime(random_model(model.spec, seed)) for seed in (1, 2, 3)]  # unlike, to be told apart
+    known = Known()
+    report = parity.compare(
+        TorchRuntime(model),
+        controls,
+        [("engine", TorchRuntime(model))],
+        TOKENS,
+        solved=lambda answers: (answers == right).all(axis=1),
+        max_steps=6,
+        halt_threshold=0.0,
+        in_turn=True,
+        known=known,
+    )
+    assert (report.in_turn, report.step_controls, len(report.controls), report.step_puzzles) == (True, 3, 1, 3)
+    _, run = known.runs[6]
+    for turn, control in enumerate(controls):
+        alone = control.solve(TOKENS[turn::3], max_steps=6, halt_threshold=0.0)
+        np.testing.assert_array_equal(run.answer[turn::3], alone.answer)
+        np.testing.assert_array_equal(run.steps[turn::3], alone.steps)
+    assert run.solved is not None
+    np.testing.assert_array_equal(run.solved, (run.answer == right).all(axis=1))
+    assert report.controls[0].solved == run.solved.mean() < 1.0
+    assert "3 controls in turn (1 ulp off)" in rendering.table(report)
+
+
+@pytest.mark.usefixtures("few_step_puzzles")
+@pytest.mark.parametrize("after", [wrong_answers, counts_from_zero])
+def test_a_wrong_free_run_fails_beside_controls_in_turn(
+    model: RecursiveReasoner, after: Callable[[Solution], Solution]
+) -> None:
+    assert compare(model, wrong(model), in_turn=True).passed
+    (engine,) = compare(model, wrong(model, after=after), in_turn=True).engines
+    assert not engine.passed
+    assert "free-running" in engine.failures[0]
+
+
+@pytest.mark.usefixtures("few_step_puzzles")
+def test_a_loop_engine_solves_one_batch_and_the_rest_as_run_does(model: RecursiveReasoner) -> None:
+    engine = wrong(model)
+    compare(model, engine)
+    free = [len(call.tokens) for call in engine.calls if call.halt_threshold == 0.0]
+    assert free == [3, 1, 1, 1, 1, 1]
+    filled = wrong(model, smallest_batch=2, largest_batch=2)
+    compare(model, filled)
+    assert [len(call.tokens) for call in filled.calls if call.halt_threshold == 0.0] == [2, 1, 2, 2, 1]
+
+
+def test_what_is_known_is_not_computed_again(model: RecursiveReasoner) -> None:
+    def counted(model: RecursiveReasoner) -> FakeStepRuntime:
+        return FakeStepRuntime(TorchRuntime(model), lambda result: result)
+
+    reference, control = counted(model), counted(perturb_by_one_ulp(model, 0))
+    known = Known()
+    found = []
+    for _ in range(2):
+        found.append(
+            parity.compare(
+                reference, [control], [("engine", TorchRuntime(model))], TOKENS,
+                solved=None, max_steps=6, halt_threshold=0.0, known=known,
+            )
+        )  # fmt: skip
+        if len(found) == 1:
+            steps = reference.steps, control.steps
+    assert (reference.steps, control.steps) == steps
+    assert found[0].to_plain() == found[1].to_plain()
 
 
 def test_a_narrow_engine_that_never_halts_fails(model: RecursiveReasoner) -> None:

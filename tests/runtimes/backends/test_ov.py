@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import shutil
@@ -18,6 +19,7 @@ from trm_deploy import puzzles, runtimes
 from trm_deploy.artefacts import record
 from trm_deploy.errors import ArtefactError, CannotRunHere, InputError, MissingPackage
 from trm_deploy.evaluation.parity.bounds import BOUNDS, bounds_name
+from trm_deploy.export.graph.passes.fixing import fix_batch
 from trm_deploy.runtimes.backends import ov
 from trm_deploy.runtimes.base import StepRuntime, initial_numpy_state
 from trm_deploy.runtimes.solving.session import open_session
@@ -50,6 +52,38 @@ def test_answers_are_those_of_onnx_runtime(name: str, graph: Graph, tmp_path: Pa
         np.testing.assert_array_equal(found.answer, expected.answer)
         np.testing.assert_array_equal(found.steps, expected.steps)
         np.testing.assert_allclose(found.logits, expected.logits, atol=1e-4)
+
+
+@pytest.mark.parametrize(("threads", "batch", "expected"), [(2, 4, [2, 2]), (4, 4, [2, 2]), (3, 4, [4]), (2, 3, [3])])
+def test_a_batch_is_divided_among_the_threads(
+    threads: int, batch: int, expected: list[int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = saved(tmp_path, "trm-mlp", "step")
+    whole = runtimes.load(path, "openvino")
+    monkeypatch.setattr("trm_deploy.support.machine.threads", lambda: threads)
+    divided = runtimes.load(path, "openvino")
+    assert isinstance(whole, StepRuntime)
+    assert isinstance(divided, StepRuntime)
+    states = [initial_numpy_state(whole.spec, batch)] * 2
+    for step in range(3):
+        results = [
+            runtime.step(TOKENS[:batch], np.arange(batch) == step, *state)
+            for runtime, state in zip((whole, divided), states)
+        ]
+        states = [(result.y, result.z) for result in results]
+        for field in ("answer", "halt_logit", "logits", "y", "z"):
+            expected_values, found = (getattr(result, field) for result in results)
+            np.testing.assert_allclose(found, expected_values, atol=1e-5)
+    requests = divided.session._requests[len(expected)]  # type: ignore[attr-defined]
+    assert [len(request.get_tensor("tokens").data) for request in requests] == expected
+
+
+def test_a_graph_of_one_batch_size_is_not_divided(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("trm_deploy.support.machine.threads", lambda: 2)
+    onnx.save(fix_batch(copy.deepcopy(exported("trm-mlp", "loop")), 4), tmp_path / "four.onnx")
+    theirs, ours = runtimes.load(tmp_path / "four.onnx"), runtimes.load(tmp_path / "four.onnx", "openvino")
+    expected = theirs.solve(TOKENS, max_steps=3, halt_threshold=0.0)
+    np.testing.assert_array_equal(ours.solve(TOKENS, max_steps=3, halt_threshold=0.0).answer, expected.answer)
 
 
 def test_a_state_is_the_next_steps_input_and_stays_what_it_was(tmp_path: Path) -> None:

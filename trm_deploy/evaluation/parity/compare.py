@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -24,20 +24,31 @@ from trm_deploy.evaluation.parity.judged_steps import (
 from trm_deploy.evaluation.parity.puzzle_ids import puzzle_ids_of
 from trm_deploy.evaluation.parity.recording import Recording
 from trm_deploy.evaluation.parity.report import Drift, EngineParity, FreeRun, Noise, ParityReport, StepDifference
-from trm_deploy.evaluation.parity.steps import Outputs, StepAnswer, first_attempts, run_side_by_side
+from trm_deploy.evaluation.parity.steps import KnownSteps, Outputs, StepAnswer, first_attempts, run_side_by_side
 from trm_deploy.puzzles.base import Puzzle
 from trm_deploy.runtimes.base import Int32, Runtime, StepRuntime, check_threshold
 from trm_deploy.runtimes.solving.attempts import Schedule
+from trm_deploy.runtimes.solving.scheduling import Finished, default_batch, executor, solve_all
 
 # Puzzles for the comparison of single steps; every one of them costs N_sup steps in each runtime.
-STEP_PUZZLES = 32
+STEP_PUZZLES = 16
 
 # Puzzles at a time in the reference and the controls. PyTorch takes new memory for every intermediate result: of 8
 # puzzles it takes it from its own pool, of 32 from the system, and a puzzle takes 1.5 to 4 times as long (measured).
 REFERENCE_BATCH = 8
 
-# Free runs of the reference and the controls, by their step limit.
-Known = dict[int, list[Accuracy]]
+
+@dataclass
+class Known:
+    """What the reference and the controls compute; `compare` fills it, or takes what is there.
+
+    Attributes:
+        runs: their free runs, by the step limit.
+        steps: their single steps.
+    """
+
+    runs: dict[int, list[Accuracy]] = field(default_factory=dict)
+    steps: KnownSteps = field(default_factory=KnownSteps)
 
 
 @dataclass(frozen=True)
@@ -60,19 +71,58 @@ class Questions:
     attempts: int
     halt_threshold: float
 
-    def free_run(
-        self, runtime: Runtime, max_steps: int, report: Progress, known: Sequence[StepAnswer] | None = None
+    def every(self, step: int, start: int) -> Questions:
+        """The part of every `step`-th puzzle from the one at `start` on."""
+        rows, judge = slice(start, None, step), self.solved
+
+        def solved(answers: Int32) -> Bools:
+            assert judge is not None
+            among_all = self.tokens.copy()
+            among_all[rows] = answers
+            return judge(among_all)[rows]
+
+        return replace(
+            self,
+            tokens=self.tokens[rows],
+            puzzle_ids=self.puzzle_ids[rows],
+            solved=None if judge is None else solved,
+        )
+
+    def reference_run(
+        self, runtime: StepRuntime, max_steps: int, report: Progress, known: Sequence[StepAnswer]
     ) -> Accuracy:
-        """A free run, and further attempts at what it leaves unsolved.
+        """A free run of the reference or of a control, and further attempts at what it leaves unsolved.
 
         Args:
             runtime: computes.
             max_steps: maximum number of supervision steps.
             report: is given the number of puzzles that were solved.
-            known: of the reference and the controls: what they answer to the first puzzles after each step, which is
-                not computed again.
+            known: what it answers to the first puzzles after each step, which is not computed again.
         """
-        schedule = Schedule(attempts=self.attempts, attempt_steps=(max_steps,), halt_threshold=self.halt_threshold)
+        schedule = self._schedule(max_steps)
+        begun = first_attempts(known, schedule.limits(0))
+        return self._solve(runtime, schedule, report, batch=REFERENCE_BATCH, begun=begun)
+
+    def engine_run(self, runtime: Runtime, max_steps: int, report: Progress) -> Accuracy:
+        """A free run of an engine, and further attempts at what it leaves unsolved.
+
+        As many at a time as `run` takes, save that of an engine whose batches wait for their slowest puzzle the first
+        ones share a batch: that halting inside of one is right would show nowhere else.
+        """
+        schedule = self._schedule(max_steps)
+        begun: list[Finished] = []
+        if not isinstance(runtime, StepRuntime):
+            count = min(STEP_PUZZLES, len(self.tokens))
+            together = executor(runtime, min(count, runtime.largest_batch or count))
+            begun = solve_all(together, self.tokens[:count], schedule.limits(0), self.puzzle_ids[:count])
+        return self._solve(runtime, schedule, report, batch=default_batch(runtime), begun=begun)
+
+    def _schedule(self, max_steps: int) -> Schedule:
+        return Schedule(attempts=self.attempts, attempt_steps=(max_steps,), halt_threshold=self.halt_threshold)
+
+    def _solve(
+        self, runtime: Runtime, schedule: Schedule, report: Progress, *, batch: int, begun: Sequence[Finished] = ()
+    ) -> Accuracy:
         return accuracy.solve(
             runtime,
             self.tokens,
@@ -80,8 +130,8 @@ class Questions:
             judge=self.solved,
             puzzle=self.puzzle,
             puzzle_ids=self.puzzle_ids,
-            batch=accuracy.BATCH if known is None else REFERENCE_BATCH,
-            begun=() if known is None else first_attempts(known, schedule.limits(0)),
+            batch=batch,
+            begun=begun,
             report=report,
         )
 
@@ -98,6 +148,7 @@ def compare(
     puzzle_ids: Int32 | None = None,
     attempts: int = 1,
     puzzle: Puzzle | None = None,
+    in_turn: bool = False,
     tolerance: Tolerance | None = None,
     report_work: Progress = lambda count: None,
     known: Known | None = None,
@@ -116,10 +167,12 @@ def compare(
         puzzle_ids: int32 [N]; those of `puzzle_ids_of` where None.
         attempts: maximum number of attempts a puzzle, for the verified share.
         puzzle: the task; needed for more attempts than one.
+        in_turn: whether the controls share the puzzles of the free run where these are more than those of the
+            comparison of single steps, so that each is answered by one control. What the last bit decides is counted
+            over puzzles, and to one of them several controls say little more than one does.
         tolerance: in place of the precisions' bounds on a teacher-forced step.
         report_work: is given the number of units of `work` that were done.
-        known: filled with the runs of the reference and the controls, by their step limit; a caller that compares
-            one engine after the other with all else the same passes it again.
+        known: a caller that compares one engine after the other with all else the same passes it again.
         recording: filled with what golden vectors are made of.
 
     Returns:
@@ -140,20 +193,26 @@ def compare(
         puzzle_ids = puzzle_ids_of(tokens, reference.spec.task.puzzle_identifiers)
     questions = Questions(tokens, puzzle_ids, solved, puzzle, attempts, halt_threshold)
     limits = [engine.fixed_steps or max_steps for _, engine in engines]
-    runs: Known = {} if known is None else known
+    runs = {} if known is None else known.runs
 
     def free_runs(limit: int) -> list[Accuracy]:
         if limit not in runs:
-            answers = [[outputs.to_answer() for outputs in reference_outputs]]
-            answers += [control.answers for control in perturbed]
-            runs[limit] = [
-                questions.free_run(runtime, limit, report_work, begun)
-                for runtime, begun in zip((reference, *controls), answers)
-            ]
+            known_answers = [outputs.to_answer() for outputs in reference_outputs]
+            runs[limit] = [questions.reference_run(reference, limit, report_work, known_answers), *control_runs(limit)]
         return runs[limit]
+
+    def control_runs(limit: int) -> list[Accuracy]:
+        step = len(controls) if shared else 1
+        found = []
+        for number, (control, begun) in enumerate(zip(controls, perturbed)):
+            start = number % step
+            known_answers = [answers.every(step, start) for answers in begun.answers]
+            found.append(questions.every(step, start).reference_run(control, limit, report_work, known_answers))
+        return [_interleaved(found)] if shared else found
 
     batches = [engine.largest_batch for _, engine in engines if isinstance(engine, StepRuntime)]
     count = min([len(tokens), STEP_PUZZLES, *(batch for batch in batches if batch)])
+    shared = in_turn and len(tokens) > STEP_PUZZLES
     sample, sample_ids = tokens[:count], puzzle_ids[:count]
     reference_outputs, perturbed, compared = run_side_by_side(
         reference,
@@ -164,6 +223,7 @@ def compare(
         steps=max([max_steps, *limits]),
         block=REFERENCE_BATCH,
         rtol=tolerance.rtol if tolerance else 0.0,
+        known=None if known is None else known.steps,
         on_step=(lambda step, expected: None) if recording is None else recording.keep,
     )
     report_work(count)
@@ -173,6 +233,7 @@ def compare(
         free_runs(max_steps),
         tokens,
         step_puzzles=count,
+        step_controls=len(controls),
         max_steps=max_steps,
         halt_threshold=halt_threshold,
         attempts=attempts,
@@ -194,7 +255,7 @@ def compare(
                 tolerance,
                 sensitivity=sensitivity,
             )
-        run = questions.free_run(engine, limit, report_work)
+        run = questions.engine_run(engine, limit, report_work)
         report.engines.append(
             judge(
                 name, engine, steps, run, free_runs(limit), bounds, limit=limit, max_steps=max_steps, attempts=attempts
@@ -210,6 +271,7 @@ def report_of(
     tokens: Int32,
     *,
     step_puzzles: int,
+    step_controls: int,
     max_steps: int,
     halt_threshold: float,
     attempts: int = 1,
@@ -220,6 +282,7 @@ def report_of(
         puzzles=len(tokens),
         questions_sha256=digest(tokens),
         step_puzzles=step_puzzles,
+        step_controls=step_controls,
         max_steps=max_steps,
         halt_threshold=halt_threshold,
         attempts=attempts,
@@ -258,8 +321,10 @@ def judge(
     base, *others = runs
     free = _summary(run, base)
     beside = [_summary(other, base) for other in others]
+    # Of a single draw nobody knows whether it is a lucky one. PyTorch itself is another.
+    draws = beside if len(beside) > 1 else [*beside, _summary(base, base)]
     failures = step_failures(differences) + free_failures(
-        free, beside, _noise(base, others), bounds, puzzles=len(run.steps), attempts=attempts
+        free, draws, _noise(base, others), bounds, puzzles=len(run.steps), attempts=attempts
     )
     arithmetic = arithmetic_of(engine)
     return EngineParity(
@@ -275,9 +340,25 @@ def judge(
     )
 
 
-def work(puzzles: int, engines: int, controls: int) -> int:
+def _interleaved(parts: Sequence[Accuracy]) -> Accuracy:
+    """One run, of which each part has every n-th puzzle, n being the number of parts."""
+
+    def whole(name: str) -> Any:
+        values = [getattr(part, name) for part in parts]
+        if values[0] is None:
+            return None
+        joined = np.empty((sum(map(len, values)), *values[0].shape[1:]), values[0].dtype)
+        for start, part in enumerate(values):
+            joined[start :: len(parts)] = part
+        return joined
+
+    return Accuracy(**{entry.name: whole(entry.name) for entry in fields(Accuracy)})
+
+
+def work(puzzles: int, engines: int, controls: int, *, in_turn: bool = False) -> int:
     """Units of work that `compare` reports, where no engine is unrolled to another number of steps."""
-    return puzzles * (1 + controls + engines) + min(puzzles, STEP_PUZZLES)
+    runs = 1 if in_turn and puzzles > STEP_PUZZLES else controls
+    return puzzles * (1 + runs + engines) + min(puzzles, STEP_PUZZLES)
 
 
 def digest(tokens: Int32) -> str:

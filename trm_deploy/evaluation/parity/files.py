@@ -44,7 +44,8 @@ class ParitySettings:
         limit: use the first N puzzles; all where None.
         max_steps: maximum number of supervision steps; the checkpoint's own where None.
         halt_threshold: that in force where None, see `threshold_in_force`.
-        controls: number of ulp-perturbed controls.
+        controls: number of ulp-perturbed controls, each of which answers every puzzle; None: `CONTROLS`, which share
+            the puzzles of the free run, see `compare`.
         attempts: maximum number of attempts a puzzle, under its symmetries, for the verified share.
         baseline: the report.json of the last accepted comparison, see `trm_deploy.evaluation.parity.baseline`.
         atol, rtol: in place of the precisions' bounds on a teacher-forced step, see `Tolerance`; where one is given,
@@ -58,7 +59,7 @@ class ParitySettings:
     limit: int | None = None
     max_steps: int | None = None
     halt_threshold: float | None = None
-    controls: int = CONTROLS
+    controls: int | None = None
     attempts: int = ATTEMPTS
     baseline: Path | None = None
     atol: float | None = None
@@ -143,9 +144,11 @@ def compare_files(
             },
             [name for name, _ in runtimes],
         )
-    with progress("comparing", work(len(tokens), len(runtimes), settings.controls), unit="puzzles") as advance:
+    in_turn, controls = settings.controls is None, settings.controls or CONTROLS
+    units = work(len(tokens), len(runtimes), controls, in_turn=in_turn)
+    with progress("comparing", units, unit="puzzles") as advance:
         report = compare(
-            *reference_and_controls(loaded.model(), settings.controls),
+            *reference_and_controls(loaded.model(), controls),
             runtimes,
             tokens,
             solved=by_rules(puzzle, tokens),
@@ -153,6 +156,7 @@ def compare_files(
             halt_threshold=halt_threshold,
             attempts=settings.attempts,
             puzzle=puzzle,
+            in_turn=in_turn,
             tolerance=tolerance,
             report_work=advance,
         )

@@ -59,7 +59,10 @@ def _range(low: float, high: float) -> str:
 
 def _runs(report: ParityReport) -> list[tuple[str, FreeRun]]:
     rows = [("PyTorch fp32", report.reference)]
-    rows += [(f"control {number} (weights 1 ulp off)", run) for number, run in enumerate(report.controls, start=1)]
+    if report.in_turn:
+        rows += [(f"{report.step_controls} controls in turn (1 ulp off)", run) for run in report.controls]
+    else:
+        rows += [(f"control {number} (weights 1 ulp off)", run) for number, run in enumerate(report.controls, start=1)]
     return rows + [(engine.description, engine.free) for engine in report.engines]
 
 
@@ -175,8 +178,10 @@ def _setup(report: ParityReport) -> str:
     lines = [
         f"{report.puzzles} puzzles (digest {report.questions_sha256[:12]}), up to {report.max_steps} supervision"
         f" steps, halting threshold {report.halt_threshold:g}, {_attempts(report.attempts)} a puzzle,"
-        f" {len(report.controls)} draws of the control. Single steps and drift: the first {report.step_puzzles}"
-        " puzzles."
+        f" {report.step_controls} draws of the control"
+        + (", which take turns: one answers each puzzle" if report.in_turn else "")
+        + f". Single steps and drift: the first {report.step_puzzles} puzzles"
+        + (", by every control." if report.in_turn else ".")
     ]
     if sources:
         versions = ", ".join(f"{name} {version}" for name, version in sources["versions"].items())
@@ -211,7 +216,8 @@ def _free_table(report: ParityReport) -> str:
     rows = [(name, cells(run)) for name, run in _runs(report)]
     drawn = [cells(run) for run in report.controls]
     spread = tuple(_spread([getattr(run, name) for run in report.controls], form) for name, form in _MEASURES)
-    rows.insert(1 + len(drawn), ("**the control's spread**", spread))
+    if not report.in_turn:
+        rows.insert(1 + len(drawn), ("**the control's spread**", spread))
     return "\n".join([*lines, *(_row(name, *row) for name, row in rows)])
 
 

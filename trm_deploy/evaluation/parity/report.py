@@ -201,8 +201,11 @@ class ParityReport:
         puzzles: their number.
         questions_sha256: digest of their tokens: the same puzzles in the same order have the same.
         step_puzzles: the first N took part in the comparison of single steps.
+        step_controls: number of controls there.
         max_steps, halt_threshold, attempts: of every free run.
-        reference, controls: free runs of PyTorch float32, and with every weight one unit in the last place off.
+        reference: the free run of PyTorch float32.
+        controls: the same with every weight one unit in the last place off; a single one where `step_controls` is
+            more: the controls took turns, so that each puzzle is answered by one of them.
         noise: what differs between those.
         engines: one entry an engine.
         sources: what was compared, for readers: file names, digests, versions.
@@ -212,6 +215,7 @@ class ParityReport:
     puzzles: int
     questions_sha256: str
     step_puzzles: int
+    step_controls: int
     max_steps: int
     halt_threshold: float
     attempts: int
@@ -221,6 +225,11 @@ class ParityReport:
     engines: list[EngineParity] = field(default_factory=list)
     sources: dict[str, Any] = field(default_factory=dict)
     not_compared: list[NotCompared] = field(default_factory=list)
+
+    @property
+    def in_turn(self) -> bool:
+        """Whether each puzzle of the free run was answered by one of several controls."""
+        return len(self.controls) < self.step_controls
 
     @property
     def passed(self) -> bool:

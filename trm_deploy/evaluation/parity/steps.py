@@ -65,6 +65,10 @@ class StepAnswer:
     answer: Int32
     halt_logit: Float32
 
+    def every(self, step: int, start: int) -> StepAnswer:
+        """Every `step`-th puzzle from the one at `start` on."""
+        return StepAnswer(self.answer[start::step], self.halt_logit[start::step])
+
 
 @dataclass
 class Trajectory:
@@ -82,6 +86,19 @@ class Trajectory:
     answers: list[StepAnswer] = field(default_factory=list)
 
 
+@dataclass
+class KnownSteps:
+    """What the reference and the controls compute, for comparisons of further engines on the same puzzles.
+
+    Attributes:
+        reference: after each step; with the states of 16 puzzles, so tens of MB for a small model.
+        controls: their trajectories.
+    """
+
+    reference: list[StepResult] = field(default_factory=list)
+    controls: list[Trajectory] = field(default_factory=list)
+
+
 def run_side_by_side(
     reference: StepRuntime,
     controls: Sequence[StepRuntime],
@@ -92,6 +109,7 @@ def run_side_by_side(
     steps: int,
     rtol: float,
     block: int | None = None,
+    known: KnownSteps | None = None,
     on_step: Callable[[int, StepResult], None] = lambda step, expected: None,
 ) -> tuple[list[Outputs], list[Trajectory], list[Trajectory]]:
     """Run everything that can do single steps through the same puzzles, halting off.
@@ -105,11 +123,15 @@ def run_side_by_side(
         steps: number of supervision steps.
         rtol: of the engines, see `Difference.excess`.
         block: puzzles at a time in the reference and the controls; all where None. An engine gets all of them.
+        known: filled, or, where it is filled already, taken instead of computing anew.
         on_step: is given every step, from 1, with what the reference computed.
 
     Returns:
         The reference's outputs after each step; the controls' trajectories; the engines'.
     """
+    known_before = bool(known and known.reference)
+    if known_before:
+        controls = ()
     reference_outputs = []
     runtimes = (*controls, *engines)
     trajectories = [Trajectory() for _ in runtimes]
@@ -118,7 +140,12 @@ def run_side_by_side(
     y, z = initial_numpy_state(reference.spec, len(tokens))
     for step in range(1, steps + 1):
         reset = np.full(len(tokens), step == 1)
-        expected = step_in_blocks(reference, tokens, reset, y, z, puzzle_ids, block)
+        if known is not None and known_before:
+            expected = known.reference[step - 1]
+        else:
+            expected = step_in_blocks(reference, tokens, reset, y, z, puzzle_ids, block)
+            if known is not None:
+                known.reference.append(expected)
         on_step(step, expected)
         for place, (runtime, entry) in enumerate(zip(runtimes, trajectories)):
             tolerance, rows = (0.0, block) if place < len(controls) else (rtol, None)
@@ -129,12 +156,15 @@ def run_side_by_side(
                 entry.teacher_forced.append(difference(expected, result, tolerance))
             # Read at once: an engine's next step, from another state, may overwrite what is on its device.
             own_state[place] = host_values(result.y), host_values(result.z)
-            if step > 1 and engines:
+            if step > 1 and (engines or known is not None):
                 forced = step_in_blocks(runtime, tokens, reset, y, z, puzzle_ids, rows)
                 entry.teacher_forced.append(difference(expected, forced, tolerance))
         reference_outputs.append(Outputs(host_values(expected.logits), host_values(expected.halt_logit)))
         y, z = host_values(expected.y), host_values(expected.z)
-    return reference_outputs, trajectories[: len(controls)], trajectories[len(controls) :]
+    perturbed, compared = trajectories[: len(controls)], trajectories[len(controls) :]
+    if known is not None:
+        perturbed = known.controls = known.controls if known_before else perturbed
+    return reference_outputs, perturbed, compared
 
 
 def first_attempts(answers: Sequence[StepAnswer], limits: Limits) -> list[Finished]:
