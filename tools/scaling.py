@@ -28,7 +28,8 @@ from trm_deploy.cluster.session import LARGEST_BLOCK, ClusterSession, open_clust
 from trm_deploy.errors import InputError
 from trm_deploy.runtimes import registry
 from trm_deploy.runtimes.solving.files import FileRun
-from trm_deploy.runtimes.solving.session import DEFAULT_SLOTS, SolveOptions, SolvingSession, open_session
+from trm_deploy.runtimes.solving.scheduling import DEFAULT_SLOTS
+from trm_deploy.runtimes.solving.session import SolveOptions, SolvingSession, open_session
 from trm_deploy.support import machine
 from trm_deploy.support.files import write_atomic
 
