@@ -107,21 +107,25 @@ evaluate: $(VENV)/installed
 # Verified share against attempts of the shipped model on published puzzle sets, as JSON, PNG and table; needs
 # TRM_DEPLOY_TEST_DATA, and goes on where it was stopped.
 verified-shares: $(VENV)/installed
-	$(BIN)/python tools/verified_shares.py --output docs/measurements/verified-shares.json
+	$(BIN)/python tools/verified_shares.py --runtime openvino --precision bf16 --output docs/measurements/verified-shares.json
 
 # Parity of every precision on 1,000 puzzles of each QQWing grade, as docs/precision.md tells it, into build/parity; needs
 # TRM_DEPLOY_TEST_DATA. A grade whose report is there is not compared again.
 GRADES := simple easy intermediate expert
 SHIPPED := trm_deploy/assets/sudoku.pt
 ENGINES := $(foreach precision,fp32 fp16 int8,build/parity/$(precision).onnx)
-parity-grades: $(foreach grade,$(GRADES),build/parity/$(grade)/report.json)
+PARITY = $(BIN)/trm-deploy parity $(SHIPPED) --attempts 8 --report $(@D) \
+    --puzzles $(TRM_DEPLOY_TEST_DATA)/data/sudoku/qqwing_$*.csv
+parity-grades: $(foreach grade,$(GRADES),build/parity/$(grade)/report.json build/parity/$(grade)-openvino/report.json)
 
 build/parity/%.onnx: | $(VENV)/installed
 	$(BIN)/trm-deploy export $(SHIPPED) --graph step --precision $* -o $@
 
+build/parity/%-openvino/report.json: | $(VENV)/installed
+	$(PARITY) $(SHIPPED:.pt=-step.onnx) --runtime openvino --precision bf16
+
 build/parity/%/report.json: $(ENGINES)
-	$(BIN)/trm-deploy parity $(SHIPPED) $(ENGINES) $(SHIPPED) --precision bf16 --compile --attempts 8 \
-	    --puzzles $(TRM_DEPLOY_TEST_DATA)/data/sudoku/qqwing_$*.csv --report $(@D)
+	$(PARITY) $(ENGINES) $(SHIPPED) --precision bf16 --compile
 
 # Every way to run the shipped model side by side, as docs/performance.md tells it; needs TRM_DEPLOY_TEST_DATA.
 benchmark: $(VENV)/installed

@@ -38,7 +38,8 @@ def rows(reports: Sequence[Report]) -> Iterator[list[str]]:
     """The table's rows, the head first."""
     yield ["", *(Path(report["sources"]["puzzles"]).stem.replace("qqwing_", "") for report in reports)]
     yield ["PyTorch fp32", *(cell([report["reference"]]) for report in reports)]
-    yield ["the control's spread", *(cell(report["controls"]) for report in reports)]
+    name = "controls in turn" if all(len(report["controls"]) == 1 for report in reports) else "the control's spread"
+    yield [name, *(cell(report["controls"]) for report in reports)]
     for place, engine in enumerate(reports[0]["engines"]):
         yield [engine["description"], *(cell([report["engines"][place]["free"]]) for report in reports)]
 

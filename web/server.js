@@ -5,6 +5,9 @@
  * @typedef {import("./trace.js").Trace} Trace
  */
 
+// Where the browser keeps the server's token, until its tab is closed.
+const TOKEN = "trm-deploy token";
+
 /**
  * @param {string} address where it streams, relative to the page
  * @param {string} name of the model
@@ -15,12 +18,7 @@
 export async function* solveOnServer(address, name, trace, signal) {
     let response;
     try {
-        response = await fetch(`${address}?model=${encodeURIComponent(name)}`, {
-            method: "POST",
-            headers: { "Content-Type": "application/json", Accept: "text/event-stream" },
-            body: JSON.stringify({ puzzles: [trace.puzzle] }),
-            signal,
-        });
+        response = await post(`${address}?model=${encodeURIComponent(name)}`, JSON.stringify({ puzzles: [trace.puzzle] }), signal);
     } catch (error) {
         if (signal.aborted) return;
         throw new Error(`The server cannot be reached: ${error instanceof Error ? error.message : error}`);
@@ -31,6 +29,28 @@ export async function* solveOnServer(address, name, trace, signal) {
         else if (event === "end") return;
     }
     throw new Error("The server's answer ends before its end: the connection broke");
+}
+
+/**
+ * Post JSON; where the server wants a token, the visitor is asked for it.
+ * @param {string} address
+ * @param {string} body
+ * @param {AbortSignal} signal
+ */
+async function post(address, body, signal) {
+    const send = () => {
+        const token = sessionStorage.getItem(TOKEN);
+        const headers = { "Content-Type": "application/json", Accept: "text/event-stream" };
+        const authorized = token ? { ...headers, Authorization: `Bearer ${token}` } : headers;
+        return fetch(address, { method: "POST", headers: authorized, body, signal });
+    };
+    const response = await send();
+    if (response.status !== 401) return response;
+    sessionStorage.removeItem(TOKEN);
+    const token = prompt("This server asks for its token")?.trim();
+    if (!token) return response;
+    sessionStorage.setItem(TOKEN, token);
+    return send();
 }
 
 /**

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -35,7 +36,7 @@ def test_every_table_is_on_a_page(tool: ModuleType) -> None:
 
 def test_a_changed_figure_is_found_and_made_anew(tool: ModuleType) -> None:
     text = (ROOT / "docs" / "performance.md").read_text("utf-8")
-    changed = text.replace("| 974 |", "| 97 |")
+    changed = re.sub(r"(?<=`torch-eager-fp32` \| )\d+", "1", text, count=1)
     assert changed != text
     assert tool.generated(changed, "performance.md") == text
 

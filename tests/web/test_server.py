@@ -61,6 +61,26 @@ def test_with_them_the_visitor_chooses(page: Any, built: Path) -> None:
         served.stop()
 
 
+def test_a_server_with_a_token_is_given_it(page: Any, tmp_path: Path) -> None:
+    (tmp_path / "token").touch(mode=0o600)
+    (tmp_path / "token").write_text("a-token-of-some-length")
+    engine = ("--engine", ASSETS / "sudoku-step.onnx", "--runtime", "onnxruntime", "--batch", 1)
+    served = Served(*engine, "--token-file", tmp_path / "token")
+    typed = ["wrong-token-of-some-length", "a-token-of-some-length"]
+    page.on("dialog", lambda dialog: dialog.accept(typed.pop(0)))
+    try:
+        page.goto(served.address)
+        page.locator("#solve:enabled").wait_for()
+        type_in(page, PUZZLE)
+        page.get_by_role("button", name="Solve").click()
+        page.locator("#problem").get_by_text("The server refuses: the token is missing or wrong").wait_for()
+        assert summary(page).startswith("Verified")
+        assert typed == []
+        assert summary(page).startswith("Verified"), "it is asked for once"
+    finally:
+        served.stop()
+
+
 def test_a_server_that_goes_away_is_named(page: Any) -> None:
     served = Served("--engine", ASSETS / "sudoku-step.onnx")
     page.goto(served.address)
