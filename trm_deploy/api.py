@@ -81,7 +81,8 @@ class Solver:
             budget: maximum number of supervision steps of all attempts at a puzzle. Where all three are None, the
                 artefact's own schedule holds, else 8 attempts.
             halt_threshold: an attempt ends when its halting logit exceeds it; the artefact's own where None.
-            batch: puzzles at a time; where None 1 in `solve` and `trace`, and in `solve_many` 8 in flight, else 1.
+            batch: puzzles at a time; where None 1 in `solve` and `trace`, and in `solve_many` 8 in flight, else 1, or
+                the file's own where it has but one size.
             in_flight: whether a puzzle that halts makes room at once; where None, if the model has the step form.
             speculate: whether idle slots compute attempts ahead of their turn; where None, if there are such slots.
             seed: random seed for the symmetries.

@@ -163,6 +163,7 @@ class OpenVinoSession:
         for rows, request in zip(parts, requests):
             for name, value in (*arrays.items(), *results.items()):
                 request.set_tensor(name, self._tensor_of(value[rows] if value.ndim else value))
+        for request in requests:
             request.start_async()
         failures = [error for request in requests if (error := _wait(request)) is not None]
         if failures:

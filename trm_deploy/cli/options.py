@@ -73,7 +73,10 @@ Budget = Annotated[
 Batch = Annotated[
     Optional[int],
     typer.Option(
-        "--batch", **whole(1), help="Number of puzzles to compute together.", show_default="8 in flight, else 1"
+        "--batch",
+        **whole(1),
+        help="Number of puzzles to compute together.",
+        show_default="8 in flight, else 1; a file of one batch size: that",
     ),
 ]
 InFlight = Annotated[

@@ -212,7 +212,7 @@ def compare(
 
     batches = [engine.largest_batch for _, engine in engines if isinstance(engine, StepRuntime)]
     count = min([len(tokens), STEP_PUZZLES, *(batch for batch in batches if batch)])
-    shared = in_turn and len(tokens) > STEP_PUZZLES
+    shared = _take_turns(in_turn, len(tokens))
     sample, sample_ids = tokens[:count], puzzle_ids[:count]
     reference_outputs, perturbed, compared = run_side_by_side(
         reference,
@@ -355,9 +355,14 @@ def _interleaved(parts: Sequence[Accuracy]) -> Accuracy:
     return Accuracy(**{entry.name: whole(entry.name) for entry in fields(Accuracy)})
 
 
+def _take_turns(in_turn: bool, puzzles: int) -> bool:
+    """Whether controls that may share the puzzles do: what each has answered step by step costs nothing."""
+    return in_turn and puzzles > STEP_PUZZLES
+
+
 def work(puzzles: int, engines: int, controls: int, *, in_turn: bool = False) -> int:
     """Units of work that `compare` reports, where no engine is unrolled to another number of steps."""
-    runs = 1 if in_turn and puzzles > STEP_PUZZLES else controls
+    runs = 1 if _take_turns(in_turn, puzzles) else controls
     return puzzles * (1 + runs + engines) + min(puzzles, STEP_PUZZLES)
 
 

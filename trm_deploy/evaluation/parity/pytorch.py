@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trm_deploy.errors import require
 from trm_deploy.models.perturb import perturb_by_one_ulp
 from trm_deploy.models.recursive import RecursiveReasoner
 from trm_deploy.runtimes.backends.pytorch import TorchRuntime
@@ -29,7 +28,7 @@ class DividedTorch(TorchRuntime):
         self, tokens: Int32, reset: NDArray[np.bool_], y: Any, z: Any, puzzle_ids: Int32 | None = None
     ) -> StepResult:
         """See `StepRuntime.step`."""
-        torch = require("torch", extra="export", purpose="to run a checkpoint")
+        torch = self._torch
         threads = torch.get_num_threads()
         parts = parts_of(len(tokens), threads)
         if len(parts) == 1:

@@ -162,9 +162,9 @@ def run_side_by_side(
         reference_outputs.append(Outputs(host_values(expected.logits), host_values(expected.halt_logit)))
         y, z = host_values(expected.y), host_values(expected.z)
     perturbed, compared = trajectories[: len(controls)], trajectories[len(controls) :]
-    if known is not None:
-        perturbed = known.controls = known.controls if known_before else perturbed
-    return reference_outputs, perturbed, compared
+    if known is not None and not known_before:
+        known.controls = perturbed
+    return reference_outputs, perturbed if known is None else known.controls, compared
 
 
 def first_attempts(answers: Sequence[StepAnswer], limits: Limits) -> list[Finished]:
