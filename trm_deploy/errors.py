@@ -22,8 +22,13 @@ from __future__ import annotations
 import importlib
 import re
 import reprlib
+import sys
 from types import ModuleType
-from typing import ClassVar
+from typing import Any, ClassVar
+
+# Packages that report their use to their makers when they are imported, and the module that does so for them. Each
+# goes on without it; who imports it before us has chosen.
+REPORTERS = {"openvino": "openvino_telemetry"}
 
 
 class TrmDeployError(Exception):
@@ -133,6 +138,23 @@ def reason(error: BaseException) -> str:
     return text[:160] or type(error).__name__
 
 
+def import_silently(module: str) -> ModuleType:
+    """Import `module`, which reports its use to nobody (see `REPORTERS`).
+
+    Raises:
+        ImportError: it is missing, or does not work.
+    """
+    modules: dict[str, Any] = sys.modules
+    reporter = REPORTERS.get(module)
+    if reporter is None or reporter in modules:
+        return importlib.import_module(module)
+    modules[reporter] = None  # as where it is not installed
+    try:
+        return importlib.import_module(module)
+    finally:
+        del modules[reporter]
+
+
 def require(module: str, *, extra: str, purpose: str) -> ModuleType:
     """Import `module`, or raise `MissingPackage` that names the extra which brings it.
 
@@ -142,7 +164,7 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
         purpose: what it is needed for, as in "to run an ONNX file".
     """
     try:
-        return importlib.import_module(module)
+        return import_silently(module)
     except ImportError as error:
         raise MissingPackage(
             f"{module} is needed {purpose} and cannot be imported ({error})",

@@ -143,6 +143,9 @@ class OpenVinoSession:
         # One request has its counters, and a graph of one batch size is not divided.
         self._divides = not counters and all(tensor.shape[0] == BATCH for tensor in self.inputs if tensor.shape)
         self._requests = {1: [self.request]}  # by their number
+        # The arrays of the run that is on: they stay even where a second Ctrl-C ends the wait for it. Set last, so that
+        # they go last.
+        self._in_use: tuple[dict[str, Any], dict[str, Any]] = {}, {}
 
     def compile(self, model: Any, streams: int = 1) -> Any:
         """A graph as OpenVINO executes it, with the settings of this session."""
@@ -151,7 +154,7 @@ class OpenVinoSession:
     def run(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
         """See `Session.run`; outputs are arrays of their own, which the next run does not overwrite."""
         batch = next(len(value) for value in feeds.values() if value.ndim)
-        # Held until the run is over: OpenVINO reads them in place.
+        # OpenVINO reads and writes them in place.
         arrays = {name: np.ascontiguousarray(value) if value.ndim else value for name, value in feeds.items()}
         results = {}
         for tensor in self.outputs:
@@ -163,9 +166,16 @@ class OpenVinoSession:
         for rows, request in zip(parts, requests):
             for name, value in (*arrays.items(), *results.items()):
                 request.set_tensor(name, self._tensor_of(value[rows] if value.ndim else value))
-        for request in requests:
-            request.start_async()
-        failures = [error for request in requests if (error := _wait(request)) is not None]
+        self._in_use = arrays, results
+        try:
+            for request in requests:
+                request.start_async()
+            failures = [error for request in requests if (error := _wait(request)) is not None]
+        except BaseException:
+            # After a Ctrl-C between two waits, the others still write to our arrays.
+            for request in requests:
+                _wait(request)
+            raise
         if failures:
             raise ArtefactError(
                 f"{self._path}: OpenVINO cannot run it ({_reason(failures[0])})",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.metadata
 import platform
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from typing import Any
 
 import trm_deploy
 from trm_deploy.artefacts.kind import Kind
-from trm_deploy.errors import CannotRunHere, MissingPackage
+from trm_deploy.errors import CannotRunHere, MissingPackage, import_silently
 from trm_deploy.runtimes import registry
 from trm_deploy.runtimes.backends import ort, ov
 from trm_deploy.runtimes.backends.trt.cuda import load_cudart
@@ -107,7 +106,7 @@ def _installed(package: str, extra: str) -> str:
 
 def _package(module: str, extra: str, details: Callable[[Any], str] = _no_details) -> str:
     try:
-        imported = importlib.import_module(module)
+        imported = import_silently(module)
     except ImportError:
         return f"missing; type: pip install 'trm-deploy[{extra}]'"
     version = getattr(imported, "__version__", "version unknown")

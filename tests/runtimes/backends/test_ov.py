@@ -6,6 +6,8 @@ import copy
 import json
 import math
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import onnx
 import pytest
 
 from tests.cli.test_commands import assert_one_line_error, trm
-from tests.conftest import ASSETS, GRAPHS, Graph, exported
+from tests.conftest import ASSETS, GRAPHS, ROOT, Graph, exported
 from trm_deploy import puzzles, runtimes
 from trm_deploy.artefacts import record
 from trm_deploy.errors import ArtefactError, CannotRunHere, InputError, MissingPackage
@@ -76,6 +78,41 @@ def test_a_batch_is_divided_among_the_threads(
             np.testing.assert_allclose(found, expected_values, atol=1e-5)
     requests = divided.session._requests[len(expected)]  # type: ignore[attr-defined]
     assert [len(request.get_tensor("tokens").data) for request in requests] == expected
+
+
+def test_ctrl_c_between_two_parts_waits_for_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trm_deploy.support.machine.threads", lambda: 2)
+    runtime = runtimes.load(ASSETS / "sudoku.onnx", "openvino", precision="fp32")
+    tokens = np.repeat(puzzles.get("sudoku-9x9").examples()[:1], 4, axis=0)
+    whole = runtime.solve(tokens, max_steps=2, halt_threshold=math.inf)
+    session: Any = runtime.session  # type: ignore[attr-defined]
+    with monkeypatch.context() as patched:
+        begun = []
+
+        def press_once(request: Any) -> RuntimeError | None:
+            begun.append(request)
+            if len(begun) == 1:
+                raise KeyboardInterrupt
+            return wait(request)
+
+        wait = ov._wait
+        patched.setattr(ov, "_wait", press_once)
+        with pytest.raises(KeyboardInterrupt):
+            runtime.solve(tokens, max_steps=2, halt_threshold=math.inf)
+    parts = session._requests[2]
+    assert begun == [parts[0], *parts]
+    assert [request.wait_for(0) for request in parts] == [True, True]
+    again = runtime.solve(tokens, max_steps=2, halt_threshold=math.inf)
+    np.testing.assert_array_equal(again.logits, whole.logits)
+
+
+def test_openvino_is_imported_without_its_statistics_of_use() -> None:
+    code = (
+        "import sys; from trm_deploy.errors import require; require('openvino', extra='', purpose='');"
+        "import openvino.tools.ovc as ovc; print(type(ovc.telemetry).__module__, 'openvino_telemetry' in sys.modules)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert ended.stdout.split() == ["openvino.tools.ovc.telemetry_stub", "False"]
 
 
 def test_a_graph_of_one_batch_size_is_not_divided(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

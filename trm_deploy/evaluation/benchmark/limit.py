@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import time
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from trm_deploy.errors import import_silently
 from trm_deploy.flops import Product, products
 from trm_deploy.runtimes.base import Device
 from trm_deploy.spec import ModelSpec
@@ -75,9 +77,8 @@ def _openvino_makers() -> dict[str, Callable[[int, Product], Multiply]]:
     """bfloat16 products by OpenVINO; nothing where it is missing or the processor has none."""
     if not importlib.util.find_spec("openvino"):
         return {}
-    import openvino
-    from openvino import opset13 as operators
-
+    openvino: Any = import_silently("openvino")
+    operators: Any = importlib.import_module("openvino.opset13")
     core = openvino.Core()
     if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         return {}
