@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib.util
 import json
 import logging
@@ -25,6 +26,7 @@ from trm_deploy.artefacts import bundle
 from trm_deploy.checkpoints import Checkpoint
 from trm_deploy.evaluation.parity.export_check import check_export
 from trm_deploy.export import onnx_artefact
+from trm_deploy.export.graph import assemble
 from trm_deploy.export.graph.assemble import export_onnx
 from trm_deploy.models.presets import preset
 from trm_deploy.models.recursive import RecursiveReasoner
@@ -41,6 +43,30 @@ ASSETS = ROOT / "trm_deploy" / "assets"
 # The tests run in one process a core, and so do the commands that they start.
 os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def traced_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tracing a tiny model takes seconds, whatever graph is made of it: each model is traced once for all processes."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "traces"
+    folder.mkdir(exist_ok=True)
+    trace = assemble.trace
+
+    def remembered(model: RecursiveReasoner, opset: int) -> onnx.ModelProto:
+        digest = hashlib.sha256(f"{model.spec.to_json()} {opset}".encode())
+        for name, value in model.state_dict().items():
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.flatten().view(torch.uint8).numpy().tobytes())
+        path = folder / f"{digest.hexdigest()}.onnx"
+        if not path.exists():
+            onnx.save(trace(model, opset), own / path.name)
+            (own / path.name).replace(path)
+        return onnx.load(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(assemble, "trace", remembered)
+        yield
 
 
 @pytest.fixture(autouse=True)

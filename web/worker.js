@@ -53,6 +53,20 @@ async function fetched(url, name, expected) {
     return bytes;
 }
 
+/**
+ * A module. The browser does not say why it cannot import one, which is found out by asking for the file.
+ * @param {string} url
+ * @param {string} name
+ */
+async function imported(url, name) {
+    try {
+        return await import(url);
+    } catch (error) {
+        await fetched(url, name, 0);
+        throw new Refused(`${name} cannot be run (${error instanceof Error ? error.message : error}); run make web again`);
+    }
+}
+
 /** @param {Uint8Array} bytes @param {string} name */
 async function check(bytes, name) {
     if (bytes.length !== model.bytes) {
@@ -72,7 +86,7 @@ async function open(asked) {
     const [bytes, wasm, loaded] = await Promise.all([
         fetched(new URL(file, asked.base).href, file, model.bytes),
         fetched(new URL(asked.wasm, asked.base).href, asked.wasm, asked.wasmBytes),
-        import(new URL(asked.script, asked.base).href),
+        imported(new URL(asked.script, asked.base).href, asked.script),
     ]);
     await check(bytes, file);
     ort = loaded;

@@ -230,6 +230,9 @@ def flip(folder: Path) -> None:
     path.write_bytes(data)
 
 
+MODULE = "ort/ort.wasm.bundle.min.mjs"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -242,6 +245,8 @@ def flip(folder: Path) -> None:
         (lambda folder: (folder / "models.json").write_text("{"), "models.json cannot be read"),
         (lambda folder: (folder / "models.json").unlink(), "models.json cannot be read (HTTP 404): run make web"),
         (lambda folder: shutil.rmtree(folder / "ort"), "cannot be fetched (HTTP 404)"),
+        (lambda folder: (folder / MODULE).unlink(), f"{MODULE} cannot be fetched (HTTP 404)"),
+        (lambda folder: (folder / MODULE).write_text("{"), f"{MODULE} cannot be run (Unexpected end of input)"),
     ],
 )
 def test_damaged_files_are_named(page: Any, damaged: Any, change: Callable[[Path], None], message: str) -> None:

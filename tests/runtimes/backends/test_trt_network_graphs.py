@@ -6,7 +6,6 @@ import functools
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,23 +42,6 @@ CASES: list[tuple[Graph, bool, Precision]] = [
     ("loop", True, "fp32"),
     ("step", True, "fp32"),
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def traced_once() -> Iterator[None]:
-    """Tracing takes seconds, and every form of a model is composed of one trace."""
-    traces: dict[Any, onnx.ModelProto] = {}
-
-    def trace(model: RecursiveReasoner, opset: int) -> onnx.ModelProto:
-        key = (model.spec.to_json(), model.y_init.dtype, opset)
-        if key not in traces:
-            traces[key] = original(model, opset)
-        return traces[key]
-
-    original = assemble.trace
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assemble, "trace", trace)
-        yield
 
 
 @pytest.fixture(scope="module")
