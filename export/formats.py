@@ -28,7 +28,8 @@ TRITON_BACKENDS = {"onnxruntime": "onnx", "tensorrt": "trt"}
 REPOSITORY = "models"
 
 # Options by the names of their fields in `ExportOptions`. What decides the graph: an ONNX file has decided it already.
-GRAPH_OPTIONS = ("graph", "steps", "precision", "opset", "unroll_inner", "overrides", "calibrate", "identifiers")
+_CALIBRATION = ("calibrate", "static_scales")
+GRAPH_OPTIONS = ("graph", "steps", "precision", "opset", "unroll_inner", "overrides", *_CALIBRATION, "identifiers")
 # Of a graph; a checkpoint has none.
 _GRAPH = ("graph", "steps", "precision", "opset", "unroll_inner", "target")
 _BUILDER = (*_GRAPH, "batch", "calibrate", "workspace_mib", "opt_level", "max_aux_streams")
@@ -64,7 +65,7 @@ FORMATS = {
         Kind.onnx,
         ".onnx",
         "fp32",
-        frozenset((*_GRAPH, "batch", "bake_limits")),
+        frozenset((*_GRAPH, "batch", "bake_limits", *_CALIBRATION)),
         "trm_deploy.export.onnx_artefact:build",
     ),
     "trt": Format(

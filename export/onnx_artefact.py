@@ -41,7 +41,7 @@ class GraphOptions:
     """Which graph; see `export_onnx`.
 
     Attributes:
-        static_scales: int8 with static scales, for TensorRT, rather than a scale for each row.
+        static_scales: int8 with static scales, for TensorRT and OpenVINO, rather than a scale for each row.
         calibrate: puzzles for the static scales; the task's examples where None.
         batch: samples that the graph takes at a time; any number where None.
         bake_limits: the checkpoint's step limit and threshold as constants rather than inputs.
@@ -74,7 +74,7 @@ def build(options: ExportOptions, output: Path, check: Check) -> Checkpoint:
         opset=options.graph_opset(),
         # A loop cannot be captured as a CUDA graph, and capturing is what an engine of the step form is for.
         unroll_inner=options.unroll_inner or (is_engine and options.graph == "step"),
-        static_scales=options.graph_precision() == "int8" and is_engine,
+        static_scales=options.graph_precision() == "int8" and (is_engine or options.static_scales),
         calibrate=options.calibrate,
         batch=None if is_engine or options.batch is None else int(options.batch),
         bake_limits=options.bake_limits,

@@ -52,7 +52,9 @@ class ExportOptions(BuilderOptions):
         compute_capability: GPUs to build for ahead of time, separated by commas.
         overrides: KEY=VALUE, what a published checkpoint does not say of itself.
         identifiers: names of the puzzle ids; the `identifiers.json` beside the checkpoint where None, if any.
-        calibrate: puzzles for the static scales of an int8 engine; the task's examples where None.
+        static_scales: int8 with a scale for each product rather than for each row, in an ONNX file; engines always have
+            them.
+        calibrate: puzzles for the static scales; the task's examples where None.
         force: write over an existing file of another kind.
         backend: Triton's, key of `TRITON_BACKENDS`.
         name: of the model in the repository; where None the source's stem, with "-step" behind it in the step form.
@@ -73,6 +75,7 @@ class ExportOptions(BuilderOptions):
     compute_capability: str | None = None
     overrides: tuple[str, ...] = ()
     identifiers: Path | None = None
+    static_scales: bool = False
     calibrate: Path | None = None
     force: bool = False
     backend: str | None = None
@@ -116,6 +119,11 @@ class ExportOptions(BuilderOptions):
                 )
         if self.precision != "int8":
             self._refuse("calibrate", "applies to --precision int8")
+            self._refuse("static_scales", "applies to --precision int8")
+        elif not (self.static_scales or self.model_form.kind.is_plan):
+            triton = self.format == "triton"
+            others = "--backend tensorrt" if triton else "--format trt or rtx, and with --static-scales"
+            self._refuse("calibrate", f"applies to {others}")
         if self.graph != "unrolled":
             self._refuse("steps", f"applies to --graph unrolled, not to --graph {self.graph or DEFAULT_GRAPH}")
         if self.precision == "bf16" and self.format == "triton" and not self.model_form.kind.is_plan:

@@ -37,6 +37,7 @@ class Backend:
             a file decides that alone.
         profiler: dotted name of the module whose `load(path, options)` gives a
             `trm_deploy.runtimes.profiling.base.Profiler`; empty where the runtime has no profiler.
+        lacks: operators of exported files that it does not compute.
         faster_on: devices on which it is faster than the default of the kinds that it reads; measured, see
             docs/performance.md.
     """
@@ -50,6 +51,7 @@ class Backend:
     precisions: tuple[Precision, ...]
     arithmetics: tuple[Precision, ...] = ()
     profiler: str = ""
+    lacks: frozenset[str] = frozenset()
     faster_on: tuple[Device, ...] = ()
 
     @property
@@ -61,6 +63,10 @@ class Backend:
     def installed(self) -> bool:
         """Whether `package` is there; it is not imported."""
         return importlib.util.find_spec(self.package) is not None
+
+    def computes(self, file: onnx_file.OnnxFile) -> bool:
+        """Whether it runs an ONNX file."""
+        return file.precision in self.precisions and not self.lacks & file.operators
 
     def load(self, path: Path, options: LoadOptions) -> Runtime:
         """The runtime of an artefact; see `trm_deploy.runtimes.load`."""
@@ -102,9 +108,10 @@ BACKENDS: tuple[Backend, ...] = (
         module="trm_deploy.runtimes.backends.ov",
         extra="openvino",
         packages=("openvino",),
-        precisions=("fp32", "fp16"),
+        precisions=("fp32", "fp16", "int8"),
         arithmetics=("fp32", "bf16"),
         profiler="trm_deploy.runtimes.profiling.ov",
+        lacks=frozenset((onnx_file.INT8_BY_ROW,)),
         faster_on=("cpu",),
     ),
     Backend(
@@ -196,7 +203,7 @@ def faster(kind: Kind, device: Device) -> Backend | None:
 def fastest(path: Path, kind: Kind, device: Device, name: str | None = None) -> Backend:
     """The back end that puzzles are solved with: the named one, else the fastest by this rule.
 
-    The one that is `faster` on the device, where it is installed and runs the file's precision; else the kind's
+    The one that is `faster` on the device, where it is installed and computes the file; else the kind's
     default. What it computes in is its own affair: never narrower than the flag or the file's build record allows.
 
     Raises:
@@ -204,10 +211,9 @@ def fastest(path: Path, kind: Kind, device: Device, name: str | None = None) -> 
         InputError: see `choose`.
     """
     other = faster(kind, device)
-    if name is None and other is not None and other.installed:
-        precision = onnx_file.read(path).precision if kind is Kind.onnx else None
-        if precision in other.precisions:
-            return other
+    found = kind is Kind.onnx and name is None
+    if found and other is not None and other.installed and other.computes(onnx_file.read(path)):
+        return other
     return choose(path, kind, name)
 
 
@@ -219,7 +225,8 @@ def fastest_in_words(kind: Kind, device: Device) -> str:
     if not other.installed:
         return f"{usual.name}; {other.name} would be faster on this device and is not installed"
     return (
-        f"{other.name} for {' and '.join(other.precisions)} files, because it is installed and faster on this device;"
+        f"{other.name} for fp32 and fp16 files, and int8 with static scales, because it is installed and faster on this"
+        " device;"
         f" {usual.name} for others"
     )
 

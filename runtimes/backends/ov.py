@@ -15,6 +15,7 @@ import numpy as np
 
 from trm_deploy.artefacts import onnx_file, record
 from trm_deploy.errors import ArtefactError, CannotRunHere, InputError, require
+from trm_deploy.runtimes import registry
 from trm_deploy.runtimes.base import LoadOptions
 from trm_deploy.runtimes.dividing import parts_of
 from trm_deploy.runtimes.graph_runtime import NUMPY, GraphRuntime, LoadedGraph, open_graph
@@ -53,15 +54,23 @@ def load(path: Path, options: LoadOptions, *, counters: bool = False) -> GraphRu
     if options.device != "cpu":
         raise InputError("--device cuda: OpenVINO runs on the processor", hint="leave out --device, or --runtime")
     described = onnx_file.read(path)
-    if described.precision not in ("fp32", "fp16"):
+    if not registry.get(NAME).computes(described):
+        found, other = described.precision, "--precision fp32 and run it with --precision bf16"
+        if found == "int8":
+            found, other = "int8 with a scale for each row", "--static-scales"
         raise CannotRunHere(
-            f"{path}: is in {described.precision}, of which OpenVINO has no kernels for our graphs",
-            hint="leave out --runtime openvino, or export it in fp32 and add --precision bf16",
+            f"{path}: is in {found}, of which OpenVINO has no kernels for our graphs",
+            hint=f"leave out --runtime openvino, or export it with {other}",
         )
     core = openvino.Core()
-    arithmetic = choose_arithmetic(path, options.precision, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+    capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if described.precision == "int8":
+        refuse_other_than_int8(path, options.precision, capabilities)
+    arithmetic = "int8" if described.precision == "int8" else choose_arithmetic(path, options.precision, capabilities)
+    # What of an int8 file is not int8 is float16, which processors compute in something wider.
+    rest: Precision = ("bf16" if "BF16" in capabilities else "fp32") if arithmetic == "int8" else arithmetic
     names = signature(described.spec, described.graph, baked=described.baked).tensors
-    session = OpenVinoSession(openvino, core, path, arithmetic, names, counters=counters)
+    session = OpenVinoSession(openvino, core, path, rest, names, counters=counters)
     return open_graph(
         session,
         LoadedGraph(
@@ -78,8 +87,19 @@ def load(path: Path, options: LoadOptions, *, counters: bool = False) -> GraphRu
     )
 
 
+def refuse_other_than_int8(path: Path, asked: Precision | None, capabilities: list[str]) -> None:
+    """Raises `CannotRunHere` where an int8 file is to be computed in something else, or the processor has no int8."""
+    if asked not in (None, "int8"):
+        raise CannotRunHere(f"--precision {asked}: {path} is in int8, and computed so", hint="leave out --precision")
+    if "INT8" not in capabilities:
+        raise CannotRunHere(
+            f"{path}: is in int8, which OpenVINO does not compute on this processor",
+            hint="leave out --runtime openvino, or export it with --precision fp32",
+        )
+
+
 def choose_arithmetic(path: Path, asked: Precision | None, capabilities: list[str]) -> Precision:
-    """What products are computed in.
+    """What the products of a float file are computed in.
 
     Args:
         path: the artefact, with its build record beside it.

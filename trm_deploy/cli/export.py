@@ -128,10 +128,17 @@ def export(
         typer.Option(
             "--calibrate",
             metavar="FILE",
-            help="Puzzles to calibrate the scales of an int8 engine on.",
+            help="Puzzles to calibrate the static scales of int8 on.",
             show_default="the puzzles shipped with the package",
         ),
     ] = None,
+    static_scales: Annotated[
+        bool,
+        typer.Option(
+            "--static-scales",
+            help="int8 with calibrated scales, as OpenVINO computes it, rather than a scale for each row (onnx only).",
+        ),
+    ] = False,
     overrides: Overrides = None,
     identifiers: Annotated[
         Optional[Path],
@@ -197,6 +204,7 @@ def export(
         overrides=overrides or (),
         identifiers=identifiers,
         calibrate=calibrate,
+        static_scales=static_scales,
         backend=backend,
         name=name,
         force=force,

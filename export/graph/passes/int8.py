@@ -65,7 +65,10 @@ def weight_groups(model: RecursiveReasoner, graph: onnx.GraphProto) -> dict[str,
     for name, weight in model.named_parameters():
         for group, pattern in GROUPS.items():
             if re.search(pattern, name):
-                known[_key(weight.detach().t().contiguous().numpy())] = group
+                whole = weight.detach().t().contiguous().numpy()
+                known[_key(whole)] = group
+                if name.endswith("gate_up.weight"):  # which `split_products` may have divided
+                    known |= {_key(half): group for half in np.split(whole, 2, axis=1)}
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer if len(tensor.dims) == 2}
     found = {name: known[_key(array)] for name, array in arrays.items() if _key(array) in known}
     return {name: group for name, group in found.items() if name in set(_multiplied(graph))}

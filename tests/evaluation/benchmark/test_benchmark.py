@@ -206,9 +206,14 @@ def test_onnx_files_get_a_row_a_runtime_and_need_no_torch(tmp_path: Path) -> Non
 
 def test_a_checkpoint_is_measured_in_openvino(tiny_checkpoint: Path) -> None:
     pytest.importorskip("openvino", reason="type: pip install 'trm-deploy[openvino]'")
-    only = ("ort-step-fp32", "openvino-step-fp32")
+    only = ("ort-step-fp32", "openvino-step-fp32", "openvino-step-int8")
     report = benchmark_files([tiny_checkpoint], limit=3, repeats=1, batch=2, only=only)
-    ours, theirs = report.rows
+    ours, theirs, int8 = report.rows
+    assert (int8.runtime, int8.precision) == ("OpenVINO", "int8")
+    assert report.commands["openvino-step-int8"].endswith(
+        "--graph step --precision int8 --static-scales -o step-int8-static.onnx"
+        " && trm-deploy run -e step-int8-static.onnx --runtime openvino"
+    )
     assert [row.name for row in report.rows] == list(only)
     assert (theirs.runtime, theirs.precision, theirs.mean_steps) == ("OpenVINO", "fp32", ours.mean_steps)
     assert report.commands["openvino-step-fp32"].endswith(

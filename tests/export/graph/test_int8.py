@@ -23,7 +23,7 @@ from trm_deploy.export.engine.build import build_engine
 from trm_deploy.export.engine.options import BatchProfile, EngineOptions
 from trm_deploy.export.formats import OPSET
 from trm_deploy.export.graph.assemble import trace
-from trm_deploy.export.graph.calibration import SAMPLED, _sampled, largest_inputs, questions
+from trm_deploy.export.graph.calibration import largest_inputs, questions
 from trm_deploy.export.graph.composer import Traced
 from trm_deploy.export.graph.forms import loop_graph, step_graph
 from trm_deploy.export.graph.nested import graphs
@@ -213,7 +213,8 @@ def test_scales_cover_all_steps_and_uses() -> None:
     # Fewer steps, or only the first use of a weight, see other values.
     tokens = puzzles.get("sudoku-4x4").examples()[:4]
     once = replace(model.spec, halting=replace(model.spec.halting, max_steps=1))
-    assert all(found[weight] != scale for weight, scale in largest_inputs(flat, list(groups), once, tokens).items())
+    assert all(found[weight] >= scale for weight, scale in largest_inputs(flat, list(groups), once, tokens).items())
+    assert found != largest_inputs(flat, list(groups), once, tokens)
     used: set[str] = set()
     for node in flat.graph.node:
         if node.op_type == "MatMul" and node.input[1] in groups:
@@ -227,16 +228,17 @@ def test_scales_cover_all_steps_and_uses() -> None:
         copy.name += "/again"
     assert {groups[tensor.name] for tensor in again} == set(groups.values()) - {"answer head"}
     first = largest_inputs(flat, list(groups), model.spec, tokens)
-    assert all(found[tensor.name] != first[tensor.name] for tensor in again)
+    assert all(found[tensor.name] >= first[tensor.name] for tensor in again)
+    assert found != first
 
 
-@pytest.mark.parametrize("shape", [(4, 82, 384), (4, 82, 128), (2, 97, 1536), (3, 7, 5)])
-def test_no_column_is_left_out_of_a_sample(shape: tuple[int, ...]) -> None:
-    columns = np.broadcast_to(np.arange(shape[-1]), shape)
-    uses = [columns] * 32
-    seen = _sampled(uses)
-    assert set(seen) == set(range(shape[-1]))
-    assert len(seen) <= SAMPLED + len(uses)
+def test_sensitivity_finds_both_halves_of_a_product_that_the_export_divides() -> None:
+    model = random_model(tiny_spec("trm-mlp"))
+    groups = int8.weight_groups(model, exported("trm-mlp", "step").graph)
+    # Of two blocks, each gate_up twice.
+    assert Counter(groups.values()) == {
+        "token gate_up": 4, "token down": 2, "channel gate_up": 4, "channel down": 2, "answer head": 1,
+    }  # fmt: skip
 
 
 def test_calibration_puzzles(tmp_path: Path) -> None:

@@ -16,12 +16,16 @@ import onnx
 import pytest
 
 from tests.cli.test_commands import assert_one_line_error, trm
-from tests.conftest import ASSETS, GRAPHS, ROOT, Graph, exported
+from tests.conftest import ASSETS, GRAPHS, ROOT, Graph, exported, random_model, tiny_spec
 from trm_deploy import puzzles, runtimes
 from trm_deploy.artefacts import record
+from trm_deploy.artefacts.kind import Kind
 from trm_deploy.errors import ArtefactError, CannotRunHere, InputError, MissingPackage
+from trm_deploy.evaluation import parity
 from trm_deploy.evaluation.parity.bounds import BOUNDS, bounds_name
+from trm_deploy.evaluation.parity.pytorch import reference_and_controls
 from trm_deploy.export.graph.passes.fixing import fix_batch
+from trm_deploy.runtimes import registry
 from trm_deploy.runtimes.backends import ov
 from trm_deploy.runtimes.base import StepRuntime, initial_numpy_state
 from trm_deploy.runtimes.solving.session import open_session
@@ -170,9 +174,38 @@ def test_a_precision_that_the_processor_does_not_compute_is_refused(tmp_path: Pa
     assert ov.choose_arithmetic(tmp_path / "x.onnx", None, ["FP32", "BF16"]) == "fp32"
 
 
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_int8_with_static_scales(graph: Graph, tmp_path: Path) -> None:
+    """Held to int8's bounds of parity; chosen by itself, unlike int8 with a scale for each row."""
+    model = random_model(tiny_spec("trm-mlp"))
+    path = saved(tmp_path, "trm-mlp", graph, precision="int8", static_scales=True)
+    engine = runtimes.load(path, "openvino")
+    assert (engine.description, engine.arithmetic) == (f"OpenVINO {graph} int8", "int8")
+    report = parity.compare(
+        *reference_and_controls(model, 1), [("static", engine)], TOKENS, solved=None, max_steps=4, halt_threshold=0.0
+    )
+    report.raise_if_failed()
+    assert report.engines[0].step_differences[0].largest > 1e-4  # float32 is nearer
+    (tmp_path / "rows").mkdir()
+    by_row = saved(tmp_path / "rows", "trm-mlp", "loop", precision="int8")
+    names = [registry.fastest(each, Kind.onnx, "cpu").name for each in (path, by_row)]
+    assert names == ["openvino", "onnxruntime"]
+
+
+def test_int8_is_computed_in_int8_alone(tmp_path: Path) -> None:
+    path = saved(tmp_path, "trm-mlp", "loop", precision="int8", static_scales=True)
+    with pytest.raises(CannotRunHere, match=r"--precision bf16: .* is in int8, and computed so; leave out --precision"):
+        runtimes.load(path, "openvino", precision="bf16")
+    with pytest.raises(CannotRunHere, match="is in int8, which OpenVINO does not compute on this processor"):
+        ov.refuse_other_than_int8(path, None, ["FP32", "BF16"])
+    by_row = saved(tmp_path, "trm-mlp", "loop", precision="int8")
+    with pytest.raises(CannotRunHere, match=r"a scale for each row, .* or export it with --static-scales"):
+        runtimes.load(by_row, "openvino")
+
+
 def test_what_openvino_cannot_run_names_what_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     int8 = saved(tmp_path, "trm-mlp", "loop", precision="int8")
-    with pytest.raises(CannotRunHere, match=r"is in int8, .*leave out --runtime openvino"):
+    with pytest.raises(CannotRunHere, match=r"a scale for each row, .*leave out --runtime openvino"):
         runtimes.load(int8, "openvino")
     path = saved(tmp_path, "trm-mlp", "step")
     with pytest.raises(InputError, match=r"OpenVINO runs on the processor"):

@@ -163,11 +163,12 @@ def _of_file(path: Path, device: Device, allow_host_code: bool) -> list[Offer]:
     found = kind.of(path)
     default, *others = registry.reading(found)
     offers = [Offer(path.stem, lambda: _of_engine(path.stem, path, default, None, device, allow_host_code))]
-    precision = onnx_file.read(path).precision if found is Kind.onnx else None
+    file = onnx_file.read(path) if found is Kind.onnx else None
     for backend in others:
-        if precision in backend.precisions and device in backend.faster_on:
-            for arithmetic in reversed(backend.arithmetics):
-                name = f"{path.stem}-{backend.name}-{arithmetic}"
+        if file is not None and backend.computes(file) and device in backend.faster_on:
+            # An int8 file is computed in int8 alone, which no flag has to say.
+            for arithmetic in (None,) if file.precision == "int8" else tuple(reversed(backend.arithmetics)):
+                name = f"{path.stem}-{backend.name}-{arithmetic or 'int8'}"
                 make = functools.partial(_of_engine, name, path, backend, arithmetic, device, allow_host_code)
                 offers.append(Offer(name, make))
     return offers
@@ -221,16 +222,25 @@ def _of_checkpoint(path: Path, folder: Path, overrides: Sequence[str], device: D
     ) -> Offer:
         return Offer(name, lambda: Candidate(name, "PyTorch", graph, make(), way, batches, command))
 
-    def exported(name: str, backend: str, graph: Graph, precision: Precision, arithmetic: Precision | None) -> Offer:
+    def exported(
+        name: str,
+        backend: str,
+        graph: Graph,
+        precision: Precision,
+        arithmetic: Precision | None,
+        *,
+        static_scales: bool = False,
+    ) -> Offer:
         way: Way = "in-flight" if graph == "step" else "batches"
-        file = f"{graph}-{precision}.onnx"
-        export = f"trm-deploy export {path}{given} --graph {graph} --precision {precision} -o {file}"
+        file = f"{graph}-{precision}{'-static' if static_scales else ''}.onnx"
+        flags = f"--graph {graph} --precision {precision}{' --static-scales' if static_scales else ''}"
+        export = f"trm-deploy export {path}{given} {flags} -o {file}"
         command = f"{export} && trm-deploy run -e {file}{_runtime_flags(backend, arithmetic)}"
 
         def make() -> Candidate:
             row = registry.get(backend)
             require(row.package, extra=row.extra, purpose="to run ONNX files")  # before an export in vain
-            made = _exported(path, folder, graph, precision, overrides)
+            made = _exported(path, folder / file, graph, precision, overrides, static_scales=static_scales)
             runtime = load(made, backend, device=device, precision=arithmetic)
             return Candidate(name, row.title, graph, runtime, way, BATCHES, command)
 
@@ -240,11 +250,17 @@ def _of_checkpoint(path: Path, folder: Path, overrides: Sequence[str], device: D
         return exported(f"ort-{graph}-{precision}", "onnxruntime", graph, precision, None)
 
     def in_openvino(arithmetic: Precision) -> Offer:
-        return exported(f"openvino-step-{arithmetic}", "openvino", "step", "fp32", arithmetic)
+        name = f"openvino-step-{arithmetic}"
+        if arithmetic == "int8":
+            return exported(name, "openvino", "step", "int8", None, static_scales=True)
+        return exported(name, "openvino", "step", "fp32", arithmetic)
 
     compiled_in_flight = f"{run} --precision bf16 --compile"
     # On a CPU, float16 is float32 between casts: slower by those, and no gain.
     narrow: tuple[Precision, ...] = ("fp16", "int8") if device == "cuda" else ("int8",)
+    in_openvino_too: tuple[Precision, ...] = ("fp32", "bf16", "int8")
+    if device not in registry.get("openvino").faster_on:
+        in_openvino_too = ()
     return [
         in_torch("torch-eager-fp32", "eager", lambda: eager("fp32"), "fixed", BATCHES),
         in_torch("torch-eager-bf16", "eager", lambda: eager("bf16"), "fixed", BATCHES),
@@ -255,21 +271,23 @@ def _of_checkpoint(path: Path, folder: Path, overrides: Sequence[str], device: D
         in_ort("loop", "fp32"),
         in_ort("step", "fp32"),
         *(in_ort("step", precision) for precision in narrow),
-        *(in_openvino(arithmetic) for arithmetic in ("fp32", "bf16") if device in registry.get("openvino").faster_on),
+        *(in_openvino(arithmetic) for arithmetic in in_openvino_too),
     ]
 
 
-def _exported(path: Path, folder: Path, graph: Graph, precision: Precision, overrides: Sequence[str]) -> Path:
+def _exported(
+    path: Path, target: Path, graph: Graph, precision: Precision, overrides: Sequence[str], *, static_scales: bool
+) -> Path:
     """The file that a checkpoint is exported to, made once."""
     from trm_deploy.export.onnx_artefact import GraphOptions, export_checkpoint
 
-    target = folder / f"{graph}-{precision}.onnx"
     if target.exists():
         return target
     logger.info("exporting %s as a %s graph, %s ...", path, graph, precision)
     try:
         # Without a check: the solved share of the benchmark is one.
-        export_checkpoint(path, target, GraphOptions(graph=graph, precision=precision), overrides=tuple(overrides))
+        options = GraphOptions(graph=graph, precision=precision, static_scales=static_scales)
+        export_checkpoint(path, target, options, overrides=tuple(overrides))
     except InputError as error:  # a model that no graph has, such as one with a split latent: the others are measured
         raise CannotRunHere(str(error)) from error
     return target
