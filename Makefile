@@ -107,7 +107,7 @@ evaluate: $(VENV)/installed
 # Verified share against attempts of the shipped model on published puzzle sets, as JSON, PNG and table; needs
 # TRM_DEPLOY_TEST_DATA, and goes on where it was stopped.
 verified-shares: $(VENV)/installed
-	$(BIN)/python tools/verified_shares.py --runtime openvino --precision bf16 --output docs/measurements/verified-shares.json
+	$(BIN)/python tools/verified_shares.py --runtime openvino --precision bf16 --limit 1000 --output docs/measurements/verified-shares.json
 
 # Parity of every precision on 1,000 puzzles of each QQWing grade, as docs/precision.md tells it, into build/parity; needs
 # TRM_DEPLOY_TEST_DATA. A grade whose report is there is not compared again.

@@ -15,7 +15,9 @@ import torch
 from tests.conftest import ASSETS
 from trm_deploy import checkpoints, puzzles, runtimes
 from trm_deploy.artefacts import record
+from trm_deploy.evaluation.parity.export_check import check_export
 from trm_deploy.evaluation.parity.files import compare_files
+from trm_deploy.export import onnx_artefact
 from trm_deploy.models.solve import solve
 from trm_deploy.puzzles.maze import Maze
 from trm_deploy.puzzles.sudoku import Sudoku
@@ -64,6 +66,16 @@ def test_the_onnx_files_were_made_from_the_checkpoint_and_hold_parity(model: str
     assert built.checkpoint_sha256 == sha256(ASSETS / f"{model}.pt")
     assert built.artefact_sha256 == sha256(ASSETS / engine)
     compare_files(ASSETS / f"{model}.pt", [ASSETS / engine], limit=2).raise_if_failed()
+
+
+def test_int8_with_static_scales_passes_the_check_after_an_export(tmp_path: Path) -> None:
+    """Other models may bear coarser scales: this one has activations that must not saturate."""
+    options = onnx_artefact.GraphOptions(graph="step", precision="int8", static_scales=True)
+    onnx_artefact.export_checkpoint(ASSETS / "sudoku.pt", tmp_path / "int8.onnx", options, check=check_export)
+    built = record.read(tmp_path / "int8.onnx")
+    assert built is not None
+    assert built.precision == "int8"
+    assert built.parity["passed"] is True
 
 
 def test_mazes_of_a_new_seed_are_solved() -> None:

@@ -61,6 +61,7 @@ WAYS = {
     "ort-step-int8": "the same in int8",
     "openvino-step-fp32": "OpenVINO, step graph, in flight, fp32",
     "openvino-step-bf16": "the same in bf16 (what `run` takes here)",
+    "openvino-step-int8": "the same in int8 (`export --precision int8 --static-scales`)",
     "torch-compile-bf16-in-flight": "PyTorch compiled, in flight, bf16 (`--precision bf16 --compile`)",
 }
 # Models whose exports were timed.

@@ -41,7 +41,7 @@ SETS = {
 }
 ATTEMPTS = (1, 2, 4, 8, 16, 32)
 STEPS = 16
-BATCH = 32
+BATCH = 8  # as fast as more, and the last few puzzles of many attempts keep no more slots in use
 # Puzzles after which the file is written again: enough to keep the slots full.
 SAVED = 256
 SCHEMA = 1
