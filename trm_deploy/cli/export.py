@@ -136,7 +136,7 @@ def export(
         bool,
         typer.Option(
             "--static-scales",
-            help="int8 with calibrated scales, as OpenVINO computes it, rather than a scale for each row (onnx only).",
+            help="Calibrated scales for int8, as OpenVINO computes it, rather than one for each row (onnx only).",
         ),
     ] = False,
     overrides: Overrides = None,
