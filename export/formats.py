@@ -28,8 +28,10 @@ TRITON_BACKENDS = {"onnxruntime": "onnx", "tensorrt": "trt"}
 REPOSITORY = "models"
 
 # Options by the names of their fields in `ExportOptions`. What decides the graph: an ONNX file has decided it already.
-_CALIBRATION = ("calibrate", "static_scales")
-GRAPH_OPTIONS = ("graph", "steps", "precision", "opset", "unroll_inner", "overrides", *_CALIBRATION, "identifiers")
+GRAPH_OPTIONS = (
+    *("graph", "steps", "precision", "opset", "unroll_inner", "overrides"),
+    *("static_scales", "calibrate", "identifiers"),
+)
 # Of a graph; a checkpoint has none.
 _GRAPH = ("graph", "steps", "precision", "opset", "unroll_inner", "target")
 _BUILDER = (*_GRAPH, "batch", "calibrate", "workspace_mib", "opt_level", "max_aux_streams")
@@ -65,7 +67,7 @@ FORMATS = {
         Kind.onnx,
         ".onnx",
         "fp32",
-        frozenset((*_GRAPH, "batch", "bake_limits", *_CALIBRATION)),
+        frozenset((*_GRAPH, "batch", "bake_limits", "static_scales", "calibrate")),
         "trm_deploy.export.onnx_artefact:build",
     ),
     "trt": Format(

@@ -210,9 +210,8 @@ def fastest(path: Path, kind: Kind, device: Device, name: str | None = None) -> 
         ArtefactError: a file that cannot be read.
         InputError: see `choose`.
     """
-    other = faster(kind, device)
-    found = kind is Kind.onnx and name is None
-    if found and other is not None and other.installed and other.computes(onnx_file.read(path)):
+    other = faster(kind, device) if name is None and kind is Kind.onnx else None
+    if other is not None and other.installed and other.computes(onnx_file.read(path)):
         return other
     return choose(path, kind, name)
 
@@ -224,10 +223,13 @@ def fastest_in_words(kind: Kind, device: Device) -> str:
         return usual.name
     if not other.installed:
         return f"{usual.name}; {other.name} would be faster on this device and is not installed"
+    *some, last = (
+        f"{precision} with static scales" if precision == "int8" and onnx_file.INT8_BY_ROW in other.lacks else precision
+        for precision in other.precisions
+    )
+    files = f"{', '.join(some)} and {last}"
     return (
-        f"{other.name} for fp32 and fp16 files, and int8 with static scales, because it is installed and faster on this"
-        " device;"
-        f" {usual.name} for others"
+        f"{other.name} for files in {files}, because it is installed and faster on this device; {usual.name} for others"
     )
 
 

@@ -138,12 +138,8 @@ def reason(error: BaseException) -> str:
     return text[:160] or type(error).__name__
 
 
-def import_silently(module: str) -> ModuleType:
-    """Import `module`, which reports its use to nobody (see `REPORTERS`).
-
-    Raises:
-        ImportError: it is missing, or does not work.
-    """
+def _import_silently(module: str) -> ModuleType:
+    """Import `module`, which reports its use to nobody (see `REPORTERS`)."""
     modules: dict[str, Any] = sys.modules
     reporter = REPORTERS.get(module)
     if reporter is None or reporter in modules:
@@ -164,7 +160,7 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
         purpose: what it is needed for, as in "to run an ONNX file".
     """
     try:
-        return import_silently(module)
+        return _import_silently(module)
     except ImportError as error:
         raise MissingPackage(
             f"{module} is needed {purpose} and cannot be imported ({error})",

@@ -64,13 +64,15 @@ def load(path: Path, options: LoadOptions, *, counters: bool = False) -> GraphRu
         )
     core = openvino.Core()
     capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    arithmetic: Precision = "int8"
     if described.precision == "int8":
         refuse_other_than_int8(path, options.precision, capabilities)
-    arithmetic = "int8" if described.precision == "int8" else choose_arithmetic(path, options.precision, capabilities)
-    # What of an int8 file is not int8 is float16, which processors compute in something wider.
-    rest: Precision = ("bf16" if "BF16" in capabilities else "fp32") if arithmetic == "int8" else arithmetic
+        # Of what is not int8, float16 in the file; the whole is held to int8's bounds.
+        products: Precision = "bf16" if "BF16" in capabilities else "fp32"
+    else:
+        arithmetic = products = choose_arithmetic(path, options.precision, capabilities)
     names = signature(described.spec, described.graph, baked=described.baked).tensors
-    session = OpenVinoSession(openvino, core, path, rest, names, counters=counters)
+    session = OpenVinoSession(openvino, core, path, products, names, counters=counters)
     return open_graph(
         session,
         LoadedGraph(

@@ -172,7 +172,7 @@ def test_the_fastest_runtime_is_that_which_is_installed_and_reads_the_file(
     assert registry.fastest(tiny_checkpoint, Kind.checkpoint, "cpu").name == "torch"
     assert runtimes.load(tmp_path / "fp32.onnx").backend == "onnxruntime", "the kind's default, as parity takes it"
     assert registry.fastest_in_words(Kind.onnx, "cpu") == (
-        "openvino for fp32 and fp16 files, and int8 with static scales, because it is installed and faster on this"
+        "openvino for files in fp32, fp16 and int8 with static scales, because it is installed and faster on this"
         " device; onnxruntime for others"
     )
     assert registry.fastest_in_words(Kind.onnx, "cuda") == "onnxruntime"

@@ -9,7 +9,7 @@ from typing import Any
 
 import trm_deploy
 from trm_deploy.artefacts.kind import Kind
-from trm_deploy.errors import CannotRunHere, MissingPackage, import_silently
+from trm_deploy.errors import CannotRunHere, MissingPackage, require
 from trm_deploy.runtimes import registry
 from trm_deploy.runtimes.backends import ort, ov
 from trm_deploy.runtimes.backends.trt.cuda import load_cudart
@@ -106,9 +106,9 @@ def _installed(package: str, extra: str) -> str:
 
 def _package(module: str, extra: str, details: Callable[[Any], str] = _no_details) -> str:
     try:
-        imported = import_silently(module)
-    except ImportError:
-        return f"missing; type: pip install 'trm-deploy[{extra}]'"
+        imported = require(module, extra=extra, purpose="to look at it")
+    except MissingPackage as error:
+        return f"missing; {error.hint}"
     version = getattr(imported, "__version__", "version unknown")
     return f"{version} {details(imported)}".rstrip()
 

@@ -222,16 +222,9 @@ def _of_checkpoint(path: Path, folder: Path, overrides: Sequence[str], device: D
     ) -> Offer:
         return Offer(name, lambda: Candidate(name, "PyTorch", graph, make(), way, batches, command))
 
-    def exported(
-        name: str,
-        backend: str,
-        graph: Graph,
-        precision: Precision,
-        arithmetic: Precision | None,
-        *,
-        static_scales: bool = False,
-    ) -> Offer:
+    def exported(name: str, backend: str, graph: Graph, precision: Precision, arithmetic: Precision | None) -> Offer:
         way: Way = "in-flight" if graph == "step" else "batches"
+        static_scales = precision == "int8" and onnx_file.INT8_BY_ROW in registry.get(backend).lacks
         file = f"{graph}-{precision}{'-static' if static_scales else ''}.onnx"
         flags = f"--graph {graph} --precision {precision}{' --static-scales' if static_scales else ''}"
         export = f"trm-deploy export {path}{given} {flags} -o {file}"
@@ -250,17 +243,16 @@ def _of_checkpoint(path: Path, folder: Path, overrides: Sequence[str], device: D
         return exported(f"ort-{graph}-{precision}", "onnxruntime", graph, precision, None)
 
     def in_openvino(arithmetic: Precision) -> Offer:
+        # An int8 file is computed in int8 alone, which no flag has to say.
         name = f"openvino-step-{arithmetic}"
         if arithmetic == "int8":
-            return exported(name, "openvino", "step", "int8", None, static_scales=True)
+            return exported(name, "openvino", "step", "int8", None)
         return exported(name, "openvino", "step", "fp32", arithmetic)
 
     compiled_in_flight = f"{run} --precision bf16 --compile"
     # On a CPU, float16 is float32 between casts: slower by those, and no gain.
     narrow: tuple[Precision, ...] = ("fp16", "int8") if device == "cuda" else ("int8",)
-    in_openvino_too: tuple[Precision, ...] = ("fp32", "bf16", "int8")
-    if device not in registry.get("openvino").faster_on:
-        in_openvino_too = ()
+    on_openvino: tuple[Precision, ...] = ("fp32", "bf16", "int8") if device == "cpu" else ()
     return [
         in_torch("torch-eager-fp32", "eager", lambda: eager("fp32"), "fixed", BATCHES),
         in_torch("torch-eager-bf16", "eager", lambda: eager("bf16"), "fixed", BATCHES),
@@ -271,7 +263,7 @@ def _of_checkpoint(path: Path, folder: Path, overrides: Sequence[str], device: D
         in_ort("loop", "fp32"),
         in_ort("step", "fp32"),
         *(in_ort("step", precision) for precision in narrow),
-        *(in_openvino(arithmetic) for arithmetic in in_openvino_too),
+        *(in_openvino(arithmetic) for arithmetic in on_openvino),
     ]
 
 

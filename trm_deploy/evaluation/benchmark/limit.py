@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import time
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from trm_deploy.errors import import_silently
+from trm_deploy.errors import require
 from trm_deploy.flops import Product, products
 from trm_deploy.runtimes.base import Device
 from trm_deploy.spec import ModelSpec
@@ -77,8 +76,8 @@ def _openvino_makers() -> dict[str, Callable[[int, Product], Multiply]]:
     """bfloat16 products by OpenVINO; nothing where it is missing or the processor has none."""
     if not importlib.util.find_spec("openvino"):
         return {}
-    openvino: Any = import_silently("openvino")
-    operators: Any = importlib.import_module("openvino.opset13")
+    openvino: Any = require("openvino", extra="openvino", purpose="to measure the limit")
+    operators = openvino.opset13
     core = openvino.Core()
     if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         return {}
