@@ -72,6 +72,14 @@ def test_a_malformed_puzzle_is_of_its_task(tmp_path: Path) -> None:
     assert recognize(named(f"{bad}\n{written(sudoku, 'line')}", tmp_path), TASKS).task is sudoku
 
 
+@pytest.mark.parametrize("name", ["sudoku-6x6", "sudoku-9x9"])
+def test_a_sudoku_whose_givens_break_the_rules_is_of_its_task(name: str, tmp_path: Path) -> None:
+    tasks = [puzzles.get("sudoku-9x9"), puzzles.get("sudoku-6x6")]
+    bad = "11" + "." * (puzzles.get(name).cells - 2)
+    for given in (bad, named(f"{bad}\n", tmp_path), named(f"puzzle\n{bad}\n", tmp_path)):
+        assert recognize(given, tasks).task is puzzles.get(name)
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_a_maze_of_another_size_is_named(form: str, tmp_path: Path) -> None:
     found = recognize(named(written(Maze(7, 6), form), tmp_path), TASKS)

@@ -17,6 +17,7 @@ from trm_deploy.puzzles.arc import Arc
 from trm_deploy.puzzles.base import Puzzle, TextPuzzle
 from trm_deploy.puzzles.maze import CHARACTERS, OPEN_TOO, Maze
 from trm_deploy.puzzles.reading import Question
+from trm_deploy.puzzles.sudoku import Sudoku
 from trm_deploy.support.files import is_regular_file
 
 # Puzzles of a file that are tried: the first of them may be malformed.
@@ -85,7 +86,10 @@ def recognize(
             return recognized
     for _, other_size in found.values():
         if other_size is not None and (match := OF_SIZE.search(str(other_size))):
-            return Recognized(None, "sudoku", int(match[1]), int(match[2]))
+            rows, columns = int(match[1]), int(match[2])
+            sudokus = [task for task in text if isinstance(task, Sudoku)]
+            same = [task for task in sudokus if (task.form.rows, task.form.columns) == (rows, columns)]  # malformed
+            return Recognized(same[0] if same else None, "sudoku", rows, columns)
     return _typed_row(opened, text)
 
 
